@@ -1,0 +1,153 @@
+"""Durable files: the only place where published bytes are written, linked, renamed or digested.
+
+The protocol: write into a temporary sibling, fsync files and directories, rename, fsync the parent. A reader therefore sees
+all of a thing or nothing of it, also after a power cut.
+
+Belongs here: what would be the same for any store. Not here: which files an artefact has (`schemas`, `store`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+TEMPORARY_PREFIX = ".tmp-"
+_BLOCK = 1 << 20
+
+
+def new_hash() -> hashlib.blake2b:
+    """The one digest of the store: blake2b with 32 bytes."""
+    return hashlib.blake2b(digest_size=32)
+
+
+def digest_bytes(data: bytes) -> str:
+    """Hex digest of `data`."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Hex digest of a file's bytes, read in blocks."""
+    hasher = new_hash()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, UTF-8: equal values give equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the entries of a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A fresh name beside `path`, on the same device, that sweeping recognises."""
+    return path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_sibling(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    fsync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_file` of `canonical_json`."""
+    write_file(path, canonical_json(value))
+
+
+@contextlib.contextmanager
+def directory_commit(target: Path) -> Iterator[Path]:
+    """A temporary directory that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Where `target` exists by then, somebody finished first: theirs stays and ours is dropped.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_sibling(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _fsync_tree(temporary)
+        try:
+            temporary.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        fsync_directory(target.parent)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fsync_tree(root: Path) -> None:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)  # noqa: PTH118 - hot loop
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_directory(Path(folder))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a published file, or copy it where linking is impossible (another device, no hard links)."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        shutil.copyfile(source, target)
+
+
+def tree_files(root: Path) -> list[Path]:
+    """All regular files under `root`, sorted by their relative POSIX path. Symlinks are not followed."""
+    found = [
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def sweep_temporaries(folder: Path) -> int:
+    """Remove what crashed writers left directly in `folder`; returns how many. Call only while nobody writes there."""
+    count = 0
+    if not folder.is_dir():
+        return 0
+    for entry in folder.iterdir():
+        if entry.name.startswith(TEMPORARY_PREFIX):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+            count += 1
+    return count

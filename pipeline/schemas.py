@@ -1,0 +1,177 @@
+"""What every artefact is: the Arrow schema and version of each table, and the file names of everything that is not a table.
+
+A `Kind` is both a typed name (`Artefact[Chunks]`) and the one place where the shape of that artefact is written down. Files lie
+under the same relative names in a store object and in a published version.
+
+Belongs here: schemas and names. Not here: reading and writing (`tables`), digests and keys (`store`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+
+DIMENSION_UNKNOWN = 0
+
+
+class Kind:
+    """An artefact's type. `asset` is its name in the graph; `version` rises whenever its shape changes."""
+
+    asset: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def tag(cls) -> str:
+        """What a stored object says that it is, for example `chunks/1`."""
+        return f"{cls.asset}/{cls.version}"
+
+
+class Table(Kind):
+    """A table: a directory `name` of Parquet parts, cut by a hash of the uri, rows sorted by `order`."""
+
+    name: ClassVar[str]
+    schema: ClassVar[pa.Schema]
+    order: ClassVar[tuple[str, ...]]
+
+
+def _schema(**columns: pa.DataType | pa.Field) -> pa.Schema:
+    return pa.schema([
+        kind.with_name(name) if isinstance(kind, pa.Field) else pa.field(name, kind, nullable=False)
+        for name, kind in columns.items()
+    ])
+
+
+def _null(kind: pa.DataType) -> pa.Field:
+    return pa.field("", kind, nullable=True)
+
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+"""Strings of few distinct values."""
+
+
+class Files(Table):
+    """Every file of the tree, and `indexed` or the reason why it is skipped.
+
+    `content_hash` is blake2b-256 of the bytes (of the target, for a symlink); null where the bytes were not read (ignored
+    files, submodules). An ignored directory is one row whose uri ends in `/`. `size` in bytes.
+    """
+
+    asset = "source_snapshot"
+    name = "files"
+    schema = _schema(
+        uri=pa.string(), lang=_null(_WORD), size=_null(pa.int64()), content_hash=_null(pa.binary(32)),
+        status=_WORD, reason=_null(_WORD),
+    )
+    order = ("uri",)
+
+
+class Sources(Table):
+    """The bytes of every indexed file, so that all later stages are functions of artefacts and not of a moving work tree."""
+
+    asset = "source_snapshot"
+    name = "sources"
+    schema = _schema(uri=pa.string(), lang=_WORD, content=pa.binary())
+    order = ("uri",)
+
+
+class Snapshot(Kind):
+    """The tables `Files` and `Sources` in one object."""
+
+    asset = "source_snapshot"
+    tables = (Files, Sources)
+
+
+class AstNodes(Table):
+    """Syntax nodes of each parsed file in pre-order. `node_id` counts from 0 in its file; the root's `parent_id` is -1."""
+
+    asset = "ast_nodes"
+    name = "ast_nodes"
+    schema = _schema(
+        uri=_WORD, node_id=pa.int32(), parent_id=pa.int32(), type=_WORD, field=_null(_WORD),
+        start_byte=pa.int32(), end_byte=pa.int32(), depth=pa.int16(), named=pa.bool_(),
+    )
+    order = ("uri", "node_id")
+
+
+class Definitions(Table):
+    """Named definitions. Bytes half-open into the file as stored, lines 1-based inclusive.
+
+    `node_id` is the defining node in `ast_nodes`; `parent` the `node_id` of the innermost enclosing definition, or null.
+    """
+
+    asset = "definitions"
+    name = "definitions"
+    schema = _schema(
+        uri=pa.string(), name=pa.string(), qualified_name=pa.string(), kind=_WORD, signature=pa.string(), doc=pa.string(),
+        start_byte=pa.int32(), end_byte=pa.int32(), start_line=pa.int32(), end_line=pa.int32(),
+        name_start_byte=pa.int32(), node_id=pa.int32(), parent=_null(pa.int32()),
+    )
+    order = ("uri", "start_byte", "node_id")
+
+
+class Chunks(Table):
+    """Chunks: consecutive byte ranges that cover each indexed file without gap or overlap."""
+
+    asset = "chunks"
+    name = "chunks"
+    schema = _schema(
+        id=pa.int64(), uri=pa.string(), lang=_WORD, kind=_WORD, name=pa.string(),
+        start_line=pa.int32(), end_line=pa.int32(), start_byte=pa.int32(), end_byte=pa.int32(),
+        preview=pa.string(), content=pa.string(), content_hash=pa.uint64(),
+    )
+    order = ("uri", "start_byte")
+
+
+class Embeddings(Table):
+    """One unit-norm float32 vector a chunk, cut into the same parts as `chunks`; and all of them again as sorted NumPy arrays.
+
+    `ids.npy`: int64 [n], ascending. `vectors.npy`: float32 [n, d], row i belongs to ids[i]; memory-mapped for re-ranking.
+    The list size of `embedding` is the embedder's dimension; `embedder.json` says who made them.
+    """
+
+    asset = "embeddings"
+    name = "embeddings"
+    order = ("id",)
+    IDS = "ids.npy"
+    VECTORS = "vectors.npy"
+    EMBEDDER = "embedder.json"
+
+    @staticmethod
+    def schema_of(dimension: int) -> pa.Schema:
+        """The Arrow schema for vectors of a dimension."""
+        return _schema(id=pa.int64(), embedding=pa.list_(pa.float32(), dimension))
+
+
+class FaissIndex(Kind):
+    """`faiss.index` and its description `faiss.meta.json`."""
+
+    asset = "faiss_index"
+    INDEX = "faiss.index"
+    META = "faiss.meta.json"
+
+
+class FaissIdmap(Kind):
+    """Which chunk each row of the FAISS index is: one Parquet file, in row order."""
+
+    asset = "faiss_idmap"
+    FILE = "faiss_idmap.parquet"
+    schema = _schema(faiss_row=pa.int64(), external_id=pa.int64(), source=_WORD)
+
+
+class LexicalIndex(Kind):
+    """A Tantivy index in the directory `lexical`, and `lexical.meta.json`."""
+
+    asset = "lexical_index"
+    DIRECTORY = "lexical"
+    META = "lexical.meta.json"
+
+
+class Manifest(Kind):
+    """`manifest.json`: everything that a published version is made of."""
+
+    asset = "manifest"
+    FILE = "manifest.json"
+
+
+TABLES: tuple[type[Table], ...] = (Files, Sources, AstNodes, Definitions, Chunks, Embeddings)

@@ -1,0 +1,150 @@
+"""Stages: plain functions whose signature is their data flow.
+
+    def build_chunks(source: Artefact[Snapshot], ast: Artefact[AstNodes], definitions: Artefact[Definitions],
+                     settings: ChunkSettings, runtime: Runtime, out: Output[Chunks]) -> Facts: ...
+
+    CHUNKS = Stage(build_chunks, code_version="1", uses=lambda settings: {"tree-sitter": version("tree-sitter")})
+
+The kinds of parameters: `Artefact[K]` an input; a `Section` the settings that the stage reads; `Output[K]` a directory to write
+into (several for a stage with several outputs); `Runtime` what does not change the result; anything else with a `digest` is an
+external input. The key of a result is a hash of all of it but `Runtime`: equal keys mean equal bytes.
+
+Belongs here: what a stage is and how its key is made. Not here: storing results (`store`), or the list of stages (`stages`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
+
+import msgspec
+
+from pipeline.config import Section, Settings
+from pipeline.schemas import Kind
+from pipeline.workers import Runtime
+
+K = TypeVar("K", bound=Kind, covariant=True)
+Facts = Mapping[str, Any]
+"""What a stage says about its result: JSON values, and only such as are a function of its key (counts, never times)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact(Generic[K]):
+    """A settled result: where it lies and what it is."""
+
+    repo: str
+    asset: str
+    key: str
+    path: Path
+    """The object's directory; file and table names in it are those of `schemas`."""
+    schema: str
+    digest: str
+    lineage: Mapping[str, str]
+    """Asset -> key of everything that this was made from, itself included."""
+    facts: Facts = field(default_factory=dict)
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Generic[K]):
+    """An empty directory that a stage writes its result of kind K into."""
+
+    path: Path
+
+
+@runtime_checkable
+class External(Protocol):
+    """An input from outside the graph, for example a scanned file tree."""
+
+    @property
+    def digest(self) -> str:
+        """Equal digests mean equal inputs."""
+        ...
+
+
+def _uses_nothing(settings: Settings) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage function with its version. `uses` names the libraries, grammars and weights that the result depends on."""
+
+    function: Callable[..., Facts]
+    code_version: str
+    uses: Callable[[Settings], Mapping[str, str]] = _uses_nothing
+
+    @cached_property
+    def parameters(self) -> dict[str, tuple[type[Any], type[Kind] | None]]:
+        """Parameter name -> (what it is, the artefact kind if it has one)."""
+        hints = get_type_hints(self.function)
+        found: dict[str, tuple[type[Any], type[Kind] | None]] = {}
+        for name in inspect.signature(self.function).parameters:
+            hint = hints[name]
+            origin = get_origin(hint)
+            found[name] = (origin, get_args(hint)[0]) if origin in (Artefact, Output) else (hint, None)
+        return found
+
+    @cached_property
+    def inputs(self) -> dict[str, type[Kind]]:
+        """Parameter name -> kind of each input artefact."""
+        return {name: kind for name, (what, kind) in self.parameters.items() if what is Artefact and kind}
+
+    @cached_property
+    def outputs(self) -> dict[str, type[Kind]]:
+        """Parameter name -> kind of each output."""
+        return {name: kind for name, (what, kind) in self.parameters.items() if what is Output and kind}
+
+    @cached_property
+    def sections(self) -> dict[str, type[Section]]:
+        """Parameter name -> settings section."""
+        return {name: what for name, (what, _) in self.parameters.items() if issubclass(what, Section)}
+
+    @cached_property
+    def externals(self) -> tuple[str, ...]:
+        """Names of the parameters that come from outside the graph."""
+        known = {*self.inputs, *self.outputs, *self.sections}
+        return tuple(name for name, (what, _) in self.parameters.items() if name not in known and what is not Runtime)
+
+    @property
+    def name(self) -> str:
+        """The stage's name: that of its function."""
+        return self.function.__name__
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Names of the assets that it makes."""
+        return tuple(kind.asset for kind in self.outputs.values())
+
+    def key(self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]) -> str:
+        """The key of one output: hex, 32 digits. `inputs` maps asset names to keys."""
+        recipe = {
+            "asset": kind.tag(),
+            "code_version": self.code_version,
+            "settings": {what.__name__: msgspec.to_builtins(settings.section(what)) for what in self.sections.values()},
+            "inputs": {needed.asset: inputs[needed.asset] for needed in self.inputs.values()},
+            "external": {name: externals[name].digest for name in self.externals},
+            "uses": dict(self.uses(settings)),
+        }
+        return hashlib.blake2b(msgspec.json.encode(recipe, order="sorted"), digest_size=16).hexdigest()
+
+    def call(
+        self,
+        inputs: Mapping[str, Artefact[Any]],
+        settings: Settings,
+        externals: Mapping[str, External],
+        runtime: Runtime,
+        outputs: Mapping[str, Path],
+    ) -> Facts:
+        """Run the function. `inputs` by asset name, `externals` by parameter name, `outputs` (directories) by asset name."""
+        arguments: dict[str, Any] = {name: inputs[kind.asset] for name, kind in self.inputs.items()}
+        arguments |= {name: settings.section(what) for name, what in self.sections.items()}
+        arguments |= {name: externals[name] for name in self.externals}
+        arguments |= {name: Output(outputs[kind.asset]) for name, kind in self.outputs.items()}
+        arguments |= {name: runtime for name, (what, _) in self.parameters.items() if what is Runtime}
+        return self.function(**arguments)

@@ -1,0 +1,109 @@
+"""Parquet tables in parts: how a table is cut, written and read.
+
+A table is a directory of N parts by a hash of the uri, N = 2^ceil(log2(files / 128)) between 1 and 256, so that the parts
+that a change does not touch can be linked instead of rewritten. Equal rows give equal bytes.
+
+Belongs here: reading and writing of any table. Not here: what the columns mean (`schemas`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.schemas import Table
+
+FILES_PER_PART = 128
+MAX_PARTS = 256
+_TAG = b"codeintel.kind"
+
+
+def part_count(files: int) -> int:
+    """How many parts the tables of a snapshot with that many files have."""
+    parts = 1
+    while parts * FILES_PER_PART < files and parts < MAX_PARTS:
+        parts *= 2
+    return parts
+
+
+def part_of(uri: str, parts: int) -> int:
+    """The part that rows of `uri` are in."""
+    return int.from_bytes(hashlib.blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") % parts
+
+
+def part_path(folder: Path, part: int) -> Path:
+    """The file of one part."""
+    return folder / f"part-{part:03d}.parquet"
+
+
+def write_part(folder: Path, kind: type[Table], part: int, table: pa.Table, schema: pa.Schema | None = None) -> int:
+    """Write the rows of one part; returns how many. The table is cast to the kind's schema (or `schema`), which must fit."""
+    schema = schema or kind.schema
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_parquet(part_path(folder, part), table.select(schema.names).cast(schema), f"{kind.tag()}/{kind.name}")
+
+
+def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
+    """One Parquet file, deterministic: fixed compression, fixed row groups, its kind in the metadata."""
+    table = table.replace_schema_metadata({_TAG: tag.encode()})
+    # Dictionary pages pay only where values repeat; ids, hashes and contents do not.
+    words = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or field.name == "uri"]
+    pq.write_table(
+        table, path, compression="zstd", compression_level=1, row_group_size=1 << 17, use_dictionary=words,
+        write_statistics=True,
+    )
+    return int(table.num_rows)
+
+
+def parts(root: Path, kind: type[Table]) -> list[Path]:
+    """The part files of a table under an object or a version, in order. Raises `IndexCorruptionError` when there is none."""
+    found = sorted((root / kind.name).glob("part-*.parquet"))
+    if not found:
+        raise IndexCorruptionError(f"The table `{kind.name}` is missing in {root}.", hint="Run `indexctl build` again.")
+    return found
+
+
+def read_part(path: Path, kind: type[Table], columns: Sequence[str] | None = None) -> pa.Table:
+    """One part. Raises `IndexCorruptionError` when it cannot be read, `IndexFormatError` when it is of another kind."""
+    try:
+        # Our own reader object: `pq.read_table` would put a dataset around a single file.
+        with pq.ParquetFile(path, memory_map=False) as file:
+            tag = (file.schema_arrow.metadata or {}).get(_TAG, b"").decode("utf-8", "replace")
+            expected = f"{kind.tag()}/{kind.name}"
+            if tag != expected:
+                raise IndexFormatError(f"{path} holds `{tag or 'no kind'}`, not `{expected}`.", hint="Rebuild the index.")
+            return file.read(columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise IndexCorruptionError(
+            f"{path} cannot be read: {type(error).__name__}.", hint="Run `indexctl verify`, then `indexctl build`."
+        ) from error
+
+
+def read_parts(root: Path, kind: type[Table], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The parts of a table, one after the other."""
+    for path in parts(root, kind):
+        yield read_part(path, kind, columns)
+
+
+def read_table(root: Path, kind: type[Table], columns: Sequence[str] | None = None) -> pa.Table:
+    """A whole table, in the order of its parts."""
+    return pa.concat_tables([plain(table) for table in read_parts(root, kind, columns)])
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """The same table with dictionary columns decoded, so that parts with different dictionaries can be joined."""
+    fields = [
+        pa.field(field.name, field.type.value_type, field.nullable) if pa.types.is_dictionary(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def count_rows(paths: Iterable[Path]) -> int:
+    """Rows by the footers alone."""
+    return sum(pq.read_metadata(path).num_rows for path in paths)
