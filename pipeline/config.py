@@ -135,9 +135,7 @@ def from_flat(values: Mapping[str, Any], *, origin: str, strict: bool = True) ->
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name not in owners:
-            raise ConfigError(
-                f"{origin}: there is no setting `{name}`.", hint=f"Known settings: {', '.join(sorted(owners))}."
-            )
+            raise ConfigError(f"{origin}: there is no setting `{name}`.", hint=f"Known settings: {', '.join(sorted(owners))}.")
         sections.setdefault(owners[name], {})[name] = value
     types = _section_types()
     built: dict[str, Section] = {}

@@ -130,11 +130,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def tree_files(root: Path) -> list[Path]:
     """All regular files under `root`, sorted by their relative POSIX path. Symlinks are not followed."""
-    found = [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-    ]
+    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

@@ -36,10 +36,12 @@ class Table(Kind):
 
 
 def _schema(**columns: pa.DataType | pa.Field) -> pa.Schema:
-    return pa.schema([
-        kind.with_name(name) if isinstance(kind, pa.Field) else pa.field(name, kind, nullable=False)
-        for name, kind in columns.items()
-    ])
+    return pa.schema(
+        [
+            kind.with_name(name) if isinstance(kind, pa.Field) else pa.field(name, kind, nullable=False)
+            for name, kind in columns.items()
+        ]
+    )
 
 
 def _null(kind: pa.DataType) -> pa.Field:
@@ -60,8 +62,12 @@ class Files(Table):
     asset = "source_snapshot"
     name = "files"
     schema = _schema(
-        uri=pa.string(), lang=_null(_WORD), size=_null(pa.int64()), content_hash=_null(pa.binary(32)),
-        status=_WORD, reason=_null(_WORD),
+        uri=pa.string(),
+        lang=_null(_WORD),
+        size=_null(pa.int64()),
+        content_hash=_null(pa.binary(32)),
+        status=_WORD,
+        reason=_null(_WORD),
     )
     order = ("uri",)
 
@@ -88,8 +94,15 @@ class AstNodes(Table):
     asset = "ast_nodes"
     name = "ast_nodes"
     schema = _schema(
-        uri=_WORD, node_id=pa.int32(), parent_id=pa.int32(), type=_WORD, field=_null(_WORD),
-        start_byte=pa.int32(), end_byte=pa.int32(), depth=pa.int16(), named=pa.bool_(),
+        uri=_WORD,
+        node_id=pa.int32(),
+        parent_id=pa.int32(),
+        type=_WORD,
+        field=_null(_WORD),
+        start_byte=pa.int32(),
+        end_byte=pa.int32(),
+        depth=pa.int16(),
+        named=pa.bool_(),
     )
     order = ("uri", "node_id")
 
@@ -103,9 +116,19 @@ class Definitions(Table):
     asset = "definitions"
     name = "definitions"
     schema = _schema(
-        uri=pa.string(), name=pa.string(), qualified_name=pa.string(), kind=_WORD, signature=pa.string(), doc=pa.string(),
-        start_byte=pa.int32(), end_byte=pa.int32(), start_line=pa.int32(), end_line=pa.int32(),
-        name_start_byte=pa.int32(), node_id=pa.int32(), parent=_null(pa.int32()),
+        uri=pa.string(),
+        name=pa.string(),
+        qualified_name=pa.string(),
+        kind=_WORD,
+        signature=pa.string(),
+        doc=pa.string(),
+        start_byte=pa.int32(),
+        end_byte=pa.int32(),
+        start_line=pa.int32(),
+        end_line=pa.int32(),
+        name_start_byte=pa.int32(),
+        node_id=pa.int32(),
+        parent=_null(pa.int32()),
     )
     order = ("uri", "start_byte", "node_id")
 
@@ -116,9 +139,18 @@ class Chunks(Table):
     asset = "chunks"
     name = "chunks"
     schema = _schema(
-        id=pa.int64(), uri=pa.string(), lang=_WORD, kind=_WORD, name=pa.string(),
-        start_line=pa.int32(), end_line=pa.int32(), start_byte=pa.int32(), end_byte=pa.int32(),
-        preview=pa.string(), content=pa.string(), content_hash=pa.uint64(),
+        id=pa.int64(),
+        uri=pa.string(),
+        lang=_WORD,
+        kind=_WORD,
+        name=pa.string(),
+        start_line=pa.int32(),
+        end_line=pa.int32(),
+        start_byte=pa.int32(),
+        end_byte=pa.int32(),
+        preview=pa.string(),
+        content=pa.string(),
+        content_hash=pa.uint64(),
     )
     order = ("uri", "start_byte")
 

@@ -54,7 +54,12 @@ def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
     # Dictionary pages pay only where values repeat; ids, hashes and contents do not.
     words = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or field.name == "uri"]
     pq.write_table(
-        table, path, compression="zstd", compression_level=1, row_group_size=1 << 17, use_dictionary=words,
+        table,
+        path,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=1 << 17,
+        use_dictionary=words,
         write_statistics=True,
     )
     return int(table.num_rows)

@@ -48,9 +48,7 @@ class Runtime:
     """Called with (done, total) while a stage works."""
 
 
-def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], runtime: Runtime, *, work_bytes: int
-) -> Iterator[Result]:
+def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], runtime: Runtime, *, work_bytes: int) -> Iterator[Result]:
     """Results in the order of the jobs. `work_bytes` is how much source they read together."""
     total = len(jobs)
     workers = min(runtime.workers, total)
