@@ -121,9 +121,11 @@ class Stage:
         """Names of the assets that it makes."""
         return tuple(kind.asset for kind in self.outputs.values())
 
-    def key(self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]) -> str:
-        """The key of one output: hex, 32 digits. `inputs` maps asset names to keys."""
-        recipe = {
+    def recipe(
+        self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]
+    ) -> dict[str, Any]:
+        """All that one output is a function of, as JSON values. `inputs` maps asset names to keys."""
+        return {
             "asset": kind.tag(),
             "code_version": self.code_version,
             "settings": {what.__name__: msgspec.to_builtins(settings.section(what)) for what in self.sections.values()},
@@ -131,6 +133,10 @@ class Stage:
             "external": {name: externals[name].digest for name in self.externals},
             "uses": dict(self.uses(settings)),
         }
+
+    def key(self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]) -> str:
+        """The key of one output, 32 hex digits: the hash of its recipe."""
+        recipe = self.recipe(kind, settings, inputs, externals)
         return hashlib.blake2b(msgspec.json.encode(recipe, order="sorted"), digest_size=16).hexdigest()
 
     def call(

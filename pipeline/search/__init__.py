@@ -1,0 +1,1 @@
+"""Search over an open version: channels, fusion, explanation."""

@@ -1,0 +1,129 @@
+"""The one adapter from stages to assets.
+
+`asset_of` reads a stage's signature: inputs become typed asset inputs, outputs typed asset outputs, checks of
+`pipeline.release.checks` asset checks that run in the same step. The body is memoised: it looks its key up in the store and
+returns the object as reused, or builds it; data version and result are the same either way.
+
+Belongs here: what is the same for every asset. Not here: descriptions and groups (the modules beside this one).
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import column_schema, result_metadata
+from assets.partitions import REPOSITORIES
+from pipeline.release.checks import CHECKS, Check, Finding
+from pipeline.schemas import Kind
+from pipeline.stage import Artefact, External, Stage
+from pipeline.stages import KINDS
+from pipeline.store.objects import settle
+from resources.store import StoreResource
+
+OWNERS = ("team:codeintel",)
+
+Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
+"""Makes a stage's external inputs from (store, repository name, inputs by asset)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """How an asset presents itself."""
+
+    description: str
+    kinds: frozenset[str]
+
+
+def _dagster_type(kind: type[Kind]) -> dg.DagsterType:
+    return dg.DagsterType(
+        name=kind.__name__,
+        type_check_fn=lambda _, value: isinstance(value, Artefact) and value.schema == kind.tag(),
+        description=(kind.__doc__ or "").strip(),
+    )
+
+
+DAGSTER_TYPES: Mapping[str, dg.DagsterType] = {asset: _dagster_type(kind) for asset, kind in KINDS.items()}
+"""Asset -> the type that Dagster shows and checks on both ends of an edge."""
+
+
+def _no_externals(store: StoreResource, repository: str, inputs: Mapping[str, Artefact[Any]]) -> Mapping[str, External]:
+    return {}
+
+
+def asset_of(
+    stage: Stage, *, group: str, cards: Mapping[str, Card], externals: Externals = _no_externals
+) -> dg.AssetsDefinition:
+    """The asset, or multi-asset, of a stage. `cards` by asset name."""
+    outputs = {kind.asset: kind for kind in stage.outputs.values()}
+    checks = [check for check in CHECKS if check.asset in outputs]
+
+    decorate = dg.multi_asset(
+        name=stage.name,
+        ins={
+            name: dg.AssetIn(key=kind.asset, dagster_type=DAGSTER_TYPES[kind.asset], input_manager_key="artefacts")
+            for name, kind in stage.inputs.items()
+        },
+        outs={
+            asset: dg.AssetOut(
+                key=asset,
+                dagster_type=DAGSTER_TYPES[kind.asset],
+                io_manager_key="artefacts",
+                description=cards[asset].description,
+                group_name=group,
+                kinds=set(cards[asset].kinds),
+                owners=OWNERS,
+                code_version=stage.code_version,
+                metadata=column_schema(kind),
+            )
+            for asset, kind in outputs.items()
+        },
+        check_specs=[
+            dg.AssetCheckSpec(check.name, asset=check.asset, description=check.description, blocking=True) for check in checks
+        ],
+        partitions_def=REPOSITORIES,
+    )
+
+    def body(context: dg.AssetExecutionContext, store: StoreResource, **inputs: Artefact[Any]) -> Any:
+        name = context.partition_key
+        by_asset = {artefact.asset: artefact for artefact in inputs.values()}
+        result = settle(
+            store.repository(name),
+            stage,
+            by_asset,
+            store.settings(name),
+            externals=externals(store, name, by_asset),
+            runtime=store.runtime(),
+        )
+        roots = {asset: artefact.path for asset, artefact in (by_asset | dict(result.artefacts)).items()}
+        results = tuple(
+            dg.MaterializeResult(
+                asset_key=asset,
+                value=artefact,
+                data_version=dg.DataVersion(artefact.digest),
+                metadata=result_metadata(KINDS[asset], artefact, result.seconds),
+                check_results=list(_run_checks([check for check in checks if check.asset == asset], roots)),
+            )
+            for asset, artefact in result.artefacts.items()
+        )
+        return results if len(results) > 1 else results[0]
+
+    # Dagster would want the annotation of a tuple where there are several outputs; `outs` says all that there is to say.
+    del body.__annotations__["return"]
+    return decorate(body)
+
+
+def _run_checks(checks: Iterable[Check], roots: Mapping[str, Path]) -> Iterable[dg.AssetCheckResult]:
+    return (check_result(check.name, check.asset, check.run(roots)) for check in checks)
+
+
+def check_result(name: str, asset: str, finding: Finding) -> dg.AssetCheckResult:
+    """A finding in Dagster's terms."""
+    metadata: dict[str, Any] = dict(finding.facts)
+    if finding.problems:
+        metadata["problems"] = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in finding.problems))
+    return dg.AssetCheckResult(check_name=name, asset_key=asset, passed=finding.passed, metadata=metadata)

@@ -1,0 +1,47 @@
+"""Group `index`: what is searched.
+
+Belongs here: embeddings and the indexes over chunks. Not here: how they are made (`pipeline.embed`, `pipeline.index`).
+"""
+
+from __future__ import annotations
+
+from assets.adapter import Card, asset_of
+from pipeline.stages import EMBEDDINGS, FAISS_IDMAP, FAISS_INDEX, LEXICAL
+
+embeddings = asset_of(
+    EMBEDDINGS,
+    group="index",
+    cards={
+        "embeddings": Card(
+            "One unit vector a chunk, as Parquet and as sorted NumPy arrays for exact re-ranking.",
+            frozenset({"numpy", "parquet"}),
+        )
+    },
+)
+
+faiss_index = asset_of(
+    FAISS_INDEX,
+    group="index",
+    cards={
+        "faiss_index": Card("The vector index, with a description of how it was made.", frozenset({"faiss"})),
+    },
+)
+
+faiss_idmap = asset_of(
+    FAISS_IDMAP,
+    group="index",
+    cards={
+        "faiss_idmap": Card("Which chunk each row of the vector index is.", frozenset({"faiss", "parquet"})),
+    },
+)
+
+lexical_index = asset_of(
+    LEXICAL,
+    group="index",
+    cards={
+        "lexical_index": Card(
+            "Fielded BM25 over body, defined names, path and file name, fed with code-aware words.",
+            frozenset({"tantivy"}),
+        ),
+    },
+)

@@ -1,0 +1,83 @@
+"""Metadata worth reading: row counts, column schemas, facts and a few rows, so that nobody has to open a file.
+
+Belongs here: how artefacts look in the Dagster UI. Not here: the numbers themselves, which stages return as facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from pipeline import tables
+from pipeline.schemas import FaissIdmap, Kind, Snapshot, Table
+from pipeline.stage import Artefact
+from pipeline.store.objects import read_record
+
+_SAMPLE_ROWS = 5
+_CELL = 60
+
+
+def _arrow_schema(kind: type[Kind]) -> pa.Schema | None:
+    if kind is Snapshot:
+        return Snapshot.tables[0].schema
+    if kind is FaissIdmap:
+        return FaissIdmap.schema
+    return getattr(kind, "schema", None)
+
+
+def column_schema(kind: type[Kind]) -> dict[str, Any]:
+    """Definition metadata: the columns of a table."""
+    schema = _arrow_schema(kind)
+    if schema is None:
+        return {}
+    columns = [
+        dg.TableColumn(field.name, str(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable))
+        for field in schema
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns=columns)}
+
+
+def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -> dict[str, Any]:
+    """Materialisation metadata: what was made, from what, how large, and what it looks like."""
+    record = read_record(artefact)
+    metadata: dict[str, Any] = {
+        "reused": artefact.reused,
+        "key": artefact.key,
+        "digest": artefact.digest,
+        "path": dg.MetadataValue.path(str(artefact.path)),
+        "bytes": sum(stored.bytes for stored in record.files),
+        "files": len(record.files),
+        "seconds": round(seconds, 3),
+    }
+    table = Snapshot.tables[0] if kind is Snapshot else kind
+    if issubclass(table, Table):
+        paths = tables.parts(artefact.path, table)
+        metadata["dagster/row_count"] = tables.count_rows(paths)
+        metadata["sample"] = dg.MetadataValue.md(_sample(tables.read_part(paths[0], table).slice(0, _SAMPLE_ROWS)))
+    for name, value in artefact.facts.items():
+        if isinstance(value, Mapping):
+            metadata[name] = dg.MetadataValue.md(_markdown_counts(value))
+        else:
+            metadata.setdefault(name, value)
+    return metadata
+
+
+def _markdown_counts(counts: Mapping[str, Any]) -> str:
+    rows = sorted(counts.items(), key=lambda item: (-item[1] if isinstance(item[1], int | float) else 0, item[0]))
+    return "\n".join(["| what | count |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _cell(value: Any) -> str:
+    text = f"{len(value)} values" if isinstance(value, list) else value.hex() if isinstance(value, bytes) else str(value)
+    text = " ".join(text.replace("|", "¦").replace("`", "'").split())
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+def _sample(rows: pa.Table) -> str:
+    names = [name for name in rows.column_names if name not in ("content",)]
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines.extend(f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows.select(names).to_pylist())
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""This project, measured from outside: through `indexctl`, as people run it.
+
+Belongs here: builds, searches and the comparison of two stores. Not here: what the figures must be (`main_job`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import corpus
+from figures import Figures
+from measure import MeasuredProcessError, Run, environment, file_bytes, run
+
+COLD_QUERIES = 5
+"""Cold search processes a round."""
+COMPARISONS = 3
+"""How often N and 2N queries are compared."""
+_LEXICAL = "lexical_index"
+_ENTRANCE = "import sys; from pipeline.interfaces.main import main; sys.argv[0] = 'indexctl'; sys.exit(main())"
+
+
+class Ours:
+    """`indexctl` of the environment that runs this script, with a fresh store each round; the first two stores are kept."""
+
+    def __init__(self, work: Path, source: Path) -> None:
+        self.figures = Figures("codeintel")
+        self._source = source
+        self._queries = work / "queries.json"
+        self._queries.write_text(json.dumps(corpus.QUERIES))
+        self._env = environment()
+        self._home = work / "stores"
+        shutil.rmtree(self._home, ignore_errors=True)
+        self.stores: list[Path] = []
+
+    def _indexctl(self, store: Path, *arguments: str | Path) -> Run:
+        return run([Path(sys.executable).parent / "indexctl", *arguments, "--json", "--data", store], env=self._env)
+
+    def round(self, *, warm_up: bool = False) -> None:
+        """One cold build into a new store, the same again, and cold searches."""
+        store = self._home / ("warm-up" if warm_up else f"round-{len(self.stores) + 1}")
+        store.mkdir(parents=True)
+        figures = self.figures
+        measured = self._indexctl(store, "build", self._source, "--no-scip")
+        said = json.loads(measured.stdout)
+        if not said["published"]:
+            raise MeasuredProcessError(f"The build published nothing: {said['problems']}")
+        figures.add_build(measured)
+        figures.build_inner.add(said["seconds"])
+        figures.store_mib.add(file_bytes(store) / 2**20)
+        measured = self._indexctl(store, "build", self._source, "--no-scip")
+        if built := json.loads(measured.stdout)["built"]:
+            raise MeasuredProcessError(f"A second build of the same tree built {', '.join(built)}.")
+        figures.again.add(measured.wall)
+        for _ in range(COLD_QUERIES):
+            measured = self._indexctl(store, "search", corpus.QUERIES[0])
+            figures.cold_query.add(measured.wall)
+            figures.cold_query_peak.add(measured.peak)
+        self._count(store)
+        if warm_up:
+            shutil.rmtree(store)
+            self.figures = Figures(figures.label)
+            return
+        self.stores.append(store)
+        if len(self.stores) > 2:
+            shutil.rmtree(store)
+
+    def _count(self, store: Path) -> None:
+        (status,) = json.loads(self._indexctl(store, "status").stdout)["repos"]
+        self.figures.chunks.add(status["chunks"])
+        said = self._indexctl(store, "sql", "SELECT count(*) AS n FROM files WHERE status = 'indexed'").stdout
+        rows = json.loads(said) if said.lstrip().startswith("[") else [json.loads(line) for line in said.splitlines()]
+        self.figures.files.add(rows[0]["n"])
+
+    def imports_of_a_second_build(self) -> list[str]:
+        """Names of the Dagster modules that a build with nothing to do imports: none, as it should be."""
+        command: list[str | Path] = [
+            sys.executable,
+            "-X",
+            "importtime",
+            "-c",
+            _ENTRANCE,
+            "build",
+            self._source,
+            "--no-scip",
+            "--json",
+        ]
+        log = run([*command, "--data", self.stores[0]], env=self._env).stderr
+        names = [line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")]
+        if "pipeline" not in names:
+            raise MeasuredProcessError("The import log of the second build names no module of this project.")
+        return [name for name in names if name.partition(".")[0].startswith("dagster")]
+
+    def queries(self, passes: int) -> None:
+        """Warm queries, and the places of the expected files in what `indexctl search` answers."""
+        self.figures.warm_query.values.extend(self._warm(passes))
+        answers = {}
+        for wanted in corpus.EXPECTATIONS:
+            found = json.loads(self._indexctl(self.stores[0], "search", wanted.query, "-k", "20").stdout)
+            answers[wanted.query] = [result["uri"] for result in found["results"]]
+        self.figures.add_answers(answers)
+
+    def _warm(self, passes: int) -> list[float]:
+        """Milliseconds a query in a running process: `--batch` with 2N queries costs N queries more than with N."""
+        batch = self._home / "batch.jsonl"
+        lines = [json.dumps({"query": query}) + "\n" for query in corpus.QUERIES] * passes
+        found = []
+        for _ in range(COMPARISONS):
+            walls = []
+            for times in (1, 2):
+                batch.write_text("".join(lines * times))
+                walls.append(self._indexctl(self.stores[0], "search", "--batch", batch).wall)
+            found.append((walls[1] - walls[0]) / len(lines) * 1e3)
+        return found
+
+    def differences(self) -> tuple[list[str], list[str]]:
+        """(assets compared, what differs) between the objects of the first two stores."""
+        first, second = (_objects(store) for store in self.stores[:2])
+        problems = [f"{name}: only in one store" for name in sorted(first.keys() ^ second.keys())]
+        problems += [f"{name}: other bytes" for name in sorted(first.keys() & second.keys()) if first[name] != second[name]]
+        return sorted({name.partition("/")[0] for name in first}), problems
+
+
+def _objects(store: Path) -> dict[str, Any]:
+    """`<asset>/<key>` -> what must be equal in equal objects: the digests of its files by name."""
+    special: dict[str, Callable[[Path], Any]] = {_LEXICAL: _lexical, "manifest": _manifest}
+    (folder,) = store.glob("*/objects")
+    return {
+        f"{entry.parent.name}/{entry.name}": special.get(entry.parent.name, _digests)(entry)
+        for entry in sorted(folder.glob("*/*"))
+        if entry.is_dir()
+    }
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    """A manifest without what follows from the random names in the lexical index: that artefact's file list and the digests."""
+    document: dict[str, Any] = json.loads((root / "manifest.json").read_bytes())
+    document.pop("digest")
+    for name in ("digest", "files"):
+        document["artefacts"][_LEXICAL].pop(name)
+    return document
+
+
+def _digests(root: Path) -> dict[str, str]:
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _lexical(root: Path) -> list[Any]:
+    """Of a Tantivy index: document counts of its segments, and the contents of their files without their random names.
+
+    Equal contents are stronger than equal postings: postings, positions, terms, stored fields and field norms byte by byte.
+    """
+    (meta,) = root.rglob("meta.json")
+    segments = sorted(
+        (segment["max_doc"], (segment["deletes"] or {}).get("num_deleted_docs", 0))
+        for segment in json.loads(meta.read_bytes())["segments"]
+    )
+    files = (path for path in meta.parent.iterdir() if path.is_file() and path.suffix not in (".json", ".lock"))
+    return [segments, sorted((path.suffix, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files)]

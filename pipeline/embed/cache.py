@@ -1,0 +1,201 @@
+"""Vectors by text, shared by all repositories of a store.
+
+`<shared>/embeddings/<embedder digest>/seg-<digest>/` is one immutable segment: `keys.npy` (uint64 [n, 2], the two halves of
+blake2b-128 of each text, sorted), `vectors.npy` (float32 [n, d], row i of key i) and `segment.json`. Writers only ever add
+segments, so they need no lock; a segment's name is the digest of its keys, so two writers of the same texts write it once.
+
+A segment is trusted when its files have the digests that its description says. One that does not is renamed to
+`.bad-...` and forgotten: its vectors are computed again.
+
+Belongs here: that file format. Not here: which text stands for a chunk (`interface`), and when to ask (`stage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeAlias, TypeVar, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.embed.interface import Vectors
+from pipeline.files import canonical_json, digest_file, directory_commit, temporary_sibling
+
+FORMAT = 1
+MAX_SEGMENTS = 8
+"""With more, they are merged into one."""
+
+_PREFIX = "seg-"
+_BAD_PREFIX = ".bad-"
+_KEYS, _VECTORS, _DESCRIPTION = "keys.npy", "vectors.npy", "segment.json"
+
+Keys: TypeAlias = npt.NDArray[np.uint64]
+"""uint64 [n, 2]."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    embedder: str
+    dimension: int
+    count: int
+    keys: str
+    vectors: str
+
+
+class _DamagedError(Exception):
+    """A segment is not what it says."""
+
+
+def text_keys(texts: Sequence[str]) -> Keys:
+    """The key of each text: uint64 [n, 2]."""
+    digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
+    return np.frombuffer(digests, np.uint64).reshape(len(texts), 2)
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    description: _Description
+    keys: Keys
+    vectors: Vectors | None = None
+    """None until a key is found here for the first time: digesting vectors costs a second a gigabyte."""
+
+
+class VectorCache:
+    """The segments of one embedder, as they were when this was opened, and what was added since through it."""
+
+    def __init__(self, shared: Path, embedder: str, dimension: int) -> None:
+        self._folder = shared / "embeddings" / embedder
+        self._embedder = embedder
+        self._dimension = dimension
+        self._segments: list[_Segment] = []
+        self._fresh: list[tuple[Keys, Vectors]] = []
+        if self._folder.is_dir():
+            for path in sorted(self._folder.glob(f"{_PREFIX}*")):
+                self._open(path)
+
+    def through(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Vectors]) -> Vectors:
+        """Vectors of texts, float32 [n, d]: those that are stored, and `encode` of the others, which `flush` will store."""
+        keys = text_keys(texts)
+        known, vectors = self.lookup(keys)
+        missing = np.flatnonzero(~known)
+        if len(missing):
+            vectors[missing] = encode([texts[row] for row in missing.tolist()])
+            self._fresh.append((keys[missing], vectors[missing]))
+        return vectors
+
+    def lookup(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Vectors]:
+        """For each key whether it is stored, bool [n], and its vector, float32 [n, d] (undefined where it is not)."""
+        known = np.zeros(len(keys), np.bool_)
+        vectors = np.empty((len(keys), self._dimension), np.float32)
+        for segment in list(self._segments):
+            wanted = np.flatnonzero(~known)
+            rows = _positions(segment.keys, keys[wanted])
+            found = rows >= 0
+            if not found.any():
+                continue
+            with self._setting_aside(segment.path):
+                vectors[wanted[found]] = self._vectors(segment)[rows[found]]
+                known[wanted[found]] = True
+        return known, vectors
+
+    def flush(self) -> None:
+        """Store what was computed, durably, as one new segment; when there are many segments, merge them."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._write(np.concatenate([keys for keys, _ in fresh]), np.concatenate([vectors for _, vectors in fresh]))
+        if len(self._segments) > MAX_SEGMENTS:
+            self._merge()
+
+    def _open(self, path: Path) -> None:
+        with self._setting_aside(path):
+            description = msgspec.json.decode((path / _DESCRIPTION).read_bytes(), type=_Description)
+            if (description.version, description.embedder, description.dimension) != (FORMAT, self._embedder, self._dimension):
+                raise _DamagedError
+            keys = _array(path / _KEYS, description.keys, np.uint64, (description.count, 2))
+            self._segments.append(_Segment(path, description, keys))
+
+    def _vectors(self, segment: _Segment) -> Vectors:
+        if segment.vectors is None:
+            shape = (segment.description.count, self._dimension)
+            segment.vectors = _array(segment.path / _VECTORS, segment.description.vectors, np.float32, shape)
+        return segment.vectors
+
+    @contextlib.contextmanager
+    def _setting_aside(self, path: Path) -> Iterator[None]:
+        """Work on a segment; when it turns out damaged or foreign, rename and forget it."""
+        try:
+            yield
+        except (_DamagedError, OSError, ValueError, EOFError, msgspec.DecodeError) as error:
+            self._segments = [segment for segment in self._segments if segment.path != path]
+            # Somebody who merged segments may have removed this one meanwhile: then there is nothing to rename.
+            if not isinstance(error, FileNotFoundError) or path.exists():
+                with contextlib.suppress(OSError):
+                    path.rename(path.with_name(f"{_BAD_PREFIX}{path.name}-{secrets.token_hex(4)}"))
+
+    def _write(self, keys: Keys, vectors: Vectors) -> Path:
+        """One segment of these vectors; of equal keys, the first."""
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        keys = keys[order]
+        distinct = np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])
+        keys, vectors = keys[distinct], vectors[order[distinct]]
+        target = self._folder / f"{_PREFIX}{blake2b(keys.tobytes(), digest_size=16).hexdigest()}"
+        with directory_commit(target) as folder:
+            np.save(folder / _KEYS, keys)
+            np.save(folder / _VECTORS, vectors)
+            description = _Description(
+                version=FORMAT,
+                embedder=self._embedder,
+                dimension=self._dimension,
+                count=len(keys),
+                keys=digest_file(folder / _KEYS),
+                vectors=digest_file(folder / _VECTORS),
+            )
+            (folder / _DESCRIPTION).write_bytes(canonical_json(description))
+        self._segments.append(_Segment(target, description, keys, vectors))
+        return target
+
+    def _merge(self) -> None:
+        """One segment of all that can be trusted; then those it was made of are removed."""
+        for segment in list(self._segments):
+            with self._setting_aside(segment.path):
+                self._vectors(segment)
+        merged, self._segments = self._segments, []
+        kept = self._write(
+            np.concatenate([segment.keys for segment in merged]),
+            np.concatenate([self._vectors(segment) for segment in merged]),
+        )
+        for segment in merged:
+            if segment.path != kept:
+                # Renamed first, so that nobody meets half of it and takes it for damaged.
+                doomed = temporary_sibling(segment.path)
+                with contextlib.suppress(OSError):
+                    segment.path.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _array(path: Path, digest: str, dtype: type[Scalar], shape: tuple[int, int]) -> npt.NDArray[Scalar]:
+    """A memory-mapped array that has been checked whole."""
+    if digest_file(path) != digest:
+        raise _DamagedError
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != dtype or array.shape != shape:
+        raise _DamagedError
+    return cast("npt.NDArray[Scalar]", array)
+
+
+def _positions(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.int64]:
+    """Row of each key in `sorted_keys`, or -1: int64 [n]. Equal first halves with different second halves count as unknown."""
+    if not len(sorted_keys):
+        return np.full(len(keys), -1, np.int64)
+    rows = np.minimum(np.searchsorted(sorted_keys[:, 0], keys[:, 0]), len(sorted_keys) - 1)
+    return np.where((sorted_keys[rows] == keys).all(axis=1), rows, -1)

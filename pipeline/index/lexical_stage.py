@@ -1,0 +1,151 @@
+"""The stage `lexical_index`: a Tantivy index over chunks, with the names that are defined in them.
+
+Belongs here: from tables to an index directory whose bytes depend on the tables alone. Not here: the fields and the words
+(`lexical`), searching.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tantivy
+
+from pipeline import tables
+from pipeline.config import Settings
+from pipeline.embed import words
+from pipeline.errors import CodeIntelError
+from pipeline.files import canonical_json, digest_file
+from pipeline.index import lexical
+from pipeline.schemas import Chunks, Definitions, LexicalIndex
+from pipeline.stage import Artefact, Facts, Output, Stage
+from pipeline.workers import Runtime
+
+_HEAP_BYTES = 1_000_000_000
+"""A bound, not a reservation: a segment is written when it is reached, so that all but huge repositories have one segment."""
+_LOCK_FILES = (".tantivy-writer.lock", ".tantivy-meta.lock")
+_META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
+
+
+def lexical_index(
+    chunks: Artefact[Chunks], definitions: Artefact[Definitions], runtime: Runtime, out: Output[LexicalIndex]
+) -> Facts:
+    """Index every chunk, in table order, by one thread."""
+    chunk_parts = tables.parts(chunks.path, Chunks)
+    definition_parts = tables.parts(definitions.path, Definitions)
+
+    def documents() -> Iterator[tantivy.Document]:
+        spell = _Spelling()
+        pairs = zip(chunk_parts, definition_parts, strict=True)
+        for done, (chunk_part, definition_part) in enumerate(pairs, 1):
+            yield from _documents(chunk_part, definition_part, spell)
+            runtime.progress(done, len(chunk_parts))
+
+    count = write_index(out.path / LexicalIndex.DIRECTORY, documents())
+    meta = lexical.LexicalMeta(
+        version=lexical.FORMAT,
+        documents=count,
+        fields=lexical.TEXT_FIELDS,
+        tantivy=version("tantivy"),
+        analyzer=lexical.ANALYZER_VERSION,
+    )
+    (out.path / LexicalIndex.META).write_bytes(canonical_json(meta))
+    return {"documents": count}
+
+
+def write_index(folder: Path, documents: Iterable[tantivy.Document]) -> int:
+    """A new index in `folder`; returns the number of documents. Equal documents in equal order give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = tantivy.Index(lexical.schema(), path=str(folder), reuse=False)
+    index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
+    writer = index.writer(_HEAP_BYTES, num_threads=1)
+    count = 0
+    for document in documents:
+        writer.add_document(document)
+        count += 1
+    writer.commit()
+    writer.wait_merging_threads()
+    del writer, index
+    for name in _LOCK_FILES:
+        (folder / name).unlink(missing_ok=True)
+    _name_by_content(folder)
+    return count
+
+
+def _uses(settings: Settings) -> Mapping[str, str]:
+    return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
+
+
+STAGE = Stage(lexical_index, code_version="1", uses=_uses)
+
+
+class _Spelling(dict[str, str]):
+    """Run -> its terms joined by spaces, found once for each distinct run."""
+
+    def __missing__(self, run: str) -> str:
+        spelled = self[run] = " ".join(words.terms(run))
+        return spelled
+
+    def of(self, text: str) -> str:
+        """All terms of a text, joined by spaces."""
+        return " ".join(map(self.__getitem__, words.runs(text)))
+
+
+def _documents(chunk_part: Path, definition_part: Path, spell: _Spelling) -> Iterator[tantivy.Document]:
+    table = tables.read_part(chunk_part, Chunks, ["id", "content", "start_byte", *lexical.ROW_COLUMNS])
+    names = _defined_names(table, tables.read_part(definition_part, Definitions, ["uri", "name", "start_byte"]))
+    columns = [table[name].to_pylist() for name in lexical.ROW_COLUMNS]
+    encode = msgspec.json.Encoder().encode
+    for identifier, content, defined, row in zip(
+        table["id"].to_pylist(), table["content"].to_pylist(), names, zip(*columns, strict=True), strict=True
+    ):
+        document = tantivy.Document()
+        document.add_integer(lexical.ID, identifier)
+        document.add_text("body", spell.of(content))
+        document.add_text("names", spell.of(defined))
+        document.add_text("path", spell.of(row[0]))
+        document.add_text("file_name", spell.of(row[0].rpartition("/")[2]))
+        document.add_bytes(lexical.ROW, encode(row))
+        yield document
+
+
+def _defined_names(chunks: pa.Table, definitions: pa.Table) -> Sequence[str]:
+    """For each chunk the names, joined by spaces, of the definitions that start in it."""
+    uris = pa.chunked_array([*chunks["uri"].chunks, *definitions["uri"].chunks], pa.string())
+    codes = pc.rank(uris, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
+    chunk_keys = (codes[: len(chunks)] << 32) + chunks["start_byte"].to_numpy()
+    definition_keys = (codes[len(chunks) :] << 32) + definitions["start_byte"].to_numpy()
+    # Chunks cover their file and are sorted by (uri, start_byte): the last one that starts before a definition holds it.
+    owners = np.searchsorted(chunk_keys, definition_keys, side="right") - 1
+    owned = (owners >= 0) & (chunk_keys[owners] >> 32 == definition_keys >> 32) if len(chunks) else np.zeros(len(owners), bool)
+    names: list[list[str]] = [[] for _ in range(len(chunks))]
+    for owner, name in zip(owners[owned].tolist(), definitions["name"].filter(pa.array(owned)).to_pylist(), strict=True):
+        names[owner].append(name)
+    return [" ".join(found) for found in names]
+
+
+def _name_by_content(folder: Path) -> None:
+    """Name segments after their bytes instead of at random, as Tantivy does, so that equal indexes are equal files."""
+    meta = json.loads((folder / _META_FILE).read_bytes())
+    for ordinal, segment in enumerate(meta["segments"]):
+        drawn = UUID(segment["segment_id"])
+        files = sorted(folder.glob(f"{drawn.hex}.*"))
+        recipe = [str(ordinal), *(f"{path.suffix} {digest_file(path)}" for path in files)]
+        named = UUID(bytes=blake2b("\n".join(recipe).encode(), digest_size=16).digest())
+        segment["segment_id"] = str(named)
+        for path in files:
+            path.rename(folder / f"{named.hex}{path.suffix}")
+    stray = [path.name for path in folder.iterdir() if path.name.startswith(".") and path.name != _MANAGED_FILE]
+    if stray:
+        raise CodeIntelError(f"Tantivy left the unexpected file {stray[0]} in its index.")
+    managed = sorted(path.name for path in folder.iterdir() if path.name != _MANAGED_FILE)
+    (folder / _META_FILE).write_bytes(canonical_json(meta))
+    (folder / _MANAGED_FILE).write_bytes(canonical_json(managed))

@@ -1,0 +1,212 @@
+"""`indexctl plan` and `indexctl build`.
+
+Belongs here: what these commands decide and print. Not here: planning (`pipeline.planning`), running (`run`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.interfaces.options import Data, Json, Repo, Revision
+
+if TYPE_CHECKING:
+    from pipeline.errors import CodeIntelError
+    from pipeline.planning import Plan
+    from pipeline.store.layout import Repository, Store
+
+Target = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The repository: a git work tree, a bare repository, or any folder.")
+]
+NoScip = Annotated[bool, typer.Option("--no-scip", help="Build without SCIP occurrences (this version has none yet).")]
+Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the run in the store's Dagster instance.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("plan")(plan)
+    app.command("build")(build)
+
+
+def plan(
+    path: Target = Path(), rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
+    files: Annotated[bool, typer.Option("--files", help="List every skipped file with its reason.")] = False,
+) -> None:  # fmt: skip
+    """Show what a build would index or skip and why, and what is stale. Writes nothing."""
+    import tempfile
+
+    from pipeline import planning
+    from pipeline.errors import NotFoundError
+    from pipeline.interfaces.context import data_folder
+    from pipeline.store.layout import Store, open_store
+
+    try:
+        store = open_store(data_folder(data))
+        decided = _plan(store, path, rev, repo)
+    except NotFoundError as error:
+        if data_folder(data).joinpath("store.json").exists():
+            raise error
+        with tempfile.TemporaryDirectory() as empty:
+            store = Store(Path(empty))
+            decided = planning.plan(store, *planning.locate(store, path, rev=rev, name=repo), skip=data_folder(data))
+    _show_plan(decided, json=json, every_file=files)
+
+
+def _plan(store: Store, path: Path, rev: str | None, repo: str | None) -> Plan:
+    from pipeline import planning
+
+    return planning.plan(store, *planning.locate(store, path, rev=rev, name=repo))
+
+
+def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
+    from pipeline.interfaces.output import counts, describe_reasons, print_json, print_table, printable
+
+    scan = decided.scan
+    languages = Counter(str(lang) for lang, status in zip(scan.lang, scan.status, strict=True) if status == "indexed")
+    reasons = Counter(reason for reason in scan.reason if reason is not None)
+    skipped = [
+        (uri, reason) for uri, status, reason in zip(scan.uri, scan.status, scan.reason, strict=True) if status != "indexed"
+    ]
+    if json:
+        print_json({
+            "repo": decided.repository.name, "path": decided.origin.path, "commit": scan.commit, "dirty": scan.dirty,
+            "version": decided.version, "published": decided.current, "up_to_date": decided.published,
+            "known": decided.known, "stale": list(decided.missing), "indexed": languages, "skipped": reasons,
+            "files": [{"uri": uri, "reason": reason} for uri, reason in skipped],
+        })  # fmt: skip
+        return
+    state = f"commit {scan.commit[:12]}{' and uncommitted changes' if scan.dirty else ''}" if scan.commit else "no commit"
+    typer.echo(f"{decided.repository.name}: {decided.origin.path} ({state})")
+    typer.echo(f"would index {counts(sum(languages.values()), 'file')}: {describe_reasons(languages)}")
+    typer.echo(f"would skip  {counts(len(skipped), 'entry', 'entries')}: {describe_reasons(reasons) or 'nothing'}")
+    if decided.published:
+        typer.echo(f"up to date: {decided.version} is published")
+    elif decided.known:
+        typer.echo(f"would switch to {decided.version}, which exists")
+    else:
+        typer.echo(f"would build {', '.join(decided.missing)} and publish {decided.version}")
+    if every_file:
+        print_table(["file", "reason"], [(printable(uri), reason) for uri, reason in skipped])
+
+
+def build(
+    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False,
+    ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:  # fmt: skip
+    """Index a repository, verify the result and publish it."""
+    from pipeline import planning
+    from pipeline.interfaces.context import data_folder
+    from pipeline.interfaces.output import Steps
+    from pipeline.store.layout import create_store
+
+    started = time.perf_counter()
+    store = create_store(data_folder(data))
+    steps = Steps(quiet=quiet or json)
+    repository, origin = planning.locate(store, path, rev=rev, name=repo)
+    decided = planning.plan(store, repository, origin)
+    outcome: dict[str, Any] = {"built": [], "reused": [], "problems": []}
+    error: CodeIntelError | None = None
+    if decided.published:
+        outcome["reused"] = list(decided.keys)
+        _remember_origin(decided)
+    else:
+        decided, outcome, error = _build(store, decided, ephemeral=ephemeral, steps=steps)
+    from pipeline.store.versions import current_name
+
+    published = current_name(repository)
+    report = {
+        "repo": repository.name, "version": published, "commit": decided.scan.commit, "published": error is None,
+        "built": outcome["built"], "reused": outcome["reused"], "seconds": round(time.perf_counter() - started, 3),
+        "problems": outcome["problems"],
+    }  # fmt: skip
+    _report(report, decided, json=json)
+    if error is not None:
+        raise error
+
+
+def _remember_origin(decided: Plan) -> None:
+    """Register the repository; one that moved, or another revision, is where the nightly build looks next."""
+    from pipeline.errors import CodeIntelError
+    from pipeline.store.layout import not_writable, read_origin, write_origin
+
+    try:
+        if read_origin(decided.repository) == decided.origin:
+            return
+    except CodeIntelError:
+        pass
+    try:
+        write_origin(decided.repository, decided.origin)
+    except OSError as error:
+        raise not_writable(decided.repository.path, error) from error
+
+
+def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Any) -> tuple[Plan, dict[str, Any], CodeIntelError | None]:
+    from pipeline import planning
+    from pipeline.errors import InvariantViolationError
+    from pipeline.release.publication import switch
+    from pipeline.store.locks import builder
+    from pipeline.store.versions import current_name
+
+    repository: Repository = decided.repository
+    with builder(repository):
+        if current_name_or_none(repository) != decided.current:
+            decided = planning.plan(store, repository, decided.origin, decided.settings)
+        _remember_origin(decided)
+        if decided.known:
+            try:
+                switch(repository, decided.version, reason="build")
+                steps.note(f"{decided.version} exists already: switched to it")
+                return decided, {"built": [], "reused": list(decided.keys), "problems": []}, None
+            except InvariantViolationError:
+                # The version is damaged; building it again puts it aside and makes it anew.
+                steps.note(f"{decided.version} exists but is damaged: building it again")
+        from pipeline.interfaces.run import run_build
+
+        names = {"started": steps.started, "failed": steps.failed}
+        result = run_build(
+            store,
+            repository.name,
+            ephemeral=ephemeral,
+            progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
+        )
+    problems = [{"problem": result.error.message}] if result.error else []
+    outcome = {"built": result.built, "reused": result.reused, "problems": problems}
+    if result.error is None and current_name(repository) is None:
+        raise InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")
+    return decided, outcome, result.error
+
+
+def current_name_or_none(repository: Repository) -> str | None:
+    """The published version, or None where CURRENT is missing or damaged."""
+    from pipeline.errors import IndexCorruptionError
+    from pipeline.store.versions import current_name
+
+    try:
+        return current_name(repository)
+    except IndexCorruptionError:
+        return None
+
+
+def _report(report: dict[str, Any], decided: Plan, *, json: bool) -> None:
+    from pipeline.interfaces.output import print_json
+    from pipeline.store.versions import read_manifest
+
+    if json:
+        print_json(report)
+        return
+    if not report["published"]:
+        return
+    if not report["built"]:
+        typer.echo(f"{report['repo']} is up to date: {report['version']} ({report['seconds']:.2f} s)")
+        return
+    manifest = read_manifest(decided.repository.versions / report["version"])
+    counted = manifest.counts
+    typer.echo(
+        f"published {report['repo']} {report['version']}: {counted['indexed_files']:,} files, {counted['definitions']:,} "
+        f"definitions, {counted['chunks']:,} chunks in {report['seconds']:.1f} s"
+    )

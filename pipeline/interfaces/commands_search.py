@@ -1,0 +1,202 @@
+"""`indexctl search` and `indexctl show`.
+
+Belongs here: reading a query, printing hits. Not here: searching (`pipeline.search`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
+
+if TYPE_CHECKING:
+    from pipeline.search.engine import Filters, Hit, Searcher
+    from pipeline.store.layout import Repository, Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("search")(search)
+    app.command("show")(show)
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What you look for: words, a sentence, or a name.")] = None,
+    k: Annotated[int | None, typer.Option("-k", metavar="N", help="How many results.")] = None,
+    lang: Annotated[list[str] | None, typer.Option("--lang", metavar="L", help="Only this language; repeatable.")] = None,
+    path: Annotated[list[str] | None, typer.Option("--path", metavar="GLOB", help="Only matching paths; repeatable.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", metavar="K", help="Only this kind of chunk; repeatable.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each channel said.")] = False,
+    batch: Annotated[Path | None, typer.Option("--batch", metavar="FILE", help="Queries as JSON lines; - for stdin.")] = None,
+    version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Search the published index."""
+    from pipeline.errors import QueryError
+    from pipeline.interfaces.output import print_json
+    from pipeline.search.engine import Filters, as_json
+
+    if (query is None) == (batch is None):
+        raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
+    filters = Filters(tuple(lang or ()), tuple(path or ()), tuple(kind or ()))
+    with _searcher(data, repo, version, rev) as (searcher, fresh):
+        if batch is not None:
+            _run_batch(searcher, fresh, batch, k, filters)
+            return
+        assert query is not None  # one of both was given
+        hits = searcher.search(query, k, filters)
+        if json:
+            print_json(_answer(searcher, fresh, query, as_json(hits)))
+            return
+        _print_hits(hits, explain=explain)
+        if fresh.stale:
+            sys.stderr.write(f"{_stale_note(searcher.version.repository.name, fresh.reason)}\n")
+
+
+@contextmanager
+def _searcher(data: Path | None, repo: str | None, version: str | None, rev: str | None) -> Iterator[tuple[Searcher, Any]]:
+    from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
+    from pipeline.search.engine import open_searcher
+    from pipeline.store.layout import read_origin, settings_of
+
+    store = choose_store(data)
+    repository = choose_repository(store, repo)
+    settings = settings_of(store, read_origin(repository))
+    with open_searcher(repository, settings, version or _version_of(store, repository, rev)) as searcher:
+        yield searcher, freshness_of(store, repository, searcher.version, settings)
+
+
+def _version_of(store: Store, repository: Repository, rev: str | None) -> str | None:
+    """The clean version that was built from a revision. Raises `NotFoundError`."""
+    if rev is None:
+        return None
+    from pipeline.errors import CodeIntelError, NotFoundError
+    from pipeline.source.freshness import head_of
+    from pipeline.store.layout import read_origin
+    from pipeline.store.versions import newest_first, read_manifest, version_names
+
+    commit = head_of(Path(read_origin(repository).path), rev)
+    for name, _ in newest_first(repository, version_names(repository)):
+        try:
+            manifest = read_manifest(repository.versions / name)
+        except CodeIntelError:
+            continue
+        if manifest.commit == commit and not manifest.dirty:
+            return name
+    raise NotFoundError(f"No version of `{repository.name}` was built from {rev}.", hint=f"Run `indexctl build --rev {rev}`.")
+
+
+def _answer(searcher: Searcher, fresh: Any, query: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "repo": searcher.version.repository.name, "version": searcher.version.name, "stale": fresh.stale,
+        "query": query, "results": results,
+    }  # fmt: skip
+
+
+def _stale_note(name: str, reason: str) -> str:
+    why = f" ({reason})" if reason else ""
+    return f"note: `{name}` has changed since this index was built{why}; run `indexctl build` to catch up"
+
+
+def _run_batch(searcher: Searcher, fresh: Any, batch: Path, k: int | None, filters: Filters) -> None:
+    from pipeline.errors import QueryError
+    from pipeline.interfaces.output import print_json
+    from pipeline.search.engine import as_json
+
+    for number, line in enumerate(_lines(batch), 1):
+        if not line.strip():
+            continue
+        query = _query_of(line, f"{batch}, line {number}")
+        try:
+            print_json(_answer(searcher, fresh, query, as_json(searcher.search(query, k, filters))))
+        except QueryError as error:
+            raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
+
+
+def _lines(batch: Path) -> Iterator[bytes]:
+    from pipeline.errors import QueryError
+
+    if str(batch) == "-":
+        yield from sys.stdin.buffer
+        return
+    try:
+        with batch.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise QueryError(f"{batch} cannot be read: {error.strerror}.", hint='Give JSON lines: {"query": "…"}.') from None
+
+
+def _query_of(line: bytes, where: str) -> str:
+    import msgspec
+
+    from pipeline.errors import QueryError
+
+    try:
+        query = msgspec.json.decode(line, type=dict[str, Any])["query"]
+        if isinstance(query, str):
+            return query
+    except (msgspec.DecodeError, KeyError):
+        pass
+    raise QueryError(f'{where} is not an object with a text "query".', hint='Write one {"query": "…"} a line.')
+
+
+def _print_hits(hits: list[Hit], *, explain: bool) -> None:
+    from rich.text import Text
+
+    from pipeline.interfaces.output import console, printable
+
+    out = console()
+    if not hits:
+        out.print("no results")
+    for hit in hits:
+        head = Text(f"{hit.rank:>2}  ")
+        head.append(printable(hit.uri), style="bold cyan")
+        head.append(f":{hit.start_line}-{hit.end_line}")
+        if hit.name:
+            head.append(f"  {hit.kind} ")
+            head.append(printable(hit.name), style="bold")
+        out.print(head)
+        if hit.preview:
+            out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
+        shares = [
+            f"{name} {f'#{channel.rank}' if channel.rank else '–'} ({channel.score:.2f})"
+            + (f" gives {channel.contribution:.3f}" if explain else "")
+            for name, channel in hit.channels.items()
+        ]
+        note = f"    score {hit.score:.3f} = " if explain else "    "
+        out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+
+
+def show(
+    chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
+    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Print a chunk: where it lies, what it defines, and its text."""
+    from pipeline.catalog.hydrate import hydrate
+    from pipeline.catalog.views import connect
+    from pipeline.errors import QueryError
+    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import print_json, printable
+    from pipeline.store.versions import open_version
+
+    if not chunk.isascii() or not chunk.isdigit() or int(chunk) >= 1 << 63:
+        raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
+    with open_version(choose_repository(choose_store(data), repo), version) as opened:
+        connection = connect(opened.ensure("chunks", "embeddings"), memory_limit="512MB", threads=1)
+        try:
+            row = hydrate(connection, [int(chunk)], columns).to_pylist()[0]
+        finally:
+            connection.close()
+        commit = opened.manifest.commit
+    if json:
+        print_json({**row, "id": str(row["id"]), "version": opened.name, "commit": commit})
+        return
+    typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}".rstrip()))
+    for number, line in enumerate(row["content"].splitlines(), row["start_line"]):
+        typer.echo(f"{number:>6}  {printable(line.expandtabs(4))}")

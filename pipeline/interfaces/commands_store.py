@@ -1,0 +1,182 @@
+"""`indexctl status`, `versions`, `verify` and `rollback`.
+
+Belongs here: looking at what is published, and moving CURRENT among what exists. Not here: building.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.interfaces.options import Data, Json, Repo, VersionName
+
+if TYPE_CHECKING:
+    from pipeline.store.layout import Repository, Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("status")(status)
+    app.command("versions")(versions)
+    app.command("verify")(verify)
+    app.command("rollback")(rollback)
+
+
+def _moment(moment: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else ""
+
+
+def status(repo: Repo = None, data: Data = None, json: Json = False) -> None:
+    """Show what is indexed, how it was built, and whether it is behind."""
+    from pipeline.errors import CodeIntelError
+    from pipeline.interfaces.context import choose_store
+    from pipeline.interfaces.output import print_json
+
+    store = choose_store(data)
+    repositories = [store.existing(repo)] if repo else store.repositories()
+    rows = []
+    for repository in repositories:
+        try:
+            rows.append(_status_of(store, repository))
+        except CodeIntelError as error:
+            rows.append({"repo": repository.name, "version": None, "problem": str(error)})
+    if json:
+        print_json({"repos": rows})
+        return
+    if not rows:
+        typer.echo(f"nothing is indexed in {store.root}; run `indexctl build PATH`")
+        return
+    for row in rows:
+        _print_status(row)
+
+
+def _status_of(store: Store, repository: Repository) -> dict[str, Any]:
+    from pipeline.interfaces.context import freshness_of
+    from pipeline.store.layout import read_origin, settings_of
+    from pipeline.store.locks import is_building
+    from pipeline.store.versions import open_version, read_build_facts
+
+    with open_version(repository) as version:
+        manifest = version.manifest
+        fresh = freshness_of(store, repository, version, settings_of(store, read_origin(repository)))
+        return {
+            "repo": repository.name,
+            "version": version.name,
+            "commit": manifest.commit,
+            "dirty": manifest.dirty,
+            "stale": fresh.stale,
+            "building": is_building(repository),
+            "chunks": manifest.counts["chunks"],
+            "vectors": manifest.counts["vectors"],
+            "languages": manifest.artefacts["source_snapshot"].facts["languages"],
+            "embedder": manifest.embedder["name"],
+            "operating_point": manifest.operating_point,
+            "recall": 1.0 if manifest.operating_point["exact"] else None,
+            "published_at": read_build_facts(version.path).get("published_at"),
+            "path": read_origin(repository).path,
+        }
+
+
+def _print_status(row: dict[str, Any]) -> None:
+    from pipeline.interfaces.output import describe_reasons, printable
+
+    if row.get("version") is None:
+        typer.echo(f"{row['repo']}: {printable(row['problem'])}")
+        return
+    state = "being built" if row["building"] else "behind: run `indexctl build`" if row["stale"] else "up to date"
+    commit = f"{row['commit'][:12]}{' and uncommitted changes' if row['dirty'] else ''}" if row["commit"] else "no commit"
+    point = row["operating_point"]
+    recall = "exact" if point["exact"] else f"recall {row['recall']}"
+    typer.echo(f"{row['repo']}: {state}")
+    for name, value in (
+        ("from", f"{printable(row['path'])} ({commit})"),
+        ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
+        ("chunks", f"{row['chunks']:,} in {describe_reasons(row['languages'])} files"),
+        ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']} ({recall})"),
+    ):
+        typer.echo(f"  {name:<9}{value}")
+
+
+def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
+    """List the versions in the store, the latest published first."""
+    from pipeline.errors import CodeIntelError
+    from pipeline.interfaces.commands_build import current_name_or_none
+    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import print_json, print_table
+    from pipeline.store.versions import newest_first, read_manifest, version_names
+
+    repository = choose_repository(choose_store(data), repo)
+    current = current_name_or_none(repository)
+    rows = []
+    for name, facts in newest_first(repository, version_names(repository)):
+        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at")}
+        try:
+            manifest = read_manifest(repository.versions / name)
+            row |= {"commit": manifest.commit, "dirty": manifest.dirty, "parent": manifest.parent,
+                    "chunks": manifest.counts["chunks"]}  # fmt: skip
+        except CodeIntelError as error:
+            row["problem"] = error.message
+        rows.append(row)
+    if json:
+        print_json({"repo": repository.name, "versions": rows})
+        return
+    print_table(
+        ["", "version", "commit", "chunks", "parent", "published"],
+        [
+            ["*" if row["current"] else "", row["version"],
+             ((row.get("commit") or "–")[:10] + ("+" if row.get("dirty") else "")) if "problem" not in row else "damaged",
+             f"{row.get('chunks', 0):,}", row.get("parent") or "–", _moment(row["published_at"])]
+            for row in rows
+        ],
+        right=["chunks"],
+    )  # fmt: skip
+
+
+def verify(version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False) -> None:
+    """Read a version again from the first byte to the last and check everything that must hold."""
+    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import print_json, printable
+    from pipeline.release.verification import verify_folder
+    from pipeline.store.versions import current_name, open_version
+
+    repository = choose_repository(choose_store(data), repo)
+    name = version or current_name(repository)
+    # Only a manifest that can be read can be pinned; the damage of another one is for `verify_folder` to tell.
+    folder = repository.versions / name if name else None
+    if folder is None or not folder.is_dir():
+        open_version(repository, name).close()
+    assert folder is not None  # opening refused otherwise
+    result = verify_folder(folder)
+    problems = [{"artefact": problem.artefact, "problem": problem.problem} for problem in result.problems]
+    if json:
+        print_json({"ok": result.ok, "version": folder.name, "checked": result.checked, "problems": problems})
+    else:
+        for check, finding in result.findings.items():
+            typer.echo(f"  {'✓' if finding.passed else '✗'} {check}")
+        for problem in result.problems:
+            typer.echo(printable(f"    {problem.artefact}: {problem.problem}"))
+        verdict = "everything holds" if result.ok else f"{len(problems)} problems"
+        typer.echo(f"{folder.name}: {verdict}, {result.checked} things checked")
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def rollback(
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="Else the one that was current before.")] = None,
+    repo: Repo = None, data: Data = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Make an earlier version current again, after verifying it."""
+    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import print_json
+    from pipeline.release import publication
+
+    repository = choose_repository(choose_store(data), repo)
+    done = publication.rollback(repository, version)
+    if json:
+        print_json({"repo": repository.name, "version": done.version, "previous": done.previous, "flipped": done.flipped})
+    elif done.flipped:
+        typer.echo(f"{repository.name}: {done.previous} -> {done.version}")
+    else:
+        typer.echo(f"{repository.name}: {done.version} is current already")

@@ -1,0 +1,46 @@
+"""`indexctl ui`: the Dagster UI over the store, with its daemon for schedule and sensor.
+
+Belongs here: starting it. Not here: the definitions that it shows (`pipeline.definitions`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.interfaces.options import Data
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ui")(ui)
+
+
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")] = 3000,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; others than loopback show it to the network.")
+    ] = "127.0.0.1",
+    data: Data = None,
+) -> None:
+    """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
+    from pipeline.interfaces.context import data_folder
+    from pipeline.interfaces.run import dagster_home
+    from pipeline.store.layout import create_store
+
+    store = create_store(data_folder(data))
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(dagster_home(store)),
+        "CODEINTEL_DATA": str(store.root),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+    }
+    program = Path(sys.executable).parent / "dagster"
+    command = [str(program), "dev", "-m", "pipeline.definitions", "-h", host, "-p", str(port)]
+    sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
+    sys.stderr.flush()
+    os.execve(program, command, environment)  # noqa: S606 - our own interpreter's dagster, no shell

@@ -1,0 +1,22 @@
+"""Options that several commands have, in one place, so that they read the same everywhere.
+
+Belongs here: annotated option types. Not here: their meaning (`context`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="The store (else CODEINTEL_DATA, else `data` in a checkout, else your data folder)."
+    ),
+]
+Repo = Annotated[str | None, typer.Option("--repo", metavar="NAME", help="The repository (else the one around this folder).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Revision = Annotated[str | None, typer.Option("--rev", metavar="REV", help="A git revision instead of the working tree.")]
+VersionName = Annotated[str | None, typer.Option("--version", metavar="V", help="A version instead of the published one.")]

@@ -1,0 +1,120 @@
+"""What commands print: results on standard output, progress and errors on standard error.
+
+Belongs here: rendering. Not here: what is rendered. Rich is imported only when something is drawn with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pipeline.errors import CodeIntelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    sys.stdout.write(msgspec.json.encode(value, order="deterministic").decode("utf-8", "replace") + "\n")
+    sys.stdout.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A Rich console that respects pipes and NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A plain table on standard output; nothing in a cell is read as markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console().print(table)
+
+
+def print_error(error: CodeIntelError) -> None:
+    """One or two sentences on standard error."""
+    sys.stderr.write(f"indexctl: {printable(str(error))}\n")
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that a hostile file name cannot drive the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def sizes(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def counts(number: int, singular: str, plural: str | None = None) -> str:
+    """`1 chunk`, `2,345 chunks`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+class Steps:
+    """Live progress of a build on standard error: one line a step; in place on a terminal, plain lines elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty()
+
+    def started(self, name: str) -> None:
+        """A step began."""
+        if not self._quiet and self._live:
+            sys.stderr.write(f"\r\x1b[2K  … {name}")
+            sys.stderr.flush()
+
+    def done(self, name: str, *, note: str) -> None:
+        """A step ended."""
+        if not self._quiet:
+            start = "\r\x1b[2K" if self._live else ""
+            sys.stderr.write(f"{start}  ✓ {name:<18} {note}\n")
+            sys.stderr.flush()
+
+    def failed(self, name: str) -> None:
+        """A step failed."""
+        if not self._quiet:
+            start = "\r\x1b[2K" if self._live else ""
+            sys.stderr.write(f"{start}  ✗ {name}\n")
+            sys.stderr.flush()
+
+    def note(self, text: str) -> None:
+        """A sentence between steps."""
+        if not self._quiet:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def broken_pipe_is_fine() -> Iterator[None]:
+    """`indexctl … | head` ends quietly."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = None  # nothing more can be written, also not at exit
+        raise SystemExit(0) from None
+
+
+def describe_reasons(reasons: Mapping[str, int]) -> str:
+    """`12 ignored, 3 binary`, most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason}" for reason, count in ordered)

@@ -1,0 +1,147 @@
+"""Running the asset graph from the command line, in the Dagster instance of the store.
+
+The only module of the interfaces that imports Dagster, and it does so when it is called: whatever can be decided without a run
+is decided before.
+
+Belongs here: instance, run, progress, and turning events into a result. Not here: planning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import CodeIntelError, InvariantViolationError
+from pipeline.store.layout import DAGSTER_HOME, Store
+
+_INSTANCE_CONFIG = b"""\
+# The Dagster instance of this store: runs of `indexctl build` are recorded here, and `indexctl ui` shows them.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
+
+
+@dataclass
+class RunResult:
+    """What a run did: assets built and reused in order, seconds by asset, failed checks, and the error that ended it, if one did."""
+
+    run_id: str
+    built: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed_checks: list[str] = field(default_factory=list)
+    error: CodeIntelError | None = None
+
+
+Progress = Callable[[str, str, str], None]
+"""Called with ("started" | "done" | "failed", asset or step, note)."""
+
+
+def dagster_home(store: Store) -> Path:
+    """The folder of the store's Dagster instance, with its configuration."""
+    home = store.root / DAGSTER_HOME
+    if not (home / "dagster.yaml").is_file():
+        files.write_file(home / "dagster.yaml", _INSTANCE_CONFIG)
+    return home
+
+
+def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progress) -> RunResult:
+    """Materialise every asset of a repository's partition in this process."""
+    # Quiets what Dagster says about itself while it is imported and while it runs.
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    import dagster as dg
+
+    from assets.partitions import PARTITION_SET
+    from pipeline.definitions import BUILD_JOB, build_definitions
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    result = RunResult(run_id=str(uuid.uuid4()))
+    job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
+    with _instance(dg, store, ephemeral=ephemeral) as instance:
+        instance.add_dynamic_partitions(PARTITION_SET, [repository])
+        instance.event_log_storage.watch(result.run_id, None, _listener(result, progress))
+        try:
+            job.execute_in_process(
+                instance=instance,
+                partition_key=repository,
+                run_id=result.run_id,
+                tags={"codeintel/trigger": "indexctl"},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        except Exception as error:
+            result.error = _known_cause(error)
+            if result.error is None and result.failed_checks:
+                result.error = InvariantViolationError(
+                    f"`{repository}` is not published: {'; '.join(result.failed_checks)}.", hint="CURRENT is unchanged."
+                )
+            if result.error is None:
+                raise
+    return result
+
+
+@contextmanager
+def _instance(dg: Any, store: Store, *, ephemeral: bool) -> Iterator[Any]:
+    if ephemeral:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+    else:
+        with dg.DagsterInstance.from_config(str(dagster_home(store))) as instance:
+            yield instance
+
+
+def _listener(result: RunResult, progress: Progress) -> Callable[[Any, Any], None]:
+    started: dict[str, float] = {}
+
+    def listen(entry: Any, cursor: Any) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        match event.event_type_value:
+            case "STEP_START":
+                started[event.step_key] = time.perf_counter()
+                progress("started", event.step_key, "")
+            case "ASSET_MATERIALIZATION":
+                materialization = event.step_materialization_data.materialization
+                asset = materialization.asset_key.path[-1]
+                facts = {name: value.value for name, value in materialization.metadata.items()}
+                reused = bool(facts.get("reused", False))
+                (result.reused if reused else result.built).append(asset)
+                result.seconds[asset] = float(facts.get("seconds") or time.perf_counter() - started[event.step_key])
+                progress("done", asset, _note(asset, facts, reused))
+            case "ASSET_CHECK_EVALUATION" if not event.asset_check_evaluation_data.passed:
+                evaluation = event.asset_check_evaluation_data
+                found = evaluation.metadata.get("problems")
+                result.failed_checks.append(
+                    f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}: {str(found.value if found else '').strip('- ')}"
+                )
+            case "STEP_FAILURE":
+                progress("failed", event.step_key, "")
+
+    return listen
+
+
+def _note(asset: str, facts: dict[str, Any], reused: bool) -> str:
+    rows = facts.get("dagster/row_count") or facts.get("count") or facts.get("documents")
+    if asset == "current":
+        return str(facts.get("version", ""))
+    amount = f"{rows:>9,} rows" if isinstance(rows, int) else " " * 14
+    took = "reused" if reused else f"{facts.get('seconds', 0):.2f} s"
+    return f"{amount}  {took}"
+
+
+def _known_cause(error: BaseException | None) -> CodeIntelError | None:
+    while error is not None:
+        if isinstance(error, CodeIntelError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

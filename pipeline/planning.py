@@ -1,0 +1,95 @@
+"""Planning: what a build of a path would do, decided without Dagster and without building anything.
+
+Belongs here: finding the repository's name and settings, scanning it, and comparing the planned keys with the store. Not here:
+running the graph (`interfaces.run`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Settings
+from pipeline.errors import CodeIntelError, ConfigError, IndexCorruptionError, SourceError
+from pipeline.source.freshness import git_folder
+from pipeline.source.scan import Scan, scan
+from pipeline.stages import KINDS, plan_version
+from pipeline.store import versions
+from pipeline.store.layout import Origin, Repository, Store, read_origin, repository_name_from, settings_of
+from pipeline.store.objects import OBJECT_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build would make. `missing` are the assets whose objects are not in the store."""
+
+    repository: Repository
+    origin: Origin
+    settings: Settings
+    scan: Scan
+    version: str
+    keys: dict[str, str]
+    missing: tuple[str, ...]
+    current: str | None
+
+    @property
+    def published(self) -> bool:
+        """Whether the planned version is current already."""
+        return self.current == self.version
+
+    @property
+    def known(self) -> bool:
+        """Whether the planned version exists, current or not."""
+        return (self.repository.versions / self.version).is_dir()
+
+
+def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None = None) -> tuple[Repository, Origin]:
+    """The repository that a path belongs to in the store, and where it is read from. Registers nothing.
+
+    Raises `ConfigError` when the name is taken by something else.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
+    path = path.resolve()
+    git = git_folder(path) if path.is_dir() else None
+    if name is None:
+        name = next((known.name for known in store.repositories() if _is_from(known, path)), None)
+    repository = store.repository(name or repository_name_from(path))
+    if repository.origin_file.is_file():
+        known = read_origin(repository)
+        if known.path != str(path) and (git is None or known.git != str(git)):
+            raise ConfigError(
+                f"`{repository.name}` is already in this store, from {known.path}.",
+                hint="Give this one another name with --repo NAME.",
+            )
+    return repository, Origin(repository.name, str(path), str(git) if git else None, rev)
+
+
+def _is_from(repository: Repository, path: Path) -> bool:
+    try:
+        origin = read_origin(repository)
+    except CodeIntelError:
+        return False
+    return origin.path == str(path)
+
+
+def scan_origin(store: Store, repository: Repository, origin: Origin, settings: Settings, *, skip: Path | None = None) -> Scan:
+    """Scan the repository as it is now; the store's folder (or `skip`) is no part of it."""
+    cache = repository.scan_cache if repository.path.is_dir() and origin.rev is None else None
+    return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, skip=skip or store.root)
+
+
+def plan(
+    store: Store, repository: Repository, origin: Origin, settings: Settings | None = None, *, skip: Path | None = None
+) -> Plan:
+    """What a build would do now. `skip` is the store's folder where that is not where `store` lies."""
+    settings = settings or settings_of(store, origin)
+    scanned = scan_origin(store, repository, origin, settings, skip=skip)
+    try:
+        current = versions.current_name(repository)
+    except IndexCorruptionError:
+        current = None
+    version, keys = plan_version(settings, scanned, repository)
+    missing = tuple(asset for asset in KINDS if not (repository.objects / asset / keys[asset] / OBJECT_FILE).is_file())
+    return Plan(repository, origin, settings, scanned, version, keys, missing, current)

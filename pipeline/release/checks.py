@@ -1,0 +1,325 @@
+"""What must hold: pure checks over artefacts, used by the asset checks in Dagster, by publication and by `verify`.
+
+A check gets the folder of every asset that it needs (an object's, or a version's: names in them are the same) and says what
+is wrong. It never repairs and never raises for bad content.
+
+Belongs here: invariants of artefacts. Not here: digests (`store`), the order and consequences of checks (`verification`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import tables
+from pipeline.errors import CodeIntelError
+from pipeline.index.lexical import LexicalReader
+from pipeline.index.vectors import VectorIndex
+from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table
+
+Roots = Mapping[str, Path]
+"""Asset -> the folder that holds its files."""
+
+SELF_SEARCH_SAMPLE = 64
+_NORM_TOLERANCE = 1e-3
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of a check: it passed when there are no problems. `facts` are what was looked at."""
+
+    problems: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named invariant of one asset, and the other assets that it looks at."""
+
+    name: str
+    asset: str
+    description: str
+    function: Callable[[Roots], Finding]
+    needs: tuple[str, ...] = ()
+
+    def run(self, roots: Roots) -> Finding:
+        """The finding; an artefact that cannot be read is a problem, not an exception."""
+        try:
+            return self.function(roots)
+        except (CodeIntelError, OSError, ValueError, KeyError, pa.ArrowException, msgspec.DecodeError) as error:
+            return Finding((f"{self.name}: {error}",))
+
+
+def _finding(problems: Iterator[str] | list[str], **facts: Any) -> Finding:
+    found = tuple(problem for problem, _ in zip(problems, range(_MOST_PROBLEMS), strict=False))
+    return Finding(found, facts)
+
+
+def _pairs(left: Path, left_kind: type[Table], right: Path, right_kind: type[Table]) -> Iterator[tuple[Path, Path]]:
+    """Matching parts of two tables."""
+    yield from zip(tables.parts(left, left_kind), tables.parts(right, right_kind), strict=True)
+
+
+def sources_match_files(roots: Roots) -> Finding:
+    """Every indexed file has its bytes in `sources`, with the size and hash that `files` says."""
+    root = roots[Files.asset]
+    problems: list[str] = []
+    count = 0
+    for files_path, sources_path in _pairs(root, Files, root, Sources):
+        listed = tables.read_part(files_path, Files, ["uri", "size", "content_hash", "status"])
+        indexed = listed.filter(pc.equal(listed["status"].cast(pa.string()), "indexed"))
+        stored = tables.read_part(sources_path, Sources, ["uri", "content"])
+        count += stored.num_rows
+        if indexed["uri"].to_pylist() != stored["uri"].to_pylist():
+            problems.append(f"{sources_path.name}: the indexed files and the stored sources differ")
+            continue
+        for uri, size, expected, content in zip(
+            stored["uri"].to_pylist(),
+            indexed["size"].to_pylist(),
+            indexed["content_hash"].to_pylist(),
+            stored["content"],
+            strict=True,
+        ):
+            data = content.as_buffer()
+            if len(data) != size or hashlib.blake2b(data, digest_size=32).digest() != expected:
+                problems.append(f"{uri}: the stored bytes are not those that were scanned")
+    return _finding(problems, files=count)
+
+
+def _sizes(files_path: Path) -> dict[str, int]:
+    listed = tables.read_part(files_path, Files, ["uri", "size", "status"])
+    return {
+        uri: size
+        for uri, size, status in zip(*(listed[name].to_pylist() for name in ("uri", "size", "status")), strict=True)
+        if status == "indexed"
+    }
+
+
+def _outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[str]:
+    """Files whose spans leave the file, or run backwards."""
+    if table.num_rows == 0:
+        return
+    table = tables.plain(table)
+    backwards = pc.less(table["end_byte"], table["start_byte"])
+    if pc.any(backwards).as_py():
+        yield f"{table.filter(backwards)['uri'][0].as_py()}: a {what} ends before it starts"
+    extent = table.group_by("uri").aggregate([("start_byte", "min"), ("end_byte", "max")])
+    for uri, start, end in zip(*(extent[name].to_pylist() for name in extent.column_names), strict=True):
+        if start < 0 or end > sizes.get(uri, -1):
+            yield f"{uri}: a {what} lies outside the file"
+
+
+def nodes_inside_files(roots: Roots) -> Finding:
+    """Syntax nodes lie inside their files, and parents come before their children."""
+    problems: list[str] = []
+    count = 0
+    for files_path, nodes_path in _pairs(roots[Files.asset], Files, roots[AstNodes.asset], AstNodes):
+        nodes = tables.read_part(nodes_path, AstNodes, ["uri", "node_id", "parent_id", "start_byte", "end_byte"])
+        count += nodes.num_rows
+        problems.extend(_outside(nodes.select(["uri", "start_byte", "end_byte"]), _sizes(files_path), "node"))
+        if not pc.all(pc.less(nodes["parent_id"], nodes["node_id"])).as_py() and nodes.num_rows:
+            problems.append(f"{nodes_path.name}: a node comes before its parent")
+    return _finding(problems, nodes=count)
+
+
+def definitions_inside_files(roots: Roots) -> Finding:
+    """Definitions lie inside their files, and their names inside them."""
+    problems: list[str] = []
+    count = 0
+    columns = ["uri", "start_byte", "end_byte", "name_start_byte", "start_line", "end_line"]
+    for files_path, path in _pairs(roots[Files.asset], Files, roots[Definitions.asset], Definitions):
+        found = tables.read_part(path, Definitions, columns)
+        count += found.num_rows
+        problems.extend(_outside(found.select(columns[:3]), _sizes(files_path), "definition"))
+        inside = pc.and_(
+            pc.and_(pc.greater_equal(found["name_start_byte"], found["start_byte"]),
+                    pc.less_equal(found["name_start_byte"], found["end_byte"])),
+            pc.and_(pc.greater_equal(found["start_line"], 1), pc.greater_equal(found["end_line"], found["start_line"])),
+        )  # fmt: skip
+        if found.num_rows and not pc.all(inside).as_py():
+            problems.append(f"{path.name}: a definition's name or lines lie outside it")
+    return _finding(problems, definitions=count)
+
+
+def chunk_ids_unique(roots: Roots) -> Finding:
+    """Ids are positive and unique in the repository."""
+    ids = _column(roots[Chunks.asset], Chunks, "id")
+    problems = []
+    if ids.size and int(ids.min()) <= 0:
+        problems.append("a chunk's id is not positive")
+    if len(np.unique(ids)) != len(ids):
+        problems.append(f"{len(ids) - len(np.unique(ids))} chunk ids are used twice")
+    return _finding(problems, chunks=len(ids))
+
+
+def _column(root: Path, kind: type[Table], column: str) -> Any:
+    return tables.read_table(root, kind, [column])[column].to_numpy()
+
+
+def chunks_gapless(roots: Roots) -> Finding:
+    """The chunks of each indexed file follow one another from its first byte to its last, and their text is those bytes."""
+    problems: list[str] = []
+    total = 0
+    for files_path, path in _pairs(roots[Files.asset], Files, roots[Chunks.asset], Chunks):
+        sizes = {uri: size for uri, size in _sizes(files_path).items() if size}
+        chunks = tables.plain(tables.read_part(path, Chunks, ["uri", "start_byte", "end_byte"]))
+        chunks = chunks.sort_by([("uri", "ascending"), ("start_byte", "ascending")])
+        uris = chunks["uri"].combine_chunks()
+        starts, ends = chunks["start_byte"].to_numpy(), chunks["end_byte"].to_numpy()
+        total += len(starts)
+        codes = uris.dictionary_encode()
+        first = np.r_[True, np.diff(codes.indices.to_numpy()) != 0][: len(starts)]
+        last = np.r_[first[1:], True][: len(starts)]
+        names = codes.dictionary.to_pylist()
+        if names != sorted(sizes):
+            odd = sorted(set(names) ^ set(sizes))
+            problems.extend(f"{uri}: has no chunks, or chunks without a file" for uri in odd[:_MOST_PROBLEMS])
+            continue
+        expected_start = np.where(first, 0, np.r_[0, ends[:-1]][: len(starts)])
+        wrong = (starts != expected_start) | (ends <= starts)
+        wrong[last] |= ends[last] != np.array([sizes[name] for name in names], dtype=np.int64)
+        problems.extend(
+            f"{uris[int(row)].as_py()}: gap, overlap or empty chunk at byte {int(starts[row])}"
+            for row in np.flatnonzero(wrong)[:_MOST_PROBLEMS]
+        )
+    return _finding(problems, chunks=total)
+
+
+def vectors_finite_unit(roots: Roots) -> Finding:
+    """Vectors are finite and of unit length; ids are sorted and unique."""
+    root = roots[Embeddings.asset]
+    ids, vectors = np.load(root / Embeddings.IDS, mmap_mode="r"), np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    problems = []
+    if ids.shape[0] != vectors.shape[0]:
+        problems.append(f"there are {ids.shape[0]} ids and {vectors.shape[0]} vectors")
+    if np.any(np.diff(ids) <= 0):
+        problems.append("ids.npy is not strictly ascending")
+    worst = 0.0
+    for start in range(0, vectors.shape[0], 1 << 16):
+        block = np.asarray(vectors[start : start + (1 << 16)])
+        if not np.isfinite(block).all():
+            problems.append("a vector is not finite")
+            break
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+        worst = max(worst, float(np.abs(norms - 1).max(initial=0)))
+    if worst > _NORM_TOLERANCE:
+        problems.append(f"a vector's length differs from 1 by {worst:.4f}")
+    return _finding(problems, vectors=int(vectors.shape[0]), dimension=int(vectors.shape[1]))
+
+
+def vectors_match_chunks(roots: Roots) -> Finding:
+    """There is exactly one vector for every chunk, in both forms."""
+    chunk_ids = np.sort(_column(roots[Chunks.asset], Chunks, "id"))
+    root = roots[Embeddings.asset]
+    problems = []
+    if not np.array_equal(chunk_ids, np.load(root / Embeddings.IDS)):
+        problems.append("ids.npy does not hold the chunks' ids")
+    parquet_ids = [pq.read_table(path, columns=["id"])["id"].to_numpy() for path in tables.parts(root, Embeddings)]
+    if not np.array_equal(chunk_ids, np.sort(np.concatenate(parquet_ids))):
+        problems.append("the table `embeddings` does not hold the chunks' ids")
+    return _finding(problems, chunks=len(chunk_ids))
+
+
+def _meta(root: Path) -> dict[str, Any]:
+    return msgspec.json.decode((root / FaissIndex.META).read_bytes(), type=dict[str, Any])
+
+
+def faiss_matches_embeddings(roots: Roots) -> Finding:
+    """The FAISS index has as many vectors as there are, of the same dimension, made by the same embedder."""
+    meta = _meta(roots[FaissIndex.asset])
+    root = roots[Embeddings.asset]
+    vectors = np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    embedder = msgspec.json.decode((root / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any])
+    problems = []
+    if (meta["count"], meta["dimension"]) != vectors.shape:
+        problems.append(f"the index has {meta['count']} × {meta['dimension']}, the embeddings are {vectors.shape}")
+    if meta["embedder_digest"] != embedder["digest"]:
+        problems.append("the index was made from another embedder's vectors")
+    return _finding(problems, vectors=int(meta["count"]))
+
+
+def idmap_bijection(roots: Roots) -> Finding:
+    """Every row of the FAISS index is one chunk id, and no id is there twice."""
+    idmap = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE, columns=["faiss_row", "external_id"])
+    rows, ids = idmap["faiss_row"].to_numpy(), idmap["external_id"].to_numpy()
+    count = _meta(roots[FaissIndex.asset])["count"]
+    problems = []
+    if not np.array_equal(rows, np.arange(count)):
+        problems.append(f"the rows are not 0 to {count - 1}")
+    if len(np.unique(ids)) != len(ids):
+        problems.append("an id stands for two rows")
+    return _finding(problems, rows=len(rows))
+
+
+def documents_match_chunks(roots: Roots) -> Finding:
+    """The lexical index has one document for every chunk."""
+    expected = tables.count_rows(tables.parts(roots[Chunks.asset], Chunks))
+    with LexicalReader(roots["lexical_index"]) as reader:
+        found = len(reader)
+    return _finding([] if found == expected else [f"{found} documents for {expected} chunks"], documents=found)
+
+
+def ids_agree(roots: Roots) -> Finding:
+    """Chunks, vectors and idmap hold the same ids."""
+    chunk_ids = np.sort(_column(roots[Chunks.asset], Chunks, "id"))
+    mapped = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE, columns=["external_id"])["external_id"].to_numpy()
+    problems = []
+    if not np.array_equal(chunk_ids, np.sort(mapped)):
+        problems.append("the idmap and the chunks hold different ids")
+    if not np.array_equal(chunk_ids, np.load(roots[Embeddings.asset] / Embeddings.IDS)):
+        problems.append("the vectors and the chunks hold different ids")
+    return _finding(problems, ids=len(chunk_ids))
+
+
+def self_search(roots: Roots) -> Finding:
+    """Sampled chunks' own vectors return the chunk itself, or an exact duplicate, first."""
+    ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
+    if not len(ids):
+        return _finding(["there are no vectors"])
+    sample = np.asarray(ids[np.unique(np.linspace(0, len(ids) - 1, SELF_SEARCH_SAMPLE).astype(np.int64))])
+    index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
+    own = index.vectors_of(sample)
+    found, _ = index.search(own, 1)
+    first = index.vectors_of(found[:, 0])
+    wrong = (found[:, 0] != sample) & (np.abs(first - own).max(axis=1) > 1e-6)
+    return _finding(
+        [f"chunk {int(sample[row])} finds {int(found[row, 0])} first" for row in np.flatnonzero(wrong)], sample=len(sample)
+    )
+
+
+CHECKS: tuple[Check, ...] = tuple(
+    Check(function.__name__, asset, (function.__doc__ or "").strip(), function, needs)
+    for function, asset, needs in (
+        (sources_match_files, "source_snapshot", ()),
+        (nodes_inside_files, "ast_nodes", ("source_snapshot",)),
+        (definitions_inside_files, "definitions", ("source_snapshot",)),
+        (chunk_ids_unique, "chunks", ()),
+        (chunks_gapless, "chunks", ("source_snapshot",)),
+        (vectors_finite_unit, "embeddings", ()),
+        (vectors_match_chunks, "embeddings", ("chunks",)),
+        (faiss_matches_embeddings, "faiss_index", ("embeddings",)),
+        (idmap_bijection, "faiss_idmap", ("faiss_index",)),
+        (documents_match_chunks, "lexical_index", ("chunks",)),
+    )
+)
+"""The checks of single assets; each needs only the asset itself and its direct inputs."""
+
+VERSION_CHECKS: tuple[Check, ...] = tuple(
+    Check(function.__name__, "current", (function.__doc__ or "").strip(), function) for function in (ids_agree, self_search)
+)
+"""The checks of a version as a whole."""

@@ -1,0 +1,167 @@
+"""The manifest: one document that says everything about a version.
+
+Belongs here: what stands in `manifest.json` and how a version is named. Not here: its on-disk schema (`store.versions`),
+whether it may be published (`checks`), or publishing (`publication`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from pipeline import __version__, files
+from pipeline.config import Settings
+from pipeline.schemas import (
+    AstNodes,
+    Chunks,
+    Definitions,
+    Embeddings,
+    FaissIdmap,
+    FaissIndex,
+    LexicalIndex,
+    Manifest,
+    Snapshot,
+)
+from pipeline.stage import Artefact, Facts, Output, Stage
+from pipeline.store.layout import FORMAT
+from pipeline.store.objects import read_record, sealed_digest
+from pipeline.store.versions import MANIFEST, ManifestArtefact, ManifestDocument
+
+_TOOLS = (
+    "duckdb",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "pyarrow",
+    "pygit2",
+    "tantivy",
+    "tokenizers",
+    "tree-sitter",
+    "tree-sitter-language-pack",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a version is of, beside its artefacts. `parent` is the version that was published before it."""
+
+    repository: str
+    commit: str | None
+    dirty: bool
+    parent: str | None
+    settings: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Over all fields."""
+        return hashlib.blake2b(msgspec.json.encode(asdict(self), order="sorted"), digest_size=16).hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the libraries that make artefacts; absent ones are left out."""
+    found = {"codeintel-pipeline": __version__}
+    for name in _TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def version_name(keys: Mapping[str, str], identity: Identity) -> str:
+    """The name of the version that consists of these artefacts (asset -> key): a function of what it is, not of its history."""
+    described = {**asdict(identity), "parent": None, "artefacts": {asset: keys[asset] for asset in sorted(keys)}}
+    return "v-" + hashlib.blake2b(msgspec.json.encode(described, order="sorted"), digest_size=8).hexdigest()
+
+
+def manifest(
+    source: Artefact[Snapshot],
+    ast_nodes: Artefact[AstNodes],
+    definitions: Artefact[Definitions],
+    chunks: Artefact[Chunks],
+    embeddings: Artefact[Embeddings],
+    faiss_index: Artefact[FaissIndex],
+    faiss_idmap: Artefact[FaissIdmap],
+    lexical_index: Artefact[LexicalIndex],
+    identity: Identity,
+    out: Output[Manifest],
+) -> Facts:
+    """Write `manifest.json` over all artefacts of a version."""
+    artefacts = (source, ast_nodes, definitions, chunks, embeddings, faiss_index, faiss_idmap, lexical_index)
+    meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
+    document = ManifestDocument(
+        format=FORMAT,
+        version=version_name({artefact.asset: artefact.key for artefact in artefacts}, identity),
+        program=f"codeintel-pipeline {__version__}",
+        repository=identity.repository,
+        commit=identity.commit,
+        dirty=identity.dirty,
+        parent=identity.parent,
+        settings=dict(identity.settings),
+        tools=tool_versions(),
+        counts=_counts(source, ast_nodes, chunks, embeddings, lexical_index),
+        embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
+        faiss=meta,
+        operating_point={"family": meta["family"], "parameters": meta["parameters"], "exact": meta["family"] == "flat"},
+        artefacts={artefact.asset: _describe(artefact) for artefact in artefacts},
+    )
+    document = msgspec.structs.replace(document, digest=sealed_digest(document))
+    (out.path / MANIFEST).write_bytes(files.canonical_json(msgspec.to_builtins(document)))
+    return {"version": document.version, "artefacts": len(artefacts), **document.counts}
+
+
+def _counts(
+    source: Artefact[Snapshot],
+    ast_nodes: Artefact[AstNodes],
+    chunks: Artefact[Chunks],
+    embeddings: Artefact[Embeddings],
+    lexical_index: Artefact[LexicalIndex],
+) -> dict[str, int]:
+    return {
+        "files": source.facts["rows"],
+        "indexed_files": source.facts["indexed"],
+        "bytes": source.facts["bytes"],
+        "nodes": ast_nodes.facts["nodes"],
+        "definitions": ast_nodes.facts["definitions"],
+        "chunks": chunks.facts["chunks"],
+        "vectors": embeddings.facts["vectors"],
+        "documents": lexical_index.facts["documents"],
+    }
+
+
+def _describe(artefact: Artefact[Any]) -> ManifestArtefact:
+    record = read_record(artefact)
+    return ManifestArtefact(
+        key=record.key,
+        code_version=record.code_version,
+        schema=record.schema,
+        digest=record.digest,
+        rows=_rows(artefact.path, [stored.path for stored in record.files]),
+        facts=record.facts,
+        recipe=record.recipe,
+        files=record.files,
+    )
+
+
+def _rows(root: Path, paths: list[str]) -> dict[str, int]:
+    """Rows by table: a table is a folder of parts, or one Parquet file."""
+    rows: dict[str, int] = {}
+    for path in paths:
+        if path.endswith(".parquet"):
+            table = path.split("/", 1)[0].removesuffix(".parquet")
+            rows[table] = rows.get(table, 0) + int(pq.read_metadata(root / path).num_rows)
+    return rows
+
+
+def _uses(settings: Settings) -> dict[str, str]:
+    return tool_versions()
+
+
+STAGE = Stage(manifest, code_version="1", uses=_uses)

@@ -1,0 +1,178 @@
+"""Publication: assembling a version, verifying it, and the flip of CURRENT. Rollback is a flip too.
+
+A version becomes visible only when every check holds; whoever asks for it, this module checks again.
+
+Belongs here: everything that changes CURRENT. Not here: what the checks are (`verification`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import CodeIntelError, IndexCorruptionError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
+from pipeline.release.verification import Verification, verify_folder
+from pipeline.schemas import Manifest
+from pipeline.stage import Artefact
+from pipeline.store import versions
+from pipeline.store.layout import Repository, not_writable
+from pipeline.store.locks import Stamp, builder
+from pipeline.store.objects import forget_checked
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What came of it. `flipped` is False when the version was current already; `verification` is None when nothing new
+    had to be verified."""
+
+    version: str
+    previous: str | None
+    flipped: bool
+    verification: Verification | None
+    path: Path
+
+
+def host_facts() -> dict[str, Any]:
+    """Facts of the machine that belong in `build.json`, because they change nothing in the artefacts."""
+    import faiss
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "faiss_compile_options": faiss.get_compile_options().strip(),
+        "faiss_gpus": faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0,
+    }
+
+
+def publish(
+    repository: Repository, manifest: Artefact[Manifest], *, reason: str = "build", build: Mapping[str, Any] | None = None
+) -> Publication:
+    """Assemble the manifest's version, verify it whole, and make it current.
+
+    `build` is added to the version's `build.json`. Raises `InvariantViolationError` with everything that does not hold; then
+    CURRENT stays where it was and nothing of the refused version is left.
+    """
+    document = versions.read_manifest(manifest.path)
+    target = repository.versions / document.version
+    with builder(repository):
+        try:
+            verification = None
+            if target.exists():
+                verification = verify_folder(target, reread=False)
+                if not verification.ok:
+                    forget_checked(target)
+                    target.rename(files.temporary_sibling(target))
+            if not target.exists():
+                verification = _assemble(repository, manifest, document, target, build or {})
+            previous = _current_or_none(repository)
+            flipped = previous != document.version
+            if flipped:
+                versions.flip(repository, document.version, reason=reason, at=time.time())
+        except OSError as error:
+            raise not_writable(repository.path, error) from error
+    return Publication(document.version, previous, flipped, verification, target)
+
+
+def _current_or_none(repository: Repository) -> str | None:
+    try:
+        return versions.current_name(repository)
+    except IndexCorruptionError:
+        return None
+
+
+def _assemble(
+    repository: Repository,
+    manifest: Artefact[Manifest],
+    document: versions.ManifestDocument,
+    target: Path,
+    build: Mapping[str, Any],
+) -> Verification:
+    with files.directory_commit(target) as folder:
+        for asset, artefact in document.artefacts.items():
+            origin = repository.objects / asset / artefact.key
+            for stored in artefact.files:
+                (folder / stored.path).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    files.link_or_copy(origin / stored.path, folder / stored.path)
+                except FileNotFoundError:
+                    raise InvariantViolationError(
+                        f"The version {document.version} cannot be published: {asset}/{artefact.key} is gone from the store.",
+                        hint="Run `indexctl build` again.",
+                    ) from None
+        shutil.copyfile(manifest.path / versions.MANIFEST, folder / versions.MANIFEST)
+        verification = verify_folder(folder)
+        if not verification.ok:
+            raise _refusal(document.version, verification)
+        facts = {**build, "published_at": time.time(), "host": host_facts(), "verification_seconds": dict(verification.seconds)}
+        (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
+        stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
+    # The bytes of these inodes were digested above, and a rename changes none of them.
+    versions.remember_digests(repository, document.version, stamps)
+    return verification
+
+
+def _refusal(version: str, verification: Verification) -> InvariantViolationError:
+    shown = "; ".join(f"{problem.artefact}: {problem.problem}" for problem in verification.problems[:5])
+    more = len(verification.problems) - 5
+    return InvariantViolationError(
+        f"The version {version} is not published: {shown}{f'; and {more} more' if more > 0 else ''}.",
+        hint="CURRENT is unchanged. Run `indexctl build` again; if it stays so, the artefact named first is wrong.",
+    )
+
+
+def switch(repository: Repository, name: str, *, reason: str) -> Publication:
+    """Make a version that exists current, verifying it first. Raises `NotFoundError`, `InvariantViolationError`."""
+    with builder(repository):
+        versions.open_version(repository, name).close()
+        previous = _current_or_none(repository)
+        target = repository.versions / name
+        if previous == name:
+            return Publication(name, previous, False, None, target)
+        verification = verify_folder(target)
+        if not verification.ok:
+            raise _refusal(name, verification)
+        try:
+            versions.flip(repository, name, reason=reason, at=time.time())
+        except OSError as error:
+            raise not_writable(repository.path, error) from error
+    return Publication(name, previous, True, verification, target)
+
+
+def rollback(repository: Repository, name: str | None = None) -> Publication:
+    """Return to the version that was current before this one, or to a named one."""
+    return switch(repository, name or _before(repository), reason="rollback")
+
+
+def _before(repository: Repository) -> str:
+    current = _current_or_none(repository)
+    kept = set(versions.version_names(repository)) - {current}
+    # Follow the flips back from the last one that made the present version current; rollbacks of rollbacks go further back.
+    undone = 0
+    for flip in reversed(versions.history(repository)):
+        if flip.reason == "rollback":
+            undone += 1
+        elif undone:
+            undone -= 1
+        elif flip.previous in kept:
+            return str(flip.previous)
+    if current is not None:
+        try:
+            parent = versions.read_manifest(repository.versions / current).parent
+        except CodeIntelError:
+            parent = None
+        if parent in kept:
+            return str(parent)
+    if not kept:
+        raise NotFoundError(f"`{repository.name}` has no other version to return to.", hint="See `indexctl versions`.")
+    raise RuntimeLifecycleError(
+        f"The history of `{repository.name}` does not say which version came before.",
+        hint=f"Name one: {', '.join(sorted(kept)[:5])}.",
+    )

@@ -1,0 +1,220 @@
+"""The search engine: a query against one open version.
+
+Everything that a line of results shows is stored in the lexical index, so a search reads no table; DuckDB is opened only for
+filters. A version is opened once and serves many queries, from many threads.
+
+Belongs here: what happens between a query and its hits. Not here: arithmetic of ranks (`fusion`), the channels themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.config import EmbedSettings, SearchSettings, Settings
+from pipeline.embed import registry
+from pipeline.errors import IndexFormatError, QueryError
+from pipeline.index.lexical import LexicalReader
+from pipeline.index.vectors import VectorIndex
+from pipeline.search.fusion import Ids, Ranking, order_of, share_of
+from pipeline.store.layout import Repository
+from pipeline.store.versions import Version, open_version
+
+if TYPE_CHECKING:
+    import duckdb
+
+MOST_RESULTS = 10_000
+MOST_QUERY_BYTES = 1 << 20
+_POOL_FACTOR, _LEAST_POOL = 5, 100
+"""Each channel gives that many times k candidates, at least that many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Only chunks that pass all of these; each takes one of several values. `path` are globs in gitignore syntax."""
+
+    lang: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    kind: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.lang or self.path or self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHit:
+    """What a channel says about a hit: its rank there (None: beyond the pool), its raw score, its part of the fused score."""
+
+    rank: int | None
+    score: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result."""
+
+    rank: int
+    id: int
+    uri: str
+    start_line: int
+    end_line: int
+    lang: str
+    kind: str
+    name: str
+    score: float
+    preview: str
+    channels: dict[str, ChannelHit]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as `search --json` prints it; the id as text, because JavaScript loses integers past 2^53."""
+        return {
+            "rank": self.rank,
+            "id": str(self.id),
+            "uri": self.uri,
+            "start_line": self.start_line,
+            "end_line": self.end_line,
+            "lang": self.lang,
+            "kind": self.kind,
+            "name": self.name,
+            "score": round(self.score, 6),
+            "preview": self.preview,
+            "explanation": {
+                name: {"rank": hit.rank, "score": round(hit.score, 6), "contribution": round(hit.contribution, 6)}
+                for name, hit in self.channels.items()
+            },
+        }
+
+
+@dataclass
+class Searcher:
+    """An open version with its channels. Use as a context manager; `open_searcher` makes it."""
+
+    version: Version
+    settings: SearchSettings
+    embed_settings: EmbedSettings
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the version and everything read from it go."""
+        for name in ("lexical", "_catalog"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        self.version.close()
+
+    @cached_property
+    def lexical(self) -> LexicalReader:
+        """The lexical channel."""
+        return LexicalReader(self.version.ensure("lexical_index"))
+
+    @cached_property
+    def vectors(self) -> VectorIndex:
+        """The dense channel."""
+        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True)
+
+    @cached_property
+    def embedder(self) -> Any:
+        """The embedder that made the version's vectors. Raises `IndexFormatError` when it is another one now."""
+        embedder = registry.load(self.embed_settings)
+        made_by = self.version.manifest.embedder
+        if embedder.digest != made_by["digest"]:
+            raise IndexFormatError(
+                f"The vectors of {self.version.name} were made by {made_by['name']}, not by the {embedder.name} at hand.",
+                hint="Install the version that built the index, or run `indexctl build`.",
+            )
+        return embedder
+
+    @cached_property
+    def _catalog(self) -> duckdb.DuckDBPyConnection:
+        from pipeline.catalog.views import connect
+
+        folder = self.version.ensure(*self.version.manifest.artefacts)
+        return connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
+
+    def open(self) -> None:
+        """Open all channels now instead of at the first query."""
+        with self._lock:
+            _ = self.lexical, self.vectors, self.embedder
+
+    def search(self, query: str, k: int | None = None, filters: Filters = Filters()) -> list[Hit]:
+        """The k best chunks, best first. Raises `QueryError` for a query or a k that cannot be answered."""
+        k = self.settings.default_k if k is None else k
+        _check(query, k)
+        self.open()
+        allowed = self._allowed(filters) if filters else None
+        if allowed is not None and not len(allowed):
+            return []
+        pool = max(_LEAST_POOL, _POOL_FACTOR * k)
+        lexical = self.lexical.search(query, pool, allowed=allowed)
+        vector = self.embedder.encode_queries([query])
+        dense = self._dense(vector, pool, allowed)
+        candidates = np.union1d(lexical.ids, dense.ids)
+        if not len(candidates):
+            return []
+        # Every candidate's true similarity is known, whichever channel found it.
+        similarity = self.vectors.vectors_of(candidates) @ vector[0]
+        shares = {
+            "lexical": share_of(
+                candidates, Ranking(lexical.ids, lexical.scores), weight=self.settings.lexical_weight, power=1.0
+            ),
+            "dense": share_of(candidates, dense, weight=self.settings.dense_weight, power=2.0, scores=similarity),
+        }
+        order, fused = order_of(candidates, shares)
+        order = order[:k]
+        documents = self.lexical.documents(candidates[order])
+        return [
+            Hit(
+                rank=rank,
+                score=float(fused[row]),
+                channels={
+                    name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
+                    for name, share in shares.items()
+                },
+                **document,
+            )
+            for rank, (row, document) in enumerate(zip(order, documents, strict=True), 1)
+        ]
+
+    def _dense(self, vector: Any, pool: int, allowed: Ids | None) -> Ranking:
+        ids, scores = self.vectors.search(vector, pool, allowed=allowed)
+        good = scores[0] >= self.settings.semantic_min_score if ids.shape[1] else np.zeros(0, bool)
+        return Ranking(ids[0][good], scores[0][good])
+
+    def _allowed(self, filters: Filters) -> Ids:
+        from pipeline.catalog.hydrate import allowed_ids
+
+        with self._lock:
+            catalog = self._catalog
+        return allowed_ids(catalog, lang=filters.lang, path=filters.path, kind=filters.kind)
+
+
+def _check(query: str, k: int) -> None:
+    if not query.strip():
+        raise QueryError("The query is empty.", hint="Describe what you look for, or name it.")
+    if len(query) > MOST_QUERY_BYTES:
+        raise QueryError(f"The query has {len(query):,} characters.", hint="Use a sentence or a few names.")
+    if not 1 <= k <= MOST_RESULTS:
+        raise QueryError(f"k = {k} is out of range.", hint=f"Use 1 to {MOST_RESULTS:,}.")
+
+
+def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
+    """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
+    opened = open_version(repository, version)
+    return Searcher(opened, settings.search, settings.embed)
+
+
+def as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Results as `search --json` prints them."""
+    return [hit.as_json() for hit in hits]

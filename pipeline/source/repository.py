@@ -1,0 +1,234 @@
+"""Git repositories: which one a path lies in, what its index and its objects hold, and whether the work tree differs.
+
+Belongs here: everything that asks libgit2. Not here: walking a disk (`worktree`), or judgements about files (`selection`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pygit2
+from pygit2.enums import FileMode, FileStatus
+
+from pipeline.config import SourceSettings
+from pipeline.errors import SourceError
+from pipeline.source.entries import Entry, Stamp, uri_name
+from pipeline.source.ignoring import OWN_FILE, Levels, parse_file
+from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK
+from pipeline.source.worktree import Scope, Tracked, read_regular
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A path in a repository. `work_tree` is None where only objects are to be had; `prefix` is the path below its top."""
+
+    repository: Any
+    work_tree: str | None
+    prefix: str
+
+
+def locate(path: Path) -> Location | None:
+    """The repository that `path` (resolved) lies in, or is; None when there is none.
+
+    Raises `SourceError` when there is one that cannot be opened.
+    """
+    try:
+        found = pygit2.discover_repository(str(path))
+        if found is None:
+            return None
+        repository = pygit2.Repository(found)
+    except UnicodeEncodeError:
+        return None
+    except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+        raise SourceError(
+            f"The git repository of {path} cannot be opened: {_sentence(error)}.",
+            hint="If it is another user's, run `git config --global --add safe.directory PATH`.",
+        ) from error
+    database = Path(os.path.realpath(repository.path))
+    if path == database:
+        return Location(repository, None, "")
+    # Inside of git's own folders there is nothing to index, and a bare repository has nothing else.
+    if repository.is_bare or path.is_relative_to(database):
+        return None
+    work_tree = os.path.realpath(repository.workdir)
+    if not path.is_relative_to(work_tree):
+        return None
+    inside = path.relative_to(work_tree).as_posix()
+    return Location(repository, work_tree, "" if inside == "." else inside + "/")
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+def head_commit(repository: Any) -> Any | None:
+    """The commit of HEAD, or None while there is none."""
+    try:
+        return None if repository.head_is_unborn else repository.head.peel(pygit2.Commit)
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise SourceError(f"HEAD of {repository.path} cannot be read: {_sentence(error)}.", hint="Run `git fsck`.") from error
+
+
+def resolve(repository: Any, rev: str) -> Any:
+    """The commit of a revision. Raises `SourceError` when there are no commits, or none by that name."""
+    try:
+        return repository.revparse_single(rev).peel(pygit2.Commit)
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        if next(iter(repository.references), None) is None:
+            raise SourceError(
+                f"{repository.path} has no commits, so there is no revision `{rev}`.", hint="Leave out --rev."
+            ) from error
+        raise SourceError(
+            f"There is no revision `{rev}` in {repository.path}.",
+            hint="Name a branch, a tag or a commit that `git log` shows; a shallow clone has only some.",
+        ) from error
+
+
+def tracked(location: Location) -> Tracked:
+    """What the index of a work tree holds. Raises `SourceError` when it cannot be read."""
+    repository = location.repository
+    files: list[str] = []
+    submodules: set[str] = set()
+    folders: set[str] = set()
+    try:
+        for entry in repository.index:
+            path = entry.path
+            if entry.mode == FileMode.COMMIT:
+                submodules.add(path)
+            else:
+                files.append(path)
+            folder = path.rpartition("/")[0]
+            while folder and folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+    except (pygit2.GitError, ValueError, OSError) as error:
+        raise SourceError(
+            f"The git index of {location.work_tree} cannot be read: {_sentence(error)}.", hint="Run `git status`."
+        ) from error
+    return Tracked(frozenset(files), frozenset(folders), frozenset(submodules), _excludes(repository))
+
+
+def _excludes(repository: Any) -> Levels:
+    """The exclude files outside of the tree, the weakest first: the user's, then the repository's."""
+    try:
+        users = os.path.expanduser(repository.config["core.excludesFile"])  # noqa: PTH111 - may hold anything
+    except (KeyError, ValueError, pygit2.GitError):
+        home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+        users = f"{home}/git/ignore"
+    levels: Levels = ()
+    for path in (users, os.path.join(common_folder(repository), "info", "exclude")):  # noqa: PTH118
+        try:
+            levels = (*levels, (0, parse_file(read_regular(os.path.realpath(path)))))
+        except (OSError, ValueError):
+            continue
+    return levels
+
+
+def common_folder(repository: Any) -> str:
+    """Where linked worktrees have what they share."""
+    own = str(repository.path)
+    try:
+        shared = Path(own, "commondir").read_text().strip()
+    except OSError:
+        return own
+    return os.path.join(own, shared)  # noqa: PTH118
+
+
+def differs(location: Location) -> bool:
+    """Whether a tracked file below the location's prefix is not as HEAD has it. Untracked files are not looked at."""
+    try:
+        status = location.repository.status(untracked_files="no")
+    except (pygit2.GitError, ValueError, OSError):
+        # Nothing says that it is clean.
+        return True
+    same = (FileStatus.CURRENT, FileStatus.IGNORED)
+    return any(flags not in same and path.startswith(location.prefix) for path, flags in status.items())
+
+
+def is_ignored_folder(location: Location, known: Tracked) -> bool:
+    """Whether git ignores the location itself and tracks nothing below it, so that git has nothing to say about it."""
+    folder = location.prefix.rstrip("/")
+    if not folder or folder in known.folders:
+        return False
+    try:
+        return bool(location.repository.path_is_ignored(folder + "/"))
+    except (UnicodeEncodeError, pygit2.GitError):
+        return False
+
+
+def tree_entries(location: Location, commit: Any, settings: SourceSettings) -> Iterator[Entry]:
+    """Every entry of a commit's tree below the location's prefix, in no particular order. Raises `SourceError`."""
+    scope = Scope.of(settings, location.prefix)
+    tree = commit.tree
+    full = ""
+    scope = _enter(location.repository, tree, full, scope)
+    for part in location.prefix.rstrip("/").split("/") if location.prefix else ():
+        tree = next((child for child in _children(tree) if _name(child) == part and child.filemode == FileMode.TREE), None)
+        if tree is None:
+            raise SourceError(
+                f"The commit {str(commit.id)[:12]} has no folder `{location.prefix.rstrip('/')}`.",
+                hint="Index the whole repository.",
+            )
+        full += part + "/"
+        scope = _enter(location.repository, tree, full, scope)
+    stack = [(tree, full, "", scope)]
+    while stack:
+        tree, full, uri, scope = stack.pop()
+        for child in _children(tree):
+            name = _name(child)
+            path, child_uri = full + name, uri + uri_name(name)
+            directory = child.filemode == FileMode.TREE
+            if scope.drops(path, name, directory):
+                yield Entry(child_uri + "/" if directory else child_uri, str(child.id), IGNORED)
+            elif directory:
+                inside = _enter(location.repository, child, path + "/", scope)
+                inside = replace(inside, included=scope.takes(path, name, True, len(location.prefix)))
+                stack.append((child, path + "/", child_uri + "/", inside))
+            elif child.filemode == FileMode.COMMIT:
+                yield Entry(child_uri, str(child.id), SUBMODULE)
+            elif not scope.takes(path, name, False, len(location.prefix)):
+                yield Entry(child_uri, str(child.id), IGNORED)
+            else:
+                reason = SYMLINK if child.filemode == FileMode.LINK else None
+                yield Entry(child_uri, str(child.id), reason, _stamp(str(child.id)))
+
+
+def _children(tree: Any) -> list[Any]:
+    try:
+        return list(tree)
+    except (pygit2.GitError, KeyError) as error:
+        raise SourceError(f"The git tree {tree.id} cannot be read: {_sentence(error)}.", hint="Run `git fsck`.") from error
+
+
+def _name(child: Any) -> str:
+    return os.fsdecode(child.raw_name)
+
+
+def _enter(repository: Any, tree: Any, full: str, scope: Scope) -> Scope:
+    """The rules inside of a tree: `.gitignore` says nothing about what is committed, our own file does."""
+    try:
+        own = tree[OWN_FILE]
+    except KeyError:
+        return scope
+    if own.filemode not in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
+        return scope
+    return replace(scope, own=(*scope.own, (len(full), parse_file(read_blob(repository, str(own.id))))))
+
+
+def _stamp(oid: str) -> Stamp:
+    return int(oid[:16], 16), int(oid[16:32], 16), int(oid[32:48] or "0", 16), -1
+
+
+def read_blob(repository: Any, oid: str) -> bytes:
+    """The bytes of a git object. Raises `SourceError` when it is missing, as in a partial clone, or damaged."""
+    try:
+        return bytes(repository[oid].data)
+    except (pygit2.GitError, KeyError, ValueError, AttributeError) as error:
+        raise SourceError(
+            f"The git object {oid} in {repository.path} cannot be read.",
+            hint="Run `git fsck`; a partial clone needs `git fetch`.",
+        ) from error

@@ -1,0 +1,83 @@
+"""The list of stages, in topological order, and what follows from it: every key of a build, known before anything runs.
+
+Belongs here: which stages there are. Not here: what they do (their rooms), how Dagster sees them (`assets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pipeline.chunks.stage import STAGE as CHUNKS
+from pipeline.config import Settings
+from pipeline.embed.stage import STAGE as EMBEDDINGS
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.index.faiss_stage import IDMAP_STAGE as FAISS_IDMAP
+from pipeline.index.faiss_stage import INDEX_STAGE as FAISS_INDEX
+from pipeline.index.lexical_stage import STAGE as LEXICAL
+from pipeline.release.manifest import STAGE as MANIFEST
+from pipeline.release.manifest import Identity, version_name
+from pipeline.schemas import Kind
+from pipeline.source.scan import Scan
+from pipeline.source.stage import STAGE as SOURCE
+from pipeline.stage import External, Stage
+from pipeline.store import versions
+from pipeline.store.layout import Repository
+from pipeline.structure.stage import STAGE as SYNTAX
+
+__all__ = [
+    "CHUNKS",
+    "EMBEDDINGS",
+    "FAISS_IDMAP",
+    "FAISS_INDEX",
+    "KINDS",
+    "LEXICAL",
+    "MANIFEST",
+    "SOURCE",
+    "STAGES",
+    "SYNTAX",
+    "identity_of",
+    "plan_keys",
+    "plan_version",
+]
+
+STAGES: tuple[Stage, ...] = (SOURCE, SYNTAX, CHUNKS, EMBEDDINGS, FAISS_INDEX, FAISS_IDMAP, LEXICAL, MANIFEST)
+"""Every stage after the stages that it reads from."""
+
+KINDS: Mapping[str, type[Kind]] = {kind.asset: kind for stage in STAGES for kind in stage.outputs.values()}
+"""Asset -> what it is."""
+
+
+def plan_keys(settings: Settings, scan: Scan) -> dict[str, str]:
+    """Asset -> key for everything up to the manifest, which depends on history too and is left to `plan_version`."""
+    externals: dict[str, External] = {"scan": scan}
+    keys: dict[str, str] = {}
+    for stage in STAGES:
+        if stage is not MANIFEST:
+            keys |= {kind.asset: stage.key(kind, settings, keys, externals) for kind in stage.outputs.values()}
+    return keys
+
+
+def plan_version(settings: Settings, scan: Scan, repository: Repository) -> tuple[str, dict[str, str]]:
+    """The version that a build would publish, and the keys of all its assets."""
+    keys = plan_keys(settings, scan)
+    identity = identity_of(settings, repository, scan.commit, scan.dirty, keys)
+    name = version_name(keys, identity)
+    keys |= {kind.asset: MANIFEST.key(kind, settings, keys, {"identity": identity}) for kind in MANIFEST.outputs.values()}
+    return name, keys
+
+
+def identity_of(
+    settings: Settings, repository: Repository, commit: str | None, dirty: bool, keys: Mapping[str, str]
+) -> Identity:
+    """What a version of these artefacts is of. Its parent is the published version; once it exists, its parent stays."""
+    orphan = Identity(repository.name, commit, dirty, None, settings.flat())
+    name = version_name(keys, orphan)
+    try:
+        if (repository.versions / name).is_dir():
+            parent = versions.read_manifest(repository.versions / name).parent
+        else:
+            parent = versions.current_name(repository)
+    except (IndexCorruptionError, IndexFormatError):
+        parent = None
+    return replace(orphan, parent=parent)

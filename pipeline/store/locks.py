@@ -1,0 +1,134 @@
+"""Locks: one builder a repository, any number of readers, none of whom wait for a builder.
+
+The locks are `flock`s, so the system drops them with their process, however it ends. A builder holds an exclusive lock on
+`builder.lock`; a reader a shared lock on the directory of the version that it reads, which collection of garbage respects.
+
+Belongs here: taking and asking about locks. Not here: what is done under them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pipeline import files
+from pipeline.errors import StoreBusyError
+from pipeline.store.layout import Repository, not_writable
+
+_LOCK = "builder.lock"
+_held: dict[Path, tuple[int, int]] = {}
+"""Lock file -> (thread that took it, how many blocks it is in)."""
+_guard = threading.Lock()
+
+
+@contextlib.contextmanager
+def builder(repository: Repository) -> Iterator[None]:
+    """Be the only builder of a repository; re-entrant in a thread, so that the steps of a run share their command's lock.
+
+    Sweeps what crashed builders left. Raises `StoreBusyError` at once when somebody else builds.
+    """
+    path = repository.path / _LOCK
+    thread = threading.get_ident()
+    descriptor = None
+    with _guard:
+        owner, depth = _held.get(path, (thread, 0))
+        if owner != thread:
+            raise _busy(repository, f"another thread of process {os.getpid()}")
+        if depth == 0:
+            descriptor = _acquire(repository, path)
+        _held[path] = (thread, depth + 1)
+    try:
+        yield
+    finally:
+        with _guard:
+            if depth:
+                _held[path] = (thread, depth)
+            else:
+                del _held[path]
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _busy(repository: Repository, holder: str) -> StoreBusyError:
+    return StoreBusyError(
+        f"`{repository.name}` is being built by {holder}.", hint="Wait for it to end; searches go on meanwhile."
+    )
+
+
+def _acquire(repository: Repository, path: Path) -> int:
+    try:
+        repository.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise not_writable(repository.path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
+        os.close(descriptor)
+        raise _busy(repository, holder) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise not_writable(repository.path, error) from error
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        _sweep(repository)
+    except OSError as error:
+        os.close(descriptor)
+        raise not_writable(repository.path, error) from error
+    return descriptor
+
+
+def _sweep(repository: Repository) -> None:
+    folders = [repository.path, repository.versions, repository.refs, repository.path / "verified"]
+    if repository.objects.is_dir():
+        folders.extend(repository.objects.iterdir())
+    for folder in folders:
+        files.sweep_temporaries(folder)
+
+
+def is_building(repository: Repository) -> bool:
+    """Whether some process holds the builder's lock right now."""
+    try:
+        descriptor = os.open(repository.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def pin(directory: Path) -> int:
+    """A descriptor that keeps a version from being collected until it is closed. Raises OSError when it is not there."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class Stamp(msgspec.Struct, frozen=True, array_like=True):
+    """What a file looked like when its digest was checked."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """From a stat result."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,6 @@
+; inherits: _ecmascript
+
+(field_definition property: (_) @name) @field
+(field_definition
+  property: (_) @name
+  value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @method

@@ -1,0 +1,65 @@
+"""The store as a Dagster resource.
+
+One instance serves a run: it takes the builder's lock of the run's repository before the first step and gives it back after
+the last. Sensors and schedules use the same resource without a partition, and then no lock is taken.
+
+Belongs here: what ties a store to a run. Not here: how artefacts are stored (`pipeline.store`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline.config import Settings
+from pipeline.errors import CodeIntelError
+from pipeline.store.layout import Origin, Repository, Store, open_store, read_origin, settings_of
+from pipeline.store.locks import builder
+from pipeline.workers import Runtime, worker_count
+
+
+class StoreResource(dg.ConfigurableResource["StoreResource"]):
+    """Where artefacts lie."""
+
+    data: str
+    """The store's folder."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[StoreResource]:
+        """Hold the builder's lock of the run's repository while the run lasts."""
+        partition = context.run.tags.get("dagster/partition") if context.run else None
+        if partition is None:
+            yield self
+            return
+        with builder(self.open().existing(partition)):
+            yield self
+
+    def open(self) -> Store:
+        """The store. Raises `NotFoundError` where there is none."""
+        return open_store(Path(self.data))
+
+    def repository(self, name: str) -> Repository:
+        """A registered repository."""
+        return self.open().existing(name)
+
+    def origin(self, name: str) -> Origin:
+        """Where a repository is read from."""
+        return read_origin(self.repository(name))
+
+    def settings(self, name: str) -> Settings:
+        """The settings that hold for a repository."""
+        return settings_of(self.open(), self.origin(name))
+
+    def runtime(self) -> Runtime:
+        """How stages work here."""
+        return Runtime(workers=worker_count(), shared=self.open().shared)
+
+    def names(self) -> list[str]:
+        """The registered repositories; none where there is no store yet."""
+        try:
+            return [repository.name for repository in self.open().repositories()]
+        except CodeIntelError:
+            return []

@@ -1,0 +1,36 @@
+"""The nightly schedule: every registered repository is brought up to date once a night.
+
+Belongs here: when. Not here: what a build does (`assets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.partitions import PARTITION_SET
+from resources.store import StoreResource
+
+
+def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """One run a registered repository, at two in the morning."""
+
+    @dg.schedule(name="nightly", job=job, cron_schedule="0 2 * * *", description="Builds every registered repository.")
+    def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        names = store.names()
+        if not names:
+            yield dg.SkipReason("No repository is registered; `indexctl build PATH` registers one.")
+        register_partitions(context.instance, names)
+        day = context.scheduled_execution_time.strftime("%Y-%m-%d")
+        for name in names:
+            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly"})
+
+    return nightly
+
+
+def register_partitions(instance: dg.DagsterInstance, names: list[str]) -> None:
+    """Make sure that Dagster knows every registered repository as a partition."""
+    missing = [name for name in names if not instance.has_dynamic_partition(PARTITION_SET, name)]
+    if missing:
+        instance.add_dynamic_partitions(PARTITION_SET, missing)

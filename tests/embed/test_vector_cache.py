@@ -1,0 +1,130 @@
+"""The shared cache of vectors: hits, merging, damage, two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.embed import cache as module
+from pipeline.embed.cache import VectorCache
+from pipeline.embed.interface import Vectors
+
+DIMENSION = 4
+
+
+def vector_of(text: str) -> list[float]:
+    number = int(text)
+    return [number, number + 1, number * 2, 1]
+
+
+def encode(texts: Sequence[str]) -> Vectors:
+    return np.array([vector_of(text) for text in texts], np.float32).reshape(len(texts), DIMENSION)
+
+
+def refuse(texts: Sequence[str]) -> Vectors:
+    raise AssertionError(f"computed again: {texts}")
+
+
+def texts(*numbers: int) -> list[str]:
+    return [str(number) for number in numbers]
+
+
+def opened(shared: Path, embedder: str = "e") -> VectorCache:
+    return VectorCache(shared, embedder, DIMENSION)
+
+
+def store(shared: Path, wanted: Sequence[str]) -> None:
+    cache = opened(shared)
+    assert cache.through(wanted, encode).tolist() == encode(wanted).tolist()
+    cache.flush()
+
+
+def segments(shared: Path) -> list[Path]:
+    return sorted((shared / "embeddings" / "e").glob("seg-*"))
+
+
+def test_what_was_stored_is_not_computed_again(tmp_path: Path) -> None:
+    store(tmp_path, texts(5, 3, 9, 3))
+    assert opened(tmp_path).through(texts(9, 3, 5), refuse).tolist() == encode(texts(9, 3, 5)).tolist()
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
+    store(tmp_path, texts(1, 2))
+    asked: list[str] = []
+
+    def recording(wanted: Sequence[str]) -> Vectors:
+        asked.extend(wanted)
+        return encode(wanted)
+
+    assert opened(tmp_path).through(texts(3, 1, 4), recording).tolist() == encode(texts(3, 1, 4)).tolist()
+    assert asked == ["3", "4"]
+
+
+def test_embedders_do_not_see_each_others_vectors(tmp_path: Path) -> None:
+    store(tmp_path, texts(1))
+    known, _ = opened(tmp_path, "other").lookup(module.text_keys(texts(1)))
+    assert not known.any()
+
+
+def test_many_segments_become_one_and_keep_every_vector(tmp_path: Path) -> None:
+    for number in range(module.MAX_SEGMENTS + 1):
+        store(tmp_path, texts(number, number + 1))
+    assert len(segments(tmp_path)) == 1
+    everything = texts(*range(module.MAX_SEGMENTS + 2))
+    assert opened(tmp_path).through(everything, refuse).tolist() == encode(everything).tolist()
+    assert not [path for path in (tmp_path / "embeddings" / "e").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["keys.npy", "vectors.npy", "segment.json"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "empty"])
+def test_a_damaged_segment_is_set_aside_and_computed_again(tmp_path: Path, name: str, damage: str) -> None:
+    store(tmp_path, texts(1, 2))
+    path = segments(tmp_path)[0] / name
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 1
+    changed = {"truncate": bytes(raw[: len(raw) // 2]), "flip": bytes(raw), "empty": b"", "remove": None}[damage]
+    path.unlink() if changed is None else path.write_bytes(changed)
+    store(tmp_path, texts(1, 2))
+    assert len(segments(tmp_path)) == 1
+    assert len(list((tmp_path / "embeddings" / "e").glob(".bad-*"))) == 1
+    assert opened(tmp_path).through(texts(1, 2), refuse).tolist() == encode(texts(1, 2)).tolist()
+
+
+def test_a_segment_of_another_embedder_or_dimension_is_not_trusted(tmp_path: Path) -> None:
+    store(tmp_path, texts(1))
+    foreign = tmp_path / "embeddings" / "f"
+    foreign.mkdir()
+    segments(tmp_path)[0].rename(foreign / "seg-0")
+    assert not opened(tmp_path, "f").lookup(module.text_keys(texts(1)))[0].any()
+    store(tmp_path, texts(1))
+    assert not VectorCache(tmp_path, "e", DIMENSION + 1).lookup(module.text_keys(texts(1)))[0].any()
+
+
+def test_a_segment_that_vanished_in_a_merge_is_a_miss(tmp_path: Path) -> None:
+    store(tmp_path, texts(1))
+    cache = opened(tmp_path)
+    segments(tmp_path)[0].rename(tmp_path / "gone")
+    assert cache.through(texts(1), encode).tolist() == encode(texts(1)).tolist()
+    assert not list((tmp_path / "embeddings" / "e").glob(".bad-*"))
+
+
+def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import pathlib, test_vector_cache as t
+for number in range(int(sys.argv[1]), int(sys.argv[1]) + 30):
+    t.store(pathlib.Path({str(tmp_path)!r}), t.texts(number, number + 1000))
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", script, start]) for start in ("0", "15")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    cache = opened(tmp_path)
+    everything = texts(*range(45), *range(1000, 1045))
+    known, vectors = cache.lookup(module.text_keys(everything))
+    assert vectors[known].tolist() == encode([text for text, found in zip(everything, known, strict=True) if found]).tolist()
+    assert known.all()
+    assert not list((tmp_path / "embeddings" / "e").glob(".bad-*"))

@@ -1,0 +1,283 @@
+"""The lexical index: what finds what, harmless queries, damage, and an untouched directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import tables
+from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
+from pipeline.files import digest_file, tree_files
+from pipeline.index import lexical
+from pipeline.index.lexical import FieldBoosts, LexicalReader
+from pipeline.index.lexical_stage import lexical_index
+from pipeline.schemas import Chunks, Definitions, LexicalIndex
+from pipeline.stage import Artefact, Output
+from pipeline.workers import Runtime
+
+Row = tuple[int, str, str, list[str]]
+"""Id, uri, content, names defined in it."""
+
+ROWS: list[Row] = [
+    (10, "app/models/query.py", "class QuerySet:\n    pass\n", ["QuerySet"]),
+    (11, "app/models/query.py", "def latest(self):\n    return self\n", ["latest"]),
+    (20, "app/views.py", "use(QuerySet)\nuse(QuerySet)\nuse(QuerySet)\n", []),
+    (30, "app/server.py", "def start():\n    return HTTPServer(applying_migrations)\n", ["start"]),
+    (40, "docs/über.md", "# Straße und 日本語\n", []),
+    (50, "app/hashers.py", "def encode(self): ...\n", ["encode"]),
+]
+
+
+def write_tables(root: Path, rows: Sequence[Row]) -> Artefact[Chunks]:
+    parts, ends = 2, dict[str, int]()
+    chunks: list[list[dict[str, object]]] = [[] for _ in range(parts)]
+    definitions: list[list[dict[str, object]]] = [[] for _ in range(parts)]
+    for identifier, uri, content, names in rows:
+        part, start = tables.part_of(uri, parts), ends.get(uri, 0)
+        ends[uri] = end = start + max(len(content.encode()), 1)
+        lines = {"start_line": 1, "end_line": 2}
+        span = {"start_byte": start, "end_byte": end}
+        chunk = {"id": identifier, "uri": uri, "lang": "python", "kind": "function", "name": " ".join(names), **lines, **span}
+        chunks[part].append({**chunk, "preview": content[:12], "content": content, "content_hash": 0})
+        for at, name in enumerate(names):
+            what = {"uri": uri, "name": name, "qualified_name": name, "kind": "function", "signature": "", "doc": "", **lines}
+            where = {"start_byte": start + at, "end_byte": end, "name_start_byte": start, "node_id": start + at, "parent": None}
+            definitions[part].append({**what, **where})
+    for kind, table in ((Chunks, chunks), (Definitions, definitions)):
+        for part in range(parts):
+            ordered = sorted(table[part], key=lambda row: (str(row["uri"]), int(str(row["start_byte"]))))
+            tables.write_part(root / kind.name, kind, part, pa.Table.from_pylist(ordered, schema=kind.schema))
+    return Artefact("repo", Chunks.asset, "key", root, Chunks.tag(), "", {})
+
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Write tables and their index; returns the object's directory."""
+
+    def make(rows: Sequence[Row] = ROWS, name: str = "object") -> Path:
+        source = write_tables(tmp_path / f"{name}-in", rows)
+        out = tmp_path / name
+        out.mkdir()
+        facts = lexical_index(source, source, Runtime(), Output(out))  # type: ignore[arg-type]  # one folder holds both
+        assert facts == {"documents": len(rows)}
+        return out
+
+    return make
+
+
+def found(reader: LexicalReader, query: str, limit: int = 10) -> list[int]:
+    return reader.search(query, limit).ids.tolist()
+
+
+def test_the_definition_outranks_chunks_that_use_the_name(build: Build) -> None:
+    reader = LexicalReader(build())
+    assert found(reader, "QuerySet")[0] == 10
+    only_body = reader.search("QuerySet", 10, boosts=FieldBoosts(names=0, path=0, file_name=0))
+    assert only_body.ids[0] == 20
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("HTTPServer", 30),
+        ("server http", 30),
+        ("http_server", 30),
+        ("httpserver", 30),
+        ("migration apply", 30),
+        ("applied migrations", 30),
+        ("queryset", 10),
+        ("hashers", 50),
+        ("STRASSE straße", 40),
+        ("日本語", 40),
+        ("über", 40),
+    ],
+)
+def test_parts_wholes_stems_paths_and_other_scripts_are_found(build: Build, query: str, expected: int) -> None:
+    assert found(LexicalReader(build()), query)[0] == expected
+
+
+def test_scores_fall_and_equal_scores_go_by_id(build: Build) -> None:
+    same = [(identifier, f"copy{identifier % 7}.py", "def same(): pass", ["same"]) for identifier in (9, 4, 7, 1, 5, 8)]
+    reader = LexicalReader(build([*same, (100, "z.py", "same", [])]))
+    hits = reader.search("same", 10, boosts=FieldBoosts(path=0, file_name=0))
+    assert hits.ids.tolist() == [1, 4, 5, 7, 8, 9, 100]
+    assert hits.ids.dtype == np.int64
+    assert hits.scores.dtype == np.float32
+    assert (np.diff(hits.scores) <= 0).all()
+    for limit in range(1, 8):
+        assert reader.search("same", limit, boosts=FieldBoosts(path=0, file_name=0)).ids.tolist() == hits.ids.tolist()[:limit]
+
+
+def test_an_allow_list_still_fills_the_page(build: Build) -> None:
+    rows: list[Row] = [(number, f"f{number}.py", "common " * (number % 5 + 1), []) for number in range(1, 400)]
+    reader = LexicalReader(build(rows))
+    allowed = np.array([3, 51, 104, 399, 5000], np.int64)
+    everything = found(reader, "common", 399)
+    assert reader.search("common", 3, allowed=allowed).ids.tolist() == [i for i in everything if i in allowed.tolist()][:3]
+    assert len(reader.search("common", 10, allowed=allowed).ids) == 4
+    assert len(reader.search("common", 10, allowed=np.empty(0, np.int64)).ids) == 0
+
+
+def test_rows_come_back_in_the_order_that_was_asked(build: Build) -> None:
+    reader = LexicalReader(build())
+    rows = reader.documents(np.array([40, 10, 40]))
+    assert [row["id"] for row in rows] == [40, 10, 40]
+    assert rows[1] == {
+        "id": 10,
+        "uri": "app/models/query.py",
+        "start_line": 1,
+        "end_line": 2,
+        "lang": "python",
+        "kind": "function",
+        "name": "QuerySet",
+        "preview": "class QueryS",
+    }
+    assert reader.documents([]) == []
+    with pytest.raises(NotFoundError, match="999"):
+        reader.documents([10, 999])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '"unclosed AND (OR NOT body:^2 ~5 [a TO',
+        'id:10 *:* +-!(){}[]^"~*?:\\/',
+        "🦀 🦀",
+        "\x00\x01\x1f null\x00byte \ud800",
+        "x " * 50_000,
+        "word" * 25_000,
+        " ".join(f"word{number}" for number in range(20_000)),
+        "\u202e\u200b\ufeff",
+    ],
+)
+def test_any_query_is_just_text(build: Build, query: str) -> None:
+    reader = LexicalReader(build())
+    assert len(reader.terms(query)) <= lexical.MAX_TERMS
+    assert len(reader.search(query, 10).ids) <= len(reader)
+
+
+@pytest.mark.parametrize("query", ["", "   ", "+-*/", "___", "🦀"])
+def test_a_query_without_words_finds_nothing(build: Build, query: str) -> None:
+    hits = LexicalReader(build()).search(query, 10)
+    assert hits.ids.shape == hits.scores.shape == (0,)
+
+
+def test_function_words_count_only_where_there_is_nothing_else(build: Build) -> None:
+    reader = LexicalReader(build([(1, "a.py", "for x in xs: if not x: continue", []), (2, "b.py", "migrate()", [])]))
+    assert reader.terms("how are migrations applied") == ["migrat", "appli"]
+    assert found(reader, "if not in for") == [1]
+    assert found(reader, "is migrate") == [2]
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {path.relative_to(root).as_posix(): digest_file(path) for path in tree_files(root)}
+
+
+def test_equal_tables_give_equal_files_and_other_tables_other_files(build: Build) -> None:
+    assert digests(build(name="first")) == digests(build(name="second"))
+    assert digests(build(name="third")) != digests(build(ROWS[1:], name="fourth"))
+
+
+def test_a_name_belongs_to_the_chunk_that_its_definition_starts_in(build: Build) -> None:
+    rows: list[Row] = [
+        (1, "a.py", "first text", ["alpha", "beta"]),
+        (2, "a.py", "second text", []),
+        (3, "a.py", "third text", ["gamma"]),
+        (4, "b.py", "fourth text", ["delta"]),
+        (5, "0.py", "fifth text", []),
+    ]
+    reader = LexicalReader(build(rows))
+    assert [found(reader, name) for name in ("alpha", "beta", "gamma", "delta")] == [[1], [1], [3], [4]]
+
+
+def test_an_index_is_one_segment_without_lock_files(build: Build) -> None:
+    root = build()
+    names = [path.name for path in (root / LexicalIndex.DIRECTORY).iterdir()]
+    assert not [name for name in names if "lock" in name]
+    assert len({name.partition(".")[0] for name in names if name.endswith(".store")}) == 1
+    described = msgspec.json.decode((root / LexicalIndex.META).read_bytes())
+    assert described["documents"] == len(ROWS)
+    assert set(described) == {"version", "documents", "fields", "tantivy", "analyzer"}
+
+
+def test_reading_leaves_a_read_only_version_and_the_temporary_folder_as_they_were(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, private = build(), tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(private))
+    before = [path.name for path in tree_files(root)]
+    for folder in (root, root / LexicalIndex.DIRECTORY):
+        folder.chmod(0o555)
+    try:
+        with LexicalReader(root) as reader:
+            assert found(reader, "QuerySet")[0] == 10
+            assert not list(private.iterdir())
+            assert reader.documents([10])[0]["name"] == "QuerySet"
+        assert [path.name for path in tree_files(root)] == before
+    finally:
+        for folder in (root, root / LexicalIndex.DIRECTORY):
+            folder.chmod(0o755)
+
+
+def test_threads_get_the_answers_of_one(build: Build) -> None:
+    reader = LexicalReader(build())
+    queries = ["QuerySet", "http server", "日本語", "encode", "return self"] * 20
+    expected = [found(reader, query) for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda query: found(reader, query), queries)) == expected
+
+
+def test_an_empty_corpus_has_an_index_that_finds_nothing(build: Build) -> None:
+    reader = LexicalReader(build([]))
+    assert len(reader) == 0
+    assert found(reader, "anything") == []
+
+
+@pytest.mark.parametrize("suffix", [".idx", ".term", ".store", ".fast", ".fieldnorm", "meta.json"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
+def test_a_truncated_file_is_named_as_damage(build: Build, suffix: str, keep: float) -> None:
+    root = build()
+    path = next(path for path in (root / LexicalIndex.DIRECTORY).iterdir() if path.name.endswith(suffix))
+    os.truncate(path, int(path.stat().st_size * keep))
+    with pytest.raises(IndexCorruptionError):
+        reader = LexicalReader(root)
+        reader.search("QuerySet", 10)
+        reader.documents([10])
+
+
+@pytest.mark.parametrize("gone", ["lexical.meta.json", "lexical/meta.json", "lexical"])
+def test_a_missing_file_is_named_as_damage(build: Build, gone: str) -> None:
+    root = build()
+    (root / gone).rename(root / "elsewhere")
+    with pytest.raises(IndexCorruptionError):
+        LexicalReader(root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"version": 2}, IndexFormatError), ({"analyzer": "x"}, IndexFormatError), ({"documents": 5}, IndexCorruptionError)],
+)
+def test_a_description_that_does_not_fit_is_refused(build: Build, changes: dict[str, object], error: type[Exception]) -> None:
+    path = build() / LexicalIndex.META
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changes))
+    with pytest.raises(error):
+        LexicalReader(path.parent)
+
+
+def test_a_search_process_needs_no_arrow_and_uses_the_names_of_the_schema() -> None:
+    assert (lexical.DIRECTORY, lexical.META) == (LexicalIndex.DIRECTORY, LexicalIndex.META)
+    script = "import sys, pipeline.index.lexical; assert not {'pyarrow', 'duckdb', 'faiss', 'tokenizers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
