@@ -140,7 +140,10 @@ def _join_leading(
         return
     column = lines.solid[opened] - lines.starts[opened]
     last = np.maximum(nodes.end[first].astype(np.int64) - 1, nodes.start[first])
-    leads = nodes.leads[first] | (np.frombuffer(lines.content, np.uint8)[lines.solid[opened]] == ord("@"))
+    data = np.frombuffer(lines.content, np.uint8)
+    # Elixir's `@doc` is an expression like any other; a style sheet's `@media { }` and `@import;` lead to nothing.
+    marked = (data[lines.solid[opened]] == ord("@")) & ~np.isin(data[_inside(lines, last)], (ord("}"), ord(";")))
+    leads = nodes.leads[first] | marked
     touches = lines.line_at(_inside(lines, last))[:-1] + 1 == opened[1:]
     joined = np.flatnonzero(leads[:-1] & touches & (column[:-1] == column[1:])) + 1
     # From below, so that the first line of a run gets the rank of what the run leads to.

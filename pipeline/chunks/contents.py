@@ -5,9 +5,12 @@ Belongs here: decoding between byte offsets. Not here: which encoding a file has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pipeline.source import text
+
+_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 def text_slices(content: bytes, lang: str) -> Callable[[int, int], str]:
@@ -17,14 +20,21 @@ def text_slices(content: bytes, lang: str) -> Callable[[int, int], str]:
     character. A file that cannot be decoded at all is read as UTF-8 with U+FFFD.
     """
     whole = text.decode(content, lang)
-    if whole is not None and len(whole) == len(content):
-        # One byte a character: ASCII, Latin-1 and their like.
-        decoded = whole
-        return lambda start, end: decoded[start:end]
     if whole is None or _is_utf8(content, whole):
+        if whole is not None and len(whole) == len(content):
+            ascii_text = whole
+            return lambda start, end: ascii_text[start:end]
         return lambda start, end: content[start:end].decode("utf-8", "replace")
     decoded = whole
-    return lambda start, end: decoded[_characters(content, lang, start) : _characters(content, lang, end)]
+    if len(decoded) == len(content):
+        # One byte a character: Latin-1 and its like.
+        return lambda start, end: decoded[start:end]
+    places = _line_places(content, decoded)
+
+    def characters(offset: int) -> int:
+        return places[offset] if offset in places else _characters_before(content, lang, offset)
+
+    return lambda start, end: decoded[characters(start) : characters(end)]
 
 
 def _is_utf8(content: bytes, whole: str) -> bool:
@@ -34,7 +44,17 @@ def _is_utf8(content: bytes, whole: str) -> bool:
         return False
 
 
-def _characters(content: bytes, lang: str, offset: int) -> int:
+def _line_places(content: bytes, whole: str) -> dict[int, int]:
+    """Characters before each line and before the end, by byte offset: most cuts are there."""
+    places = {0: 0, len(content): len(whole)}
+    starts = text.line_starts(content).tolist()
+    ends = [match.end() for match in _BREAK.finditer(whole) if match.end() < len(whole)]
+    if len(ends) == len(starts) - 1:
+        places.update(zip(starts[1:], ends, strict=True))
+    return places
+
+
+def _characters_before(content: bytes, lang: str, offset: int) -> int:
     """Characters before `offset`, in the encoding that the file declares (its prefixes declare it too)."""
     for end in range(offset, len(content) + 1):
         prefix = text.decode(content[:end], lang)

@@ -113,7 +113,8 @@ def _cut_part(job: _Job) -> _Cut:
     ):
         size += len(content)
         if content:
-            rows.add_file(uri, lang, content, nodes, definitions.of(uri))
+            # Markdown's sections come from its headings alone.
+            rows.add_file(uri, lang, content, nodes, definitions.of("" if lang == "markdown" else uri))
     table = rows.table()
     write_part(job.out, Chunks, job.part, table)
     return _Cut(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import tantivy
 
 from pipeline.embed import words
-from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
+from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
 
 DIRECTORY = "lexical"
 META = "lexical.meta.json"
@@ -107,7 +107,9 @@ class LexicalReader:
     def __init__(self, root: Path) -> None:
         self._path = root / DIRECTORY
         self.meta = _read_meta(root / META)
-        with _guarded(self._path), _lockable(self._path) as folder:
+        with _guarded(self._path):
+            files = [file.resolve() for file in self._path.iterdir()]
+        with _lockable(files) as folder, _guarded(self._path):
             index = tantivy.Index.open(str(folder))
             index.config_reader("manual")  # No watching of a directory that never changes.
             self._searcher = index.searcher()
@@ -148,6 +150,7 @@ class LexicalReader:
         if not terms or limit < 1 or not len(self) or (allowed is not None and not len(allowed)):
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
         asked = self._query(terms, boosts or FieldBoosts())
+        limit = int(limit)  # Tantivy refuses NumPy's integers.
         # One more than needed shows whether the last place is tied; then the ids decide, so everything tied must be seen.
         fetch = limit + 1 if allowed is None else 4 * limit + 1
         while True:
@@ -161,10 +164,11 @@ class LexicalReader:
     def documents(self, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
         """What is stored of these chunks, in their order: `id` and `ROW_COLUMNS`. Raises `NotFoundError` for an unknown id."""
         wanted = [int(identifier) for identifier in ids]
+        askable = [identifier for identifier in dict.fromkeys(wanted) if -(1 << 63) <= identifier < 1 << 63]
         if not wanted:
             return []
         with _guarded(self._path):
-            query = tantivy.Query.term_set_query(self._schema, ID, list(dict.fromkeys(wanted)))
+            query = tantivy.Query.term_set_query(self._schema, ID, askable)
             addresses = [address for _, address in self._searcher.search(query, len(wanted), count=False).hits]
             found = dict(zip(self._searcher.fast_field_values(ID, addresses), addresses, strict=True))
             rows = {identifier: self._searcher.doc(address)[ROW][0] for identifier, address in found.items()}
@@ -221,15 +225,21 @@ def _read_meta(path: Path) -> LexicalMeta:
 
 
 @contextmanager
-def _lockable(path: Path) -> Iterator[Path]:
+def _lockable(files: Sequence[Path]) -> Iterator[Path]:
     """A private directory of links to the index's files: opening creates lock files, which a version must not get.
 
     It is gone as soon as the index is open, which keeps its files mapped.
     """
-    with tempfile.TemporaryDirectory(prefix="codeintel-lexical-") as name:
-        for file in path.iterdir():
-            (Path(name) / file.name).symlink_to(file.resolve())
-        yield Path(name)
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codeintel-lexical-")))
+            for file in files:
+                (folder / file.name).symlink_to(file)
+        except OSError as error:
+            raise RuntimeLifecycleError(
+                f"No temporary directory can be written: {error.strerror}.", hint="Set TMPDIR to one that can."
+            ) from error
+        yield folder
 
 
 @contextmanager

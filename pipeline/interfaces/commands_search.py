@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What you look for: words, a sentence, or a name.")] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What you look for: a sentence, or a name.")] = None,
     k: Annotated[int | None, typer.Option("-k", metavar="N", help="How many results.")] = None,
     lang: Annotated[list[str] | None, typer.Option("--lang", metavar="L", help="Only this language; repeatable.")] = None,
     path: Annotated[list[str] | None, typer.Option("--path", metavar="GLOB", help="Only matching paths; repeatable.")] = None,

@@ -13,7 +13,7 @@ DATA_VARIABLE = "CODEINTEL_DATA"
 
 
 def default_data(folder: Path, environment: Mapping[str, str]) -> Path:
-    """`CODEINTEL_DATA`; else `data` in a checkout of this project around `folder`; else `codeintel` in the user's data folder."""
+    """`CODEINTEL_DATA`; else `data` in a checkout of this project around `folder`; else the user's data folder."""
     if given := environment.get(DATA_VARIABLE):
         return Path(given).expanduser()
     for candidate in (folder, *folder.parents):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ QUALIFIED_CHARACTERS = 1024
 _MATCH_LIMIT = 1 << 14
 
 _RANKED = (
-    "constructor test method function declared macro enum union interface trait struct class type namespace module section "
+    "constructor test method function declared macro union enum interface trait struct class type namespace module section "
     "promoted constant property field variable extension scope local"
 ).split()
 RANK = {kind: rank for rank, kind in enumerate(_RANKED)}
@@ -53,7 +53,7 @@ _NAMELESS = frozenset({"local", "scope", "extension"})
 
 _WRAPPERS = frozenset(
     "decorated_definition export_statement template_declaration ambient_declaration linkage_specification declaration_command "
-    "lexical_declaration variable_declaration type_declaration const_declaration var_declaration var_spec_list "
+    "lexical_declaration variable_declaration type_declaration const_declaration var_declaration "
     "enum_case_definitions expression_statement".split()
 )
 """Types of nodes that belong to the one definition in them: decorators, `export`, `template <…>`, `const`."""
@@ -122,6 +122,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.name)
+
+    def extend(self, other: Columns) -> None:
+        """Append the rows of `other`."""
+        for column in fields(self):
+            getattr(self, column.name).extend(getattr(other, column.name))
 
 
 @dataclass(slots=True)
@@ -256,7 +261,8 @@ class _File:
             if not climbs.any():
                 break
             outer = np.where(climbs, above, outer)
-        wrappers, held = np.unique(np.stack((outer, ids))[:, np.unique(ids, return_index=True)[1]][0], return_counts=True)
+        _, distinct = np.unique(ids, return_index=True)
+        wrappers, held = np.unique(outer[distinct], return_counts=True)
         shared = np.isin(outer, wrappers[held > 1])
         return np.where(shared, ids, outer)
 

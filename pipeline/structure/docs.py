@@ -101,7 +101,7 @@ class Leading:
                 comments.append(comment)
             at = item.start
         if doc is None:
-            doc = comment_text(comments[::-1])
+            doc = comment_text(comments[::-1]) if comments else ""
         return Surroundings(begin, doc[:DOC_CHARACTERS].strip(), signature)
 
     def _opens_line(self, start: int) -> bool:

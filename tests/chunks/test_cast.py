@@ -148,6 +148,13 @@ def test_comments_decorators_and_attributes_stay_with_their_definition(parse: Ca
     assert cut_source(parse, one + "\n" + lead + two, 100, lang) == [one + "\n", lead + two]
 
 
+def test_elixir_attributes_stay_with_what_they_document(parse: Callable) -> None:
+    lead = '  @doc "what it does"\n  @spec b(integer) :: integer\n'
+    one, two = (f"  def {name}(x) do\n" + "    call(x)\n" * 5 + "  end\n" for name in "ab")
+    pieces = cut_source(parse, "defmodule M do\n" + one + lead + two + "end\n", 110, "elixir")
+    assert pieces == ["defmodule M do\n" + one, lead + two + "end\n"]
+
+
 def test_a_class_that_is_too_large_begins_its_chunk_with_header_and_docstring(parse: Callable) -> None:
     methods = "".join("    " + line for name in "abcd" for line in body(name, 60).splitlines(keepends=True))
     before = body("before", 60)

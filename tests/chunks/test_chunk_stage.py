@@ -15,10 +15,10 @@ from pipeline.chunks import ids
 from pipeline.chunks.stage import STAGE, chunks
 from pipeline.config import ChunkSettings
 from pipeline.errors import IndexCorruptionError, InvariantViolationError
-from pipeline.schemas import Chunks
+from pipeline.schemas import AstNodes, Chunks, Definitions
 from pipeline.source import text
 from pipeline.stage import Output
-from pipeline.tables import read_table
+from pipeline.tables import part_path, read_part, read_table, write_part
 from pipeline.workers import Runtime
 
 FUNCTION = "def {0}():\n    return [" + "'{0}', " * 8 + "]\n\n\n"
@@ -178,6 +178,18 @@ def test_markdown_is_named_by_heading_and_data_by_key_and_text_not_at_all(build:
     assert named["keys.json"][0] == ("data", "key0")
     assert ("data", "table.n5") in named["keys.toml"] or ("data", "table.n4") in named["keys.toml"]
     assert set(named["notes.unknown"]) == {("text", "")}
+
+
+def test_a_file_without_syntax_nodes_is_cut_by_lines(world: Callable[..., Any], tmp_path: Path) -> None:
+    source, nodes, definitions = world({"a.py": FILES["a.py"]})
+    for artefact, kind in ((nodes, AstNodes), (definitions, Definitions)):
+        folder = artefact.path / kind.name
+        write_part(folder, kind, 0, read_part(part_path(folder, 0), kind).slice(0, 0))
+    chunks(source, nodes, definitions, SETTINGS, Runtime(), Output(tmp_path / "out"))
+    rows = read_table(tmp_path / "out", Chunks).to_pylist()
+    assert "".join(row["content"] for row in rows).encode() == FILES["a.py"]
+    assert set(kinds_and_names(rows)) == {("module", "")}
+    assert all(row["content"].endswith("\n") for row in rows)
 
 
 def test_the_preview_is_the_line_of_the_name_or_the_first_telling_one(build: Build) -> None:

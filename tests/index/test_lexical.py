@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
-from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
+from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
 from pipeline.files import digest_file, tree_files
 from pipeline.index import lexical
 from pipeline.index.lexical import FieldBoosts, LexicalReader
@@ -147,6 +147,8 @@ def test_rows_come_back_in_the_order_that_was_asked(build: Build) -> None:
     assert reader.documents([]) == []
     with pytest.raises(NotFoundError, match="999"):
         reader.documents([10, 999])
+    with pytest.raises(NotFoundError):
+        reader.documents([2**70])
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,15 @@ def test_a_truncated_file_is_named_as_damage(build: Build, suffix: str, keep: fl
         reader = LexicalReader(root)
         reader.search("QuerySet", 10)
         reader.documents([10])
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_not_called_damage(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = build()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    with pytest.raises(RuntimeLifecycleError, match="temporary"):
+        LexicalReader(root)
 
 
 @pytest.mark.parametrize("gone", ["lexical.meta.json", "lexical/meta.json", "lexical"])

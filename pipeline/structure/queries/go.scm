@@ -11,7 +11,7 @@
 
 (type_spec name: (type_identifier) @name) @type
 (type_spec name: (type_identifier) @name type: (struct_type (field_declaration_list) @body)) @struct
-(type_spec name: (type_identifier) @name type: (interface_type) @body) @interface
+(type_spec name: (type_identifier) @name type: (interface_type "{" @body)) @interface
 (type_alias name: (type_identifier) @name) @type
 
 (field_declaration name: (field_identifier) @name) @field

@@ -15,8 +15,18 @@
 (init_declaration name: "init" @name) @constructor
 (deinit_declaration "deinit" @name) @method
 (subscript_declaration "subscript" @name (computed_property)? @body) @method
-(function_declaration "func" . _ @name) @function
-(protocol_function_declaration "func" . _ @name) @function
+(function_declaration
+  name: [
+    (simple_identifier)
+    (custom_operator)
+    "==" "!=" "===" "<" ">" "<=" ">=" "+" "-" "*" "/" "%"
+  ] @name) @function
+(protocol_function_declaration
+  name: [
+    (simple_identifier)
+    (custom_operator)
+    "==" "!=" "===" "<" ">" "<=" ">=" "+" "-" "*" "/" "%"
+  ] @name) @function
 
 (lambda_literal) @local
 (computed_property) @local
