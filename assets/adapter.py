@@ -83,7 +83,10 @@ def asset_of(
             for asset, kind in outputs.items()
         },
         check_specs=[
-            dg.AssetCheckSpec(check.name, asset=check.asset, description=check.description, blocking=True) for check in checks
+            dg.AssetCheckSpec(
+                check.name, asset=check.asset, description=check.description, blocking=True, partitions_def=REPOSITORIES
+            )
+            for check in checks
         ],
         partitions_def=REPOSITORIES,
     )

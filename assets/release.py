@@ -53,7 +53,8 @@ manifest = asset_of(
     partitions_def=REPOSITORIES,
     description="The published version: assembled, verified in this very step, and made current by an atomic flip.",
     check_specs=[
-        dg.AssetCheckSpec(name, asset="current", description=description) for name, description in VERSION_FINDINGS.items()
+        dg.AssetCheckSpec(name, asset="current", description=description, partitions_def=REPOSITORIES)
+        for name, description in VERSION_FINDINGS.items()
     ],
 )
 def current(

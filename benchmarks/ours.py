@@ -19,8 +19,7 @@ from measure import MeasuredProcessError, Run, environment, file_bytes, run
 
 COLD_QUERIES = 5
 """Cold search processes a round."""
-COMPARISONS = 3
-"""How often N and 2N queries are compared."""
+_DRIVER = Path(__file__).parent / "drivers" / "codeintel_driver.py"
 _LEXICAL = "lexical_index"
 _ENTRANCE = "import sys; from pipeline.interfaces.main import main; sys.argv[0] = 'indexctl'; sys.exit(main())"
 
@@ -106,17 +105,10 @@ class Ours:
         self.figures.add_answers(answers)
 
     def _warm(self, passes: int) -> list[float]:
-        """Milliseconds a query in a running process: `--batch` with 2N queries costs N queries more than with N."""
-        batch = self._home / "batch.jsonl"
-        lines = [json.dumps({"query": query}) + "\n" for query in corpus.QUERIES] * passes
-        found = []
-        for _ in range(COMPARISONS):
-            walls = []
-            for times in (1, 2):
-                batch.write_text("".join(lines * times))
-                walls.append(self._indexctl(self.stores[0], "search", "--batch", batch).wall)
-            found.append((walls[1] - walls[0]) / len(lines) * 1e3)
-        return found
+        """Milliseconds of single queries in one process that keeps the version open, as the servers do."""
+        measured = run([sys.executable, _DRIVER, self.stores[0], self._queries, str(passes)], env=self._env)
+        latencies: list[float] = json.loads(measured.stdout)["milliseconds"]
+        return latencies
 
     def differences(self) -> tuple[list[str], list[str]]:
         """(assets compared, what differs) between the objects of the first two stores."""

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Settings
 from pipeline.source.scan import scan
-from pipeline.stage import Artefact
-from pipeline.stages import STAGES, identity_of
+from pipeline.stage import Artefact, External
+from pipeline.stages import STAGES, identity_of, plan_keys
 from pipeline.store.layout import create_store
 from pipeline.store.objects import settle
 from pipeline.workers import Runtime, worker_count
@@ -72,10 +72,10 @@ def profile(path: Path, data: Path, workers: int) -> list[Cost]:
     scanned = scan(path, settings=settings.source, skip=store.root)
     seconds = time.perf_counter() - started
     costs = [Cost("scan", seconds, seconds, processor_seconds() - used, 0, 0)]
-    identity = identity_of(settings, REPOSITORY, scanned.commit, scanned.dirty, None)
+    identity = identity_of(settings, repository, scanned.commit, scanned.dirty, plan_keys(settings, scanned))
+    known: dict[str, External] = {"scan": scanned, "identity": identity}
     settled: dict[str, Artefact[Any]] = {}
     for stage in STAGES:
-        known = {"scan": scanned, "identity": identity}
         started, used = time.perf_counter(), processor_seconds()
         result = settle(
             repository,

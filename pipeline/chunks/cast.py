@@ -52,8 +52,10 @@ def is_leading(node_type: str) -> bool:
     return "comment" in node_type or node_type in _LEADING
 
 
-# `signature` is Haskell's type line above a function, `function_signature` TypeScript's overloads.
-_LEADING = frozenset({"attribute_item", "attribute_list", "decorator", "annotation", "signature", "function_signature"})
+# Haskell has `haddock` and `signature` (the type line) above a function, TypeScript `function_signature` (overloads).
+_LEADING = frozenset(
+    {"haddock", "attribute_item", "attribute_list", "decorator", "annotation", "signature", "function_signature"}
+)
 
 
 def cut(

@@ -8,27 +8,15 @@ Belongs here: the list of commands, exit codes, and how errors are shown. Not he
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import typer
-from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.errors import CodeIntelError
 
-app = typer.Typer(
-    name="indexctl",
-    cls=TyperGroup,
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Build, search and audit code-retrieval indexes.",
-    epilog="Exit codes: 0 done, 1 it ran and the answer is bad, 2 usage, 3 no index or no such thing, 4 busy.",
-)
-
-_debug = False
+COMMAND_MODULES = ("build", "search", "store", "sql", "ui")
 
 
 def _version(value: bool) -> None:
@@ -37,27 +25,40 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def shared(
+def _shared(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Options before the command."""
-    global _debug
-    _debug = debug
+    """Build, search and audit code-retrieval indexes."""
 
 
-def main() -> None:
-    """Run a command; turn what is raised into a sentence and an exit code."""
-    for module in ("build", "search", "store", "sql", "ui"):
+def make_app() -> typer.Typer:
+    """The command with all subcommands."""
+    app = typer.Typer(
+        name="indexctl",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done, 1 it ran and the answer is bad, 2 usage, 3 no index or no such thing, 4 busy.",
+    )
+    app.callback()(_shared)
+    for module in COMMAND_MODULES:
         import_module(f"pipeline.interfaces.commands_{module}").register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; turn what is raised into a sentence and an exit code (by `SystemExit`)."""
     from pipeline.interfaces.output import broken_pipe_is_fine, print_error
 
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments[:2]
     try:
         with broken_pipe_is_fine():
-            app()
+            make_app()(arguments, prog_name="indexctl")
     except CodeIntelError as error:
-        if _debug:
+        if debug:
             raise
         print_error(error)
         raise SystemExit(error.exit_code) from None
@@ -65,7 +66,7 @@ def main() -> None:
         sys.stderr.write("indexctl: interrupted; what is published is unchanged.\n")
         raise SystemExit(130) from None
     except Exception as error:
-        if _debug:
+        if debug:
             raise
         sys.stderr.write(f"indexctl: unexpected {type(error).__name__}: {error}. Run with --debug to see where.\n")
         raise SystemExit(1) from None

@@ -33,7 +33,7 @@ nux:
 
 @dataclass
 class RunResult:
-    """What a run did: assets built and reused, in order; seconds by asset; failed checks; the error that ended it, if one did."""
+    """What a run did: assets built and reused in order, seconds by asset, failed checks, and the error that ended it."""
 
     run_id: str
     built: list[str] = field(default_factory=list)

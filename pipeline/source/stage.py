@@ -25,7 +25,8 @@ def source_snapshot(scan: Scan, runtime: Runtime, out: Output[Snapshot]) -> Fact
     Facts: `rows`, `indexed` files, their `bytes`, `languages` {name: indexed files}, `skipped` {reason: files}. Memory is that
     of one part. Raises `SourceError` when a file is no longer what was scanned; a new scan is the way out.
     """
-    parts = part_count(len(scan.uri))
+    # By what is indexed: a thousand skipped message catalogues should not cut the tables into slivers.
+    parts = part_count(scan.status.count(INDEXED))
     members: list[list[int]] = [[] for _ in range(parts)]
     for row, uri in enumerate(scan.uri):
         members[part_of(uri, parts)].append(row)

@@ -7,61 +7,33 @@ definition of that name. Five captures are no kinds of their own:
 qualifies names without being a definition, `@extension` the same where its functions are methods; `@local` a block whose
 variables are nobody's business; `@declared` a function without body, `@promoted` a parameter that is a field.
 
-Kinds: module, namespace, class, struct, interface, trait, enum, union, type; function, method (of any of the former but
-modules and namespaces), constructor, macro, test; property (a member with accessors, where the language has those), field,
-constant (also the members of an enum), variable; section (of a document). Variables are those of modules and types, never
-locals; one that is all capitals is a constant.
-
 Belongs here: from query matches to rows. Not here: the queries, comments (`docs`), Parquet (`stage`).
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tree_sitter
-from numpy.typing import NDArray
 
 from pipeline.source.text import line_of, line_starts
-from pipeline.structure.docs import DOC_CHARACTERS, Attached, Leading, dedent
+from pipeline.structure.docs import DOC_CHARACTERS, Attached, dedent
+from pipeline.structure.kinds import CLASS_LIKE, DATA, FIELD_HOLDERS, FUNCTION_LIKE, NAMELESS, PROVISIONAL, RANK
+from pipeline.structure.layout import Layout
 from pipeline.structure.names import Name, constructor_name, name_of, scope_name
-from pipeline.structure.syntax import Nodes, grammar, words
+from pipeline.structure.syntax import Nodes, grammar
 
 QUERIES = Path(__file__).parent / "queries"
-SIGNATURE_CHARACTERS = 512
 QUALIFIED_CHARACTERS = 1024
 _MATCH_LIMIT = 1 << 14
-
-_RANKED = (
-    "constructor test method function declared macro union enum interface trait struct class type namespace module section "
-    "promoted constant property field variable extension scope local"
-).split()
-RANK = {kind: rank for rank, kind in enumerate(_RANKED)}
-"""Of several matches for one name, the first in this order is taken."""
-
-_CLASS_LIKE = frozenset({"class", "struct", "interface", "trait", "enum", "union", "extension"})
-_FUNCTION_LIKE = frozenset({"function", "method", "constructor", "macro", "test", "local"})
-_DATA = frozenset({"variable", "constant", "field", "property", "declared"})
-_NAMELESS = frozenset({"local", "scope", "extension"})
-
-_WRAPPERS = frozenset(
-    "decorated_definition export_statement template_declaration ambient_declaration linkage_specification declaration_command "
-    "lexical_declaration variable_declaration type_declaration const_declaration var_declaration "
-    "enum_case_definitions expression_statement".split()
-)
-"""Types of nodes that belong to the one definition in them: decorators, `export`, `template <…>`, `const`."""
-_COMMENTS = frozenset("comment line_comment block_comment multiline_comment doc_comment haddock".split())
-_ANNOTATIONS = frozenset("attribute_list annotation marker_annotation attribute decorator attribute_group".split())
+_MAX_SHARED = 8
 _INHERITS = re.compile(r"; inherits: (\w+)\n")
-_TAIL = re.compile(r"(?:\s|=>|->|[{:=|;])+$")
-_ELIXIR_TAIL = re.compile(r",?\s*\bdo:?$")
 
 
 def query_text(lang: str) -> str | None:
@@ -80,11 +52,6 @@ def _query(lang: str) -> tree_sitter.Query | None:
     return tree_sitter.Query(language, text) if language is not None and text is not None else None
 
 
-@cache
-def _kinds(lang: str, names: frozenset[str]) -> NDArray[np.bool_]:
-    return words(lang).kinds_of(names)
-
-
 def _predicate(content: bytes) -> tree_sitter.QueryPredicate:
     """`#among?` and `#not-among?`: whether a capture is one of some words.
 
@@ -93,9 +60,12 @@ def _predicate(content: bytes) -> tree_sitter.QueryPredicate:
     """
 
     def holds(
-        predicate: str, arguments: list[tuple[str, Any]], _pattern: int, captures: dict[str, list[tree_sitter.Node]]
+        predicate: str,
+        args: list[tuple[str, Literal["capture", "string"]]],
+        pattern_index: int,
+        captures: dict[str, list[tree_sitter.Node]],
     ) -> bool:
-        (capture, _), *allowed = arguments
+        (capture, _), *allowed = args
         node = captures[capture][0]
         text = content[node.start_byte : node.end_byte].decode("utf-8", "replace")
         return any(text == word for word, _ in allowed) == (predicate == "among?")
@@ -138,8 +108,6 @@ class _Found:
     name: Name
     body: Any = None
     node_id: int = -1
-    outer: int = -1
-    """The id of its outermost wrapper."""
     start: int = 0
     end: int = 0
     qualified: str = ""
@@ -157,8 +125,8 @@ def definitions(content: bytes, tree: tree_sitter.Tree, nodes: Nodes, lang: str)
     found, prefixes = _collect(cursor.matches(tree.root_node, _predicate(content)), content)
     if not found:
         return Columns()
-    file = _File(content, nodes, lang, prefixes)
-    return _rows(file, _nested(file.locate(found), lang))
+    file = Layout(content, nodes, lang, prefixes)
+    return _rows(file, _nested(_locate(file, found), lang))
 
 
 def _collect(matches: Sequence[tuple[int, dict[str, list[Any]]]], content: bytes) -> tuple[list[_Found], list[Attached]]:
@@ -213,88 +181,18 @@ def _literal_span(node: Any) -> tuple[int, int]:
     return opening.end_byte, closing.start_byte
 
 
-class _File:
-    """One file with what is looked up in it: node ids, wrappers, comments, annotations."""
-
-    def __init__(self, content: bytes, nodes: Nodes, lang: str, prefixes: list[Attached]) -> None:
-        self.content, self.nodes, self.lang = content, nodes, lang
-        self._types = words(lang).type_ids(nodes.kind)
-        comments = self._of(_COMMENTS)
-        self._comment_starts = [start for start, _ in comments]
-        self._comments = comments
-        self._skipped = dict([*comments, *self._of(_ANNOTATIONS)])
-        attached = [Attached(start, end, is_comment=True) for start, end in comments]
-        self.leading = Leading(content, sorted([*attached, *prefixes], key=lambda item: item.end))
-
-    def _of(self, names: frozenset[str]) -> list[tuple[int, int]]:
-        rows = np.flatnonzero(_kinds(self.lang, names)[self._types])
-        return list(zip(self.nodes.start[rows].tolist(), self.nodes.end[rows].tolist(), strict=True))
-
-    def locate(self, found: list[_Found]) -> list[_Found]:
-        """Fill in node ids and spans; the result is in pre-order."""
-        nodes = self.nodes
-        starts = np.fromiter((item.node.start_byte for item in found), np.int32, len(found))
-        ends = np.fromiter((item.node.end_byte for item in found), np.int32, len(found))
-        kinds = np.fromiter((item.node.kind_id for item in found), np.uint16, len(found))
-        # Start bytes never fall in pre-order; the nodes that begin together follow each other, the outermost first.
-        ids = np.searchsorted(nodes.start, starts, side="left")
-        last = len(nodes) - 1
-        while True:
-            other = (nodes.end[ids] != ends) | (nodes.kind[ids] != kinds)
-            if not (other & (ids < last)).any():
-                break
-            ids = np.minimum(ids + other, last)
-        outer = self._climb(ids)
-        spans = zip(ids.tolist(), outer.tolist(), nodes.start[outer].tolist(), nodes.end[outer].tolist(), strict=True)
-        for item, (node_id, wrapper, start, end) in zip(found, spans, strict=True):
-            item.node_id, item.outer, item.start, item.end = node_id, wrapper, start, end
-        located = [item for item, lost in zip(found, other.tolist(), strict=True) if not lost]
-        return sorted(located, key=lambda item: (item.node_id, item.name.start))
-
-    def _climb(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The outermost wrapper of each node, or itself where a wrapper holds several."""
-        is_wrapper = _kinds(self.lang, _WRAPPERS)[self._types]
-        outer = ids.copy()
-        for _ in range(8):
-            above = self.nodes.parent[outer]
-            climbs = (above >= 0) & is_wrapper[above]
-            if not climbs.any():
-                break
-            outer = np.where(climbs, above, outer)
-        _, distinct = np.unique(ids, return_index=True)
-        wrappers, held = np.unique(outer[distinct], return_counts=True)
-        shared = np.isin(outer, wrappers[held > 1])
-        return np.where(shared, ids, outer)
-
-    def signature(self, item: _Found, attached: tuple[int, int] | None) -> str:
-        """The header of a definition on one line: attributes, comments and the body left out."""
-        if attached is not None:
-            return self._one_line(*attached)
-        if item.kind == "section":
-            return item.name.text
-        start = item.start
-        while (after := self._skipped.get(start)) is not None and after > start:
-            start = after
-            while start < item.node.end_byte and self.content[start] in b" \t\r\n":
-                start += 1
-        body = item.body or item.node.child_by_field_name("body")
-        end = item.node.end_byte
-        if body is None or not start < body.start_byte <= end:
-            return self._one_line(start, end).rstrip("; ,")
-        header = _TAIL.sub("", self._one_line(start, body.start_byte))
-        return _ELIXIR_TAIL.sub("", header) if self.lang == "elixir" else header
-
-    def _one_line(self, start: int, end: int) -> str:
-        end = min(end, start + 8 * SIGNATURE_CHARACTERS)
-        pieces, at = [], start
-        for index in range(bisect_left(self._comment_starts, start), len(self._comments)):
-            comment_start, comment_end = self._comments[index]
-            if comment_start >= end:
-                break
-            pieces.append(self.content[at:comment_start])
-            at = max(at, comment_end)
-        pieces.append(self.content[at:end])
-        return " ".join(b" ".join(pieces).decode("utf-8", "replace").split())[:SIGNATURE_CHARACTERS]
+def _locate(file: Layout, found: list[_Found]) -> list[_Found]:
+    """Fill in node ids and spans; the result is in pre-order."""
+    ids = file.node_ids(
+        np.array([item.node.start_byte for item in found], np.int32),
+        np.array([item.node.end_byte for item in found], np.int32),
+        np.array([item.node.kind_id for item in found], np.uint16),
+    )
+    found = [item for item, node_id in zip(found, ids.tolist(), strict=True) if node_id >= 0]
+    ids = ids[ids >= 0]
+    for item, node_id, start, end in zip(found, ids.tolist(), *file.spans(ids), strict=True):
+        item.node_id, item.start, item.end = node_id, start, end
+    return sorted(found, key=lambda item: (item.node_id, item.name.start))
 
 
 def _nested(found: list[_Found], lang: str) -> list[_Found]:
@@ -306,12 +204,12 @@ def _nested(found: list[_Found], lang: str) -> list[_Found]:
         node_end = item.node.end_byte
         while above and (above[-1].node.end_byte < node_end or above[-1].node.end_byte <= item.node.start_byte):
             above.pop()
-        holders = [holder for holder in reversed(above[-8:]) if holder.node_id != item.node_id]
+        holders = [holder for holder in reversed(above[-_MAX_SHARED:]) if holder.node_id != item.node_id]
         holder = holders[0] if holders else None
         if item.kind == "promoted":
             item.kind = "field"
-            holder = next((other for other in reversed(above) if other.kind in _CLASS_LIKE), holder)
-        elif item.kind in _DATA and holder is not None and holder.kind in _FUNCTION_LIKE:
+            holder = next((other for other in reversed(above) if other.kind in CLASS_LIKE), holder)
+        elif item.kind in DATA and holder is not None and holder.kind in FUNCTION_LIKE:
             continue
         _settle(item, holder, lang)
         if lang == "haskell" and item.kind in ("function", "method"):
@@ -324,7 +222,7 @@ def _nested(found: list[_Found], lang: str) -> list[_Found]:
                 continue
             latest[item.parent, item.qualified] = item
         above.append(item)
-        if item.kind not in _NAMELESS:
+        if item.kind not in NAMELESS:
             kept.append(item)
     return kept
 
@@ -332,7 +230,7 @@ def _nested(found: list[_Found], lang: str) -> list[_Found]:
 def _settle(item: _Found, holder: _Found | None, lang: str) -> None:
     """The kind, parent and qualified name of a definition inside of `holder`."""
     if holder is not None:
-        item.parent = holder.parent if holder.kind in _NAMELESS else holder.node_id
+        item.parent = holder.parent if holder.kind in NAMELESS else holder.node_id
     inside = holder.qualified if holder is not None else ""
     if item.kind == "local":
         item.qualified, item.last_part = inside, ""
@@ -340,25 +238,22 @@ def _settle(item: _Found, holder: _Found | None, lang: str) -> None:
     parts = [part for part in (inside, *item.name.owners, item.name.qualified) if part]
     item.qualified = ".".join(parts)[-QUALIFIED_CHARACTERS:]
     item.last_part = item.name.text
-    in_class = holder is not None and holder.kind in _CLASS_LIKE
+    in_class = holder is not None and holder.kind in CLASS_LIKE
     owner = item.name.owners[-1] if item.name.owners else holder.last_part if in_class and holder is not None else ""
-    if item.kind in ("function", "declared"):
+    item.kind = PROVISIONAL.get(item.kind, item.kind)
+    if item.kind == "function":
         item.kind = "method" if in_class or item.name.is_member else "function"
     if item.kind == "method" and owner and item.name.text == constructor_name(lang, owner):
         item.kind = "constructor"
     elif item.kind == "variable" and in_class:
         item.kind = "field"
-    elif (
-        item.kind in ("field", "property")
-        and not in_class
-        and (holder is None or holder.kind not in ("module", "type", "constant"))
-    ):
+    elif item.kind in ("field", "property") and not in_class and (holder is None or holder.kind not in FIELD_HOLDERS):
         item.kind = "variable"
     if item.kind == "variable" and item.name.text.isupper():
         item.kind = "constant"
 
 
-def _rows(file: _File, found: list[_Found]) -> Columns:
+def _rows(file: Layout, found: list[_Found]) -> Columns:
     columns = Columns()
     around = [file.leading.before(item.start) for item in found]
     order = sorted(range(len(found)), key=lambda row: (around[row].start, found[row].node_id, found[row].name.start))
@@ -367,7 +262,7 @@ def _rows(file: _File, found: list[_Found]) -> Columns:
         columns.name.append(item.name.text)
         columns.qualified_name.append(item.qualified)
         columns.kind.append(item.kind)
-        columns.signature.append(file.signature(item, before.signature))
+        columns.signature.append(_signature(file, item, before.signature))
         columns.doc.append(_docstring(file.content, item.docstring) or before.doc)
         columns.start_byte.append(before.start)
         columns.end_byte.append(item.end)
@@ -379,6 +274,14 @@ def _rows(file: _File, found: list[_Found]) -> Columns:
     columns.start_line = line_of(starts, first).tolist()
     columns.end_line = line_of(starts, np.maximum(first, last - 1)).tolist()
     return columns
+
+
+def _signature(file: Layout, item: _Found, attached: tuple[int, int] | None) -> str:
+    if item.kind == "section":
+        return item.name.text
+    if attached is not None:
+        return file.one_line(*attached)
+    return file.signature(item.start, item.node, item.body)
 
 
 def _docstring(content: bytes, node: Any) -> str:

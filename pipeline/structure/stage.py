@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import tables
@@ -60,7 +61,7 @@ def syntax(
     jobs = [
         _Job(path, part, ast_nodes.path / AstNodes.name, definitions.path / Definitions.name) for part, path in enumerate(paths)
     ]
-    done = list(run_jobs(_write_part, jobs, runtime, work_bytes=sum(path.stat().st_size for path in paths)))
+    done = list(run_jobs(_write_part, jobs, runtime, work_bytes=sum(_uncompressed(path) for path in paths)))
     kinds: Counter[str] = Counter()
     for part in done:
         kinds.update(part.kinds)
@@ -72,6 +73,12 @@ def syntax(
         "definitions": kinds.total(),
         "definitions_by_kind": dict(sorted(kinds.items())),
     }
+
+
+def _uncompressed(path: Path) -> int:
+    """Bytes of a Parquet file's columns, by its footer."""
+    metadata = pq.read_metadata(path)
+    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
 def _uses(_settings: Settings) -> Mapping[str, str]:
@@ -116,7 +123,7 @@ class _NodeTable:
     fields: list[NDArray[np.int32]] = field(default_factory=list)
     named: list[NDArray[np.bool_]] = field(default_factory=list)
     type_words: _Dictionary = field(default_factory=_Dictionary)
-    field_words: _Dictionary = field(default_factory=_Dictionary)
+    columnwords: _Dictionary = field(default_factory=_Dictionary)
     _lookups: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = field(default_factory=dict)
 
     def add(self, uri: str, lang: str, nodes: Nodes) -> None:
@@ -124,7 +131,7 @@ class _NodeTable:
         grammar_words = words(lang)
         if lang not in self._lookups:
             types = np.array([self.type_words.number(name) for name in grammar_words.types], np.int32)
-            fields = np.array([-1, *(self.field_words.number(name) for name in grammar_words.fields[1:])], np.int32)
+            fields = np.array([-1, *(self.columnwords.number(name) for name in grammar_words.fields[1:])], np.int32)
             self._lookups[lang] = types, fields
         types, fields = self._lookups[lang]
         ids = grammar_words.type_ids(nodes.kind)
@@ -147,7 +154,7 @@ class _NodeTable:
             "node_id": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths.tolist()]),
             "parent_id": np.concatenate([nodes.parent for nodes in self.trees]),
             "type": self.type_words.array(np.concatenate(self.types)),
-            "field": self.field_words.array(np.concatenate(self.fields)),
+            "field": self.columnwords.array(np.concatenate(self.fields)),
             "start_byte": np.concatenate([nodes.start for nodes in self.trees]),
             "end_byte": np.concatenate([nodes.end for nodes in self.trees]),
             "depth": np.concatenate([nodes.depth for nodes in self.trees]),
@@ -186,11 +193,9 @@ def _write_part(job: _Job) -> _Done:
 
 def _definition_table(uris: list[str], rows: Columns) -> pa.Table:
     columns = {"uri": uris} | {name: getattr(rows, name) for name in Definitions.schema.names if name != "uri"}
-    fields = [(name, kind) for name, kind in zip(Definitions.schema.names, Definitions.schema.types, strict=True)]
-    arrays = [
-        pa.array(columns[name], pa.string()).dictionary_encode()
-        if pa.types.is_dictionary(kind)
-        else pa.array(columns[name], kind)
-        for name, kind in fields
-    ]
+    arrays = []
+    for column in Definitions.schema:
+        is_word = pa.types.is_dictionary(column.type)
+        array = pa.array(columns[column.name], pa.string() if is_word else column.type)
+        arrays.append(array.dictionary_encode() if is_word else array)
     return pa.table(arrays, schema=Definitions.schema)

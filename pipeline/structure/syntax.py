@@ -23,12 +23,12 @@ _ERROR_TYPE = "ERROR"
 _MAX_DEPTH = np.iinfo(np.int16).max
 
 _CHUNK = 4096
-# Ordinary code takes 1 to 5 reads a chunk, 0.005 to 0.03 steps (of 100 parser operations) a byte. Garbage can make scanners read
-# the rest of the file at every byte, and error recovery carry many stacks. The bounds count work, not time, so that the same
-# bytes always have the same tree, or none.
+# Ordinary code takes 1 to 5 reads a chunk, 0.005 to 0.1 steps (of 100 parser operations) a byte. Garbage can make scanners
+# read the rest of the file at every byte, and error recovery carry many stacks. The bounds count work, not time, so that the
+# same bytes always have the same tree, or none.
 _READS_PER_CHUNK = 48
-_STEPS_PER_BYTE = 1 / 16
-_FAILED_STEPS_PER_BYTE = 1 / 128
+_STEPS_PER_BYTE = 1 / 2
+_FAILED_STEPS_PER_BYTE = 1 / 48
 _SPARE = 2_000
 
 

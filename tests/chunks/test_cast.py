@@ -155,6 +155,12 @@ def test_elixir_attributes_stay_with_what_they_document(parse: Callable) -> None
     assert pieces == ["defmodule M do\n" + one, lead + two + "end\n"]
 
 
+def test_haskell_comments_and_type_lines_stay_with_their_function(parse: Callable) -> None:
+    functions = [f"-- | What it does\n{name} :: Int -> Int\n{name} x = x + 10000000\n\n" for name in "abcdef"]
+    pieces = cut_source(parse, "module M where\n\n" + "".join(functions), 110, "haskell")
+    assert all(piece.startswith(("module", "-- |")) for piece in pieces)
+
+
 def test_a_class_that_is_too_large_begins_its_chunk_with_header_and_docstring(parse: Callable) -> None:
     methods = "".join("    " + line for name in "abcd" for line in body(name, 60).splitlines(keepends=True))
     before = body("before", 60)
