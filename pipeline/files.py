@@ -57,6 +57,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, each one durable in its parent."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    fsync_directory(path.parent)
+
+
 def temporary_sibling(path: Path) -> Path:
     """A fresh name beside `path`, on the same device, that sweeping recognises."""
     return path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
@@ -64,7 +73,7 @@ def temporary_sibling(path: Path) -> Path:
 
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically and durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = temporary_sibling(path)
     try:
         with temporary.open("xb") as file:
@@ -90,7 +99,7 @@ def directory_commit(target: Path) -> Iterator[Path]:
 
     Where `target` exists by then, somebody finished first: theirs stays and ours is dropped.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     temporary = temporary_sibling(target)
     temporary.mkdir()
     try:

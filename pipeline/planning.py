@@ -52,7 +52,9 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
     if not path.exists():
         raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
     path = path.resolve()
-    git = git_folder(path) if path.is_dir() else None
+    if not path.is_dir():
+        raise SourceError(f"{path} is a file.", hint=f"Give the folder that it is in: {path.parent}.")
+    git = git_folder(path)
     if name is None:
         name = next((known.name for known in store.repositories() if _is_from(known, path)), None)
     repository = store.repository(name or repository_name_from(path))

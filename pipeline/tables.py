@@ -50,7 +50,7 @@ def write_part(folder: Path, kind: type[Table], part: int, table: pa.Table, sche
 
 def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
     """One Parquet file, deterministic: fixed compression, fixed row groups, its kind in the metadata."""
-    table = table.replace_schema_metadata({_TAG: tag.encode()})
+    table = _canonical(table).replace_schema_metadata({_TAG: tag.encode()})
     # Dictionary pages pay only where values repeat; ids, hashes and contents do not.
     words = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or field.name == "uri"]
     pq.write_table(
@@ -63,6 +63,16 @@ def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
         write_statistics=True,
     )
     return int(table.num_rows)
+
+
+def _canonical(table: pa.Table) -> pa.Table:
+    """The same rows in one chunk, dictionaries in the order of first use: Parquet keeps both, wherever the rows came from."""
+    table = table.combine_chunks()
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and table.num_rows:
+            words = table.column(place).cast(field.type.value_type).combine_chunks().dictionary_encode()
+            table = table.set_column(place, field, words.cast(field.type))
+    return table
 
 
 def parts(root: Path, kind: type[Table]) -> list[Path]:

@@ -27,7 +27,7 @@ def worker_count() -> int:
     """`CODEINTEL_WORKERS`, or the processors that this process may use."""
     given = os.environ.get("CODEINTEL_WORKERS")
     if given is not None:
-        if not given.isdigit() or not 1 <= int(given) <= 256:
+        if not (given.isascii() and given.isdigit() and len(given) <= 3 and 1 <= int(given) <= 256):
             raise ConfigError(f"CODEINTEL_WORKERS is `{given}`.", hint="Use a number from 1 to 256.")
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

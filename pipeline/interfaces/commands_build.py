@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from pipeline.interfaces.options import Data, Json, Repo, Revision
 
 if TYPE_CHECKING:
     from pipeline.errors import CodeIntelError
+    from pipeline.interfaces.output import Steps
     from pipeline.planning import Plan
     from pipeline.store.layout import Repository, Store
 
@@ -24,6 +26,15 @@ Target = Annotated[
 ]
 NoScip = Annotated[bool, typer.Option("--no-scip", help="Build without SCIP occurrences (this version has none yet).")]
 Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the run in the store's Dagster instance.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a build did: assets that it built and reused, and the error that ended it."""
+
+    built: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    error: CodeIntelError | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +91,7 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
         })  # fmt: skip
         return
     state = f"commit {scan.commit[:12]}{' and uncommitted changes' if scan.dirty else ''}" if scan.commit else "no commit"
-    typer.echo(f"{decided.repository.name}: {decided.origin.path} ({state})")
+    typer.echo(f"{decided.repository.name}: {printable(decided.origin.path)} ({state})")
     typer.echo(f"would index {counts(sum(languages.values()), 'file')}: {describe_reasons(languages)}")
     typer.echo(f"would skip  {counts(len(skipped), 'entry', 'entries')}: {describe_reasons(reasons) or 'nothing'}")
     if decided.published:
@@ -101,7 +112,7 @@ def build(
     """Index a repository, verify the result and publish it."""
     from pipeline import planning
     from pipeline.interfaces.context import data_folder
-    from pipeline.interfaces.output import Steps
+    from pipeline.interfaces.output import Steps, print_json
     from pipeline.store.layout import create_store
 
     started = time.perf_counter()
@@ -109,24 +120,37 @@ def build(
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)
     decided = planning.plan(store, repository, origin)
-    outcome: dict[str, Any] = {"built": [], "reused": [], "problems": []}
-    error: CodeIntelError | None = None
-    if decided.published:
-        outcome["reused"] = list(decided.keys)
+    damage = _damage(repository) if decided.published else None
+    if decided.published and damage is None:
         _remember_origin(decided)
+        outcome = Outcome(reused=[*decided.keys, "current"])
     else:
-        decided, outcome, error = _build(store, decided, ephemeral=ephemeral, steps=steps)
-    from pipeline.store.versions import current_name
-
-    published = current_name(repository)
+        decided, outcome = _build(store, decided, ephemeral=ephemeral, steps=steps, damage=damage)
     report = {
-        "repo": repository.name, "version": published, "commit": decided.scan.commit, "published": error is None,
-        "built": outcome["built"], "reused": outcome["reused"], "seconds": round(time.perf_counter() - started, 3),
-        "problems": outcome["problems"],
+        "repo": repository.name, "version": current_name_or_none(repository), "commit": decided.scan.commit,
+        "published": outcome.error is None, "built": outcome.built, "reused": outcome.reused,
+        "seconds": round(time.perf_counter() - started, 3),
+        "problems": [{"problem": outcome.error.message}] if outcome.error else [],
     }  # fmt: skip
-    _report(report, decided, json=json)
-    if error is not None:
-        raise error
+    if json:
+        print_json(report)
+    elif outcome.error is None:
+        _say_what_was_done(report, repository)
+    if outcome.error is not None:
+        raise outcome.error
+
+
+def _damage(repository: Repository) -> str | None:
+    """What is wrong with the published version, as far as sizes and times of its files show it; digests only what changed."""
+    from pipeline.errors import CodeIntelError
+    from pipeline.store.versions import open_version
+
+    try:
+        with open_version(repository) as version:
+            version.ensure(*version.manifest.artefacts)
+    except CodeIntelError as error:
+        return error.message
+    return None
 
 
 def _remember_origin(decided: Plan) -> None:
@@ -145,26 +169,21 @@ def _remember_origin(decided: Plan) -> None:
         raise not_writable(decided.repository.path, error) from error
 
 
-def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Any) -> tuple[Plan, dict[str, Any], CodeIntelError | None]:
+def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage: str | None) -> tuple[Plan, Outcome]:
+    """Switch to the planned version where it exists, else run the graph. `damage` is what is wrong with the published one."""
     from pipeline import planning
     from pipeline.errors import InvariantViolationError
-    from pipeline.release.publication import switch
     from pipeline.store.locks import builder
-    from pipeline.store.versions import current_name
 
     repository: Repository = decided.repository
     with builder(repository):
         if current_name_or_none(repository) != decided.current:
             decided = planning.plan(store, repository, decided.origin, decided.settings)
         _remember_origin(decided)
-        if decided.known:
-            try:
-                switch(repository, decided.version, reason="build")
-                steps.note(f"{decided.version} exists already: switched to it")
-                return decided, {"built": [], "reused": list(decided.keys), "problems": []}, None
-            except InvariantViolationError:
-                # The version is damaged; building it again puts it aside and makes it anew.
-                steps.note(f"{decided.version} exists but is damaged: building it again")
+        if damage is not None:
+            steps.note(f"{damage} Building it again.")
+        elif decided.known and _switched(decided, steps):
+            return decided, Outcome(built=["current"], reused=list(decided.keys))
         from pipeline.interfaces.run import run_build
 
         names = {"started": steps.started, "failed": steps.failed}
@@ -174,11 +193,23 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Any) -> tuple
             ephemeral=ephemeral,
             progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
         )
-    problems = [{"problem": result.error.message}] if result.error else []
-    outcome = {"built": result.built, "reused": result.reused, "problems": problems}
-    if result.error is None and current_name(repository) is None:
-        raise InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")
-    return decided, outcome, result.error
+    error = result.error
+    if error is None and current_name_or_none(repository) is None:
+        error = InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")
+    return decided, Outcome(result.built, result.reused, error)
+
+
+def _switched(decided: Plan, steps: Steps) -> bool:
+    """Make the planned version, which exists, current. False when it is damaged; building again puts it aside."""
+    from pipeline.errors import IndexCorruptionError, IndexFormatError, InvariantViolationError
+    from pipeline.release.publication import switch
+
+    try:
+        switch(decided.repository, decided.version, reason="build")
+    except (InvariantViolationError, IndexCorruptionError, IndexFormatError):
+        steps.note(f"{decided.version} exists but is damaged: building it again")
+        return False
+    return True
 
 
 def current_name_or_none(repository: Repository) -> str | None:
@@ -192,21 +223,18 @@ def current_name_or_none(repository: Repository) -> str | None:
         return None
 
 
-def _report(report: dict[str, Any], decided: Plan, *, json: bool) -> None:
-    from pipeline.interfaces.output import print_json
+def _say_what_was_done(report: dict[str, Any], repository: Repository) -> None:
     from pipeline.store.versions import read_manifest
 
-    if json:
-        print_json(report)
-        return
-    if not report["published"]:
-        return
+    name, version, seconds = report["repo"], report["version"], report["seconds"]
     if not report["built"]:
-        typer.echo(f"{report['repo']} is up to date: {report['version']} ({report['seconds']:.2f} s)")
+        typer.echo(f"{name} is up to date: {version} ({seconds:.2f} s)")
         return
-    manifest = read_manifest(decided.repository.versions / report["version"])
-    counted = manifest.counts
+    if report["built"] == ["current"]:
+        typer.echo(f"switched {name} to {version}, which was built before ({seconds:.2f} s)")
+        return
+    counted = read_manifest(repository.versions / version).counts
     typer.echo(
-        f"published {report['repo']} {report['version']}: {counted['indexed_files']:,} files, {counted['definitions']:,} "
-        f"definitions, {counted['chunks']:,} chunks in {report['seconds']:.1f} s"
+        f"published {name} {version}: {counted['indexed_files']:,} files, {counted['definitions']:,} "
+        f"definitions, {counted['chunks']:,} chunks in {seconds:.1f} s"
     )

@@ -38,22 +38,23 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import print_json
+    from pipeline.interfaces.output import as_text, print_json
     from pipeline.search.engine import Filters, as_json
 
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
-    filters = Filters(tuple(lang or ()), tuple(path or ()), tuple(kind or ()))
+    filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind)))
     with _searcher(data, repo, version, rev) as (searcher, fresh):
         if batch is not None:
             _run_batch(searcher, fresh, batch, k, filters)
             return
         assert query is not None  # one of both was given
+        query = as_text(query)
         hits = searcher.search(query, k, filters)
         if json:
             print_json(_answer(searcher, fresh, query, as_json(hits)))
             return
-        _print_hits(hits, explain=explain)
+        _print_hits(hits, explain=explain, filtered=bool(filters))
         if fresh.stale:
             sys.stderr.write(f"{_stale_note(searcher.version.repository.name, fresh.reason)}\n")
 
@@ -145,14 +146,14 @@ def _query_of(line: bytes, where: str) -> str:
     raise QueryError(f'{where} is not an object with a text "query".', hint='Write one {"query": "…"} a line.')
 
 
-def _print_hits(hits: list[Hit], *, explain: bool) -> None:
+def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
     from rich.text import Text
 
     from pipeline.interfaces.output import console, printable
 
     out = console()
     if not hits:
-        out.print("no results")
+        out.print("no results: no chunk passes these filters" if filtered else "no results")
     for hit in hits:
         head = Text(f"{hit.rank:>2}  ")
         head.append(printable(hit.uri), style="bold cyan")
@@ -179,7 +180,7 @@ def show(
     """Print a chunk: where it lies, what it defines, and its text."""
     from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.views import connect
-    from pipeline.errors import QueryError
+    from pipeline.errors import NotFoundError, QueryError
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.versions import open_version
@@ -190,13 +191,16 @@ def show(
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
         connection = connect(opened.ensure("chunks", "embeddings"), memory_limit="512MB", threads=1)
         try:
-            row = hydrate(connection, [int(chunk)], columns).to_pylist()[0]
+            rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
         finally:
             connection.close()
+        if not rows:
+            raise NotFoundError(f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids.")
+        row = rows[0]
         commit = opened.manifest.commit
     if json:
         print_json({**row, "id": str(row["id"]), "version": opened.name, "commit": commit})
         return
-    typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}".rstrip()))
+    typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}").rstrip())
     for number, line in enumerate(row["content"].splitlines(), row["start_line"]):
         typer.echo(f"{number:>6}  {printable(line.expandtabs(4))}")

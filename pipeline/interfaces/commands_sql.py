@@ -6,6 +6,8 @@ Belongs here: the prompt and printing. Not here: what SQL may do (`pipeline.cata
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200
 _CELL = 80
+_ID_COLUMNS = frozenset({"id", "chunk_id", "external_id"})
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +34,7 @@ def sql(
     """Query the tables and views of a version with SQL, read-only."""
     from pipeline.catalog.views import connect
     from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import as_text
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
@@ -42,7 +46,7 @@ def sql(
         connection = connect(folder, memory_limit=settings.duckdb_memory_limit, threads=settings.duckdb_threads)
         try:
             if query is not None:
-                _answer(connection, query, json=json)
+                _answer(connection, as_text(query), json=json)
             else:
                 _prompt(connection, json=json)
         finally:
@@ -54,6 +58,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, text: str, *, json: bool) -> 
     from pipeline.interfaces.output import print_json, print_table, printable
 
     result = query(connection, text)
+    result = result.rename_columns(_distinct(result.column_names))
     if json:
         for row in result.to_pylist():
             print_json({name: _json_value(name, value) for name, value in row.items()})
@@ -67,9 +72,20 @@ def _answer(connection: duckdb.DuckDBPyConnection, text: str, *, json: bool) -> 
         sys.stderr.write(f"the first {_MOST_ROWS} of {result.num_rows:,} rows; --json prints all\n")
 
 
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Column names, those that came before with `_1`, `_2`… behind them: a row is an object, and loses none."""
+    taken: dict[str, None] = {}
+    for name in names:
+        candidates = (name, *(f"{name}_{count}" for count in range(1, len(names))))
+        taken[next(candidate for candidate in candidates if candidate not in taken)] = None
+    return list(taken)
+
+
 def _json_value(name: str, value: Any) -> Any:
-    """Ids are 64 bits wide, and JavaScript loses integers past 2^53."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 1 << 53:
+    """Ids are text whatever their size, and so is every other integer past 2^53, which JavaScript would lose."""
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and (name in _ID_COLUMNS or abs(value) > 1 << 53):
         return str(value)
     if isinstance(value, bytes):
         return value.hex()
@@ -87,7 +103,7 @@ def _cell(value: Any) -> str:
 
 def _prompt(connection: duckdb.DuckDBPyConnection, *, json: bool) -> None:
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import print_error
+    from pipeline.interfaces.output import as_text, print_error
 
     interactive = sys.stdin.isatty()
     if interactive:
@@ -99,7 +115,7 @@ def _prompt(connection: duckdb.DuckDBPyConnection, *, json: bool) -> None:
     pending = ""
     while True:
         try:
-            line = input("sql> " if interactive and not pending else "  …> " if interactive else "")
+            line = as_text(input("sql> " if interactive and not pending else "  …> " if interactive else ""))
         except EOFError:
             break
         pending = f"{pending}\n{line}" if pending else line

@@ -5,6 +5,7 @@ Belongs here: looking at what is published, and moving CURRENT among what exists
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,11 +124,11 @@ def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
         print_json({"repo": repository.name, "versions": rows})
         return
     print_table(
-        ["", "version", "commit", "chunks", "parent", "published"],
+        ["", "version", "commit", "chunks", "published"],
         [
             ["*" if row["current"] else "", row["version"],
              ((row.get("commit") or "–")[:10] + ("+" if row.get("dirty") else "")) if "problem" not in row else "damaged",
-             f"{row.get('chunks', 0):,}", row.get("parent") or "–", _moment(row["published_at"])]
+             f"{row.get('chunks', 0):,}", _moment(row["published_at"])]
             for row in rows
         ],
         right=["chunks"],
@@ -137,9 +138,9 @@ def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
 def verify(version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False) -> None:
     """Read a version again from the first byte to the last and check everything that must hold."""
     from pipeline.interfaces.context import choose_repository, choose_store
-    from pipeline.interfaces.output import print_json, printable
+    from pipeline.interfaces.output import counts, print_json, printable
     from pipeline.release.verification import verify_folder
-    from pipeline.store.versions import current_name, open_version
+    from pipeline.store.versions import current_name, open_version, remember_digests
 
     repository = choose_repository(choose_store(data), repo)
     name = version or current_name(repository)
@@ -150,6 +151,9 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
     assert folder is not None  # opening refused otherwise
     result = verify_folder(folder)
     problems = [{"artefact": problem.artefact, "problem": problem.problem} for problem in result.problems]
+    if not result.ok:
+        # Damage that left size and time of a file alone is unknown to readers until they digest it again.
+        remember_digests(repository, folder.name, {})
     if json:
         print_json({"ok": result.ok, "version": folder.name, "checked": result.checked, "problems": problems})
     else:
@@ -157,8 +161,10 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
             typer.echo(f"  {'✓' if finding.passed else '✗'} {check}")
         for problem in result.problems:
             typer.echo(printable(f"    {problem.artefact}: {problem.problem}"))
-        verdict = "everything holds" if result.ok else f"{len(problems)} problems"
+        verdict = "everything holds" if result.ok else counts(len(problems), "problem")
         typer.echo(f"{folder.name}: {verdict}, {result.checked} things checked")
+        if not result.ok:
+            sys.stderr.write("`indexctl build` makes the version anew; `indexctl rollback` returns to another\n")
     if not result.ok:
         raise typer.Exit(1)
 

@@ -7,11 +7,14 @@ Belongs here: the list of commands, exit codes, and how errors are shown. Not he
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.errors import CodeIntelError
@@ -32,10 +35,30 @@ def _shared(
     """Build, search and audit code-retrieval indexes."""
 
 
+class _Commands(TyperGroup):
+    """Ends quietly when nobody reads on (`indexctl … | head`), and says what an interruption left."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered goes nowhere; without this the interpreter would complain when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            sys.stderr.write("indexctl: interrupted; what is published is unchanged.\n")
+            raise typer.Exit(130) from None
+
+
 def make_app() -> typer.Typer:
     """The command with all subcommands."""
     app = typer.Typer(
         name="indexctl",
+        cls=_Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -50,21 +73,18 @@ def make_app() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; turn what is raised into a sentence and an exit code (by `SystemExit`)."""
-    from pipeline.interfaces.output import broken_pipe_is_fine, print_error
+    from pipeline.interfaces.output import print_error, survive_any_encoding
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments[:2]
+    survive_any_encoding()
     try:
-        with broken_pipe_is_fine():
-            make_app()(arguments, prog_name="indexctl")
+        make_app()(arguments, prog_name="indexctl")
     except CodeIntelError as error:
         if debug:
             raise
         print_error(error)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("indexctl: interrupted; what is published is unchanged.\n")
-        raise SystemExit(130) from None
     except Exception as error:
         if debug:
             raise

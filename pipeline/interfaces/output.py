@@ -5,9 +5,10 @@ Belongs here: rendering. Not here: what is rendered. Rich is imported only when 
 
 from __future__ import annotations
 
-import contextlib
+import io
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,17 +19,29 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_PIPE_WIDTH = 1 << 20
+"""Columns of a console that is no terminal: more than any line has, so that none is broken."""
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
-    sys.stdout.write(msgspec.json.encode(value, order="deterministic").decode("utf-8", "replace") + "\n")
+    # JSON is UTF-8, whatever the locale says.
     sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(value, order="deterministic") + b"\n")
+    sys.stdout.buffer.flush()
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A Rich console that respects pipes and NO_COLOR."""
+def console() -> Console:
+    """A Rich console on standard output that respects NO_COLOR, and neither wraps nor cuts lines in a pipe."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+    class PlainPipes(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would exit with 1; whoever runs the command knows better.
+            raise BrokenPipeError
+
+    terminal = sys.stdout.isatty()
+    return PlainPipes(highlight=False, soft_wrap=not terminal, width=None if terminal else _PIPE_WIDTH)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
@@ -37,7 +50,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
@@ -51,8 +64,27 @@ def print_error(error: CodeIntelError) -> None:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, so that a hostile file name cannot drive the terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    """Text on one line and without control characters, so that a hostile file name can neither drive the terminal nor forge
+    a line of output. Wide and unbreakable spaces stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or unicodedata.category(character) == "Zs" else "�" for character in text
+    )
+
+
+def as_text(argument: str) -> str:
+    """A command-line argument as Unicode. In a locale that is not UTF-8, bytes beyond ASCII arrive as surrogates."""
+    if argument.isascii():
+        return argument
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def survive_any_encoding() -> None:
+    """Print `\\u2713` where a terminal's encoding has no `✓`, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def sizes(count: float) -> str:
@@ -101,17 +133,6 @@ class Steps:
         if not self._quiet:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
-
-
-@contextlib.contextmanager
-def broken_pipe_is_fine() -> Iterator[None]:
-    """`indexctl … | head` ends quietly."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stdout = None  # nothing more can be written, also not at exit
-        raise SystemExit(0) from None
 
 
 def describe_reasons(reasons: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,12 +62,15 @@ def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progr
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     import dagster as dg
 
-    from assets.partitions import PARTITION_SET
-    from pipeline.definitions import BUILD_JOB, build_definitions
-
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        # That an API of Dagster is in preview is news for us, not for whoever builds an index.
+        warnings.simplefilter("ignore")
+        from assets.partitions import PARTITION_SET
+        from pipeline.definitions import BUILD_JOB, build_definitions
+
+        job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
     result = RunResult(run_id=str(uuid.uuid4()))
-    job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
     with _instance(dg, store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])
         instance.event_log_storage.watch(result.run_id, None, _listener(result, progress))

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import tables
-from pipeline.errors import CodeIntelError
+from pipeline.chunks.contents import text_slices
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.vectors import VectorIndex
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table
@@ -61,8 +61,8 @@ class Check:
         """The finding; an artefact that cannot be read is a problem, not an exception."""
         try:
             return self.function(roots)
-        except (CodeIntelError, OSError, ValueError, KeyError, pa.ArrowException, msgspec.DecodeError) as error:
-            return Finding((f"{self.name}: {error}",))
+        except Exception as error:  # Every library underneath has its own ways to fail on bad content.
+            return Finding((f"{self.name}: {str(error) or type(error).__name__}",))
 
 
 def _finding(problems: Iterator[str] | list[str], **facts: Any) -> Finding:
@@ -175,7 +175,10 @@ def chunks_gapless(roots: Roots) -> Finding:
     """The chunks of each indexed file follow one another from its first byte to its last, and their text is those bytes."""
     problems: list[str] = []
     total = 0
-    for files_path, path in _pairs(roots[Files.asset], Files, roots[Chunks.asset], Chunks):
+    root = roots[Files.asset]
+    for (files_path, path), sources_path in zip(
+        _pairs(root, Files, roots[Chunks.asset], Chunks), tables.parts(root, Sources), strict=True
+    ):
         sizes = {uri: size for uri, size in _sizes(files_path).items() if size}
         chunks = tables.plain(tables.read_part(path, Chunks, ["uri", "start_byte", "end_byte"]))
         chunks = chunks.sort_by([("uri", "ascending"), ("start_byte", "ascending")])
@@ -190,6 +193,7 @@ def chunks_gapless(roots: Roots) -> Finding:
             odd = sorted(set(names) ^ set(sizes))
             problems.extend(f"{uri}: has no chunks, or chunks without a file" for uri in odd[:_MOST_PROBLEMS])
             continue
+        problems.extend(_other_text(tables.read_part(sources_path, Sources), tables.read_part(path, Chunks)))
         expected_start = np.where(first, 0, np.r_[0, ends[:-1]][: len(starts)])
         wrong = (starts != expected_start) | (ends <= starts)
         wrong[last] |= ends[last] != np.array([sizes[name] for name in names], dtype=np.int64)
@@ -198,6 +202,17 @@ def chunks_gapless(roots: Roots) -> Finding:
             for row in np.flatnonzero(wrong)[:_MOST_PROBLEMS]
         )
     return _finding(problems, chunks=total)
+
+
+def _other_text(sources: pa.Table, chunks: pa.Table) -> Iterator[str]:
+    """Chunks whose text is not that of their bytes."""
+    contents = zip(sources["uri"].to_pylist(), sources["content"].to_pylist(), sources["lang"].to_pylist(), strict=True)
+    # Decoding is per file, and how it is sliced depends on the encoding: hence a loop.
+    slices = {uri: text_slices(content, lang) for uri, content, lang in contents}
+    columns = ("uri", "start_byte", "end_byte", "content")
+    for uri, start, end, content in zip(*(chunks[name].to_pylist() for name in columns), strict=True):
+        if slices[uri](start, end) != content:
+            yield f"{uri}: the chunk at byte {start} does not hold the text of the file"
 
 
 def vectors_finite_unit(roots: Roots) -> Finding:
@@ -229,7 +244,17 @@ def vectors_match_chunks(roots: Roots) -> Finding:
     problems = []
     if not np.array_equal(chunk_ids, np.load(root / Embeddings.IDS)):
         problems.append("ids.npy does not hold the chunks' ids")
-    parquet_ids = [pq.read_table(path, columns=["id"])["id"].to_numpy() for path in tables.parts(root, Embeddings)]
+    arrays = np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    parquet_ids = []
+    for path in tables.parts(root, Embeddings):
+        part = tables.read_part(path, Embeddings)
+        parquet_ids.append(part["id"].to_numpy())
+        if problems:
+            continue
+        vectors = part["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, arrays.shape[1])
+        rows = np.searchsorted(chunk_ids, parquet_ids[-1]).clip(max=len(chunk_ids) - 1)
+        if not np.array_equal(vectors, arrays[rows]):
+            problems.append(f"{path.name}: vectors differ from those in {Embeddings.VECTORS}")
     if not np.array_equal(chunk_ids, np.sort(np.concatenate(parquet_ids))):
         problems.append("the table `embeddings` does not hold the chunks' ids")
     return _finding(problems, chunks=len(chunk_ids))
@@ -263,15 +288,31 @@ def idmap_bijection(roots: Roots) -> Finding:
         problems.append(f"the rows are not 0 to {count - 1}")
     if len(np.unique(ids)) != len(ids):
         problems.append("an id stands for two rows")
+    # The index answers with its own ids, people join by the idmap: they must say the same.
+    if not np.array_equal(VectorIndex.open(roots[FaissIndex.asset]).row_ids(), ids):
+        problems.append("the index itself has other ids in its rows")
     return _finding(problems, rows=len(rows))
 
 
 def documents_match_chunks(roots: Roots) -> Finding:
-    """The lexical index has one document for every chunk."""
-    expected = tables.count_rows(tables.parts(roots[Chunks.asset], Chunks))
+    """The lexical index has one document for every chunk; sampled ones are of the same file."""
+    chunks = tables.plain(tables.read_table(roots[Chunks.asset], Chunks, ["id", "uri"]))
+    sample = chunks.take(_sample_rows(chunks.num_rows))
     with LexicalReader(roots["lexical_index"]) as reader:
         found = len(reader)
-    return _finding([] if found == expected else [f"{found} documents for {expected} chunks"], documents=found)
+        problems = [] if found == chunks.num_rows else [f"{found} documents for {chunks.num_rows} chunks"]
+        documents = reader.documents(sample["id"].to_pylist())
+    problems.extend(
+        f"the document of chunk {document['id']} is of {document['uri']}"
+        for document, uri in zip(documents, sample["uri"].to_pylist(), strict=True)
+        if document["uri"] != uri
+    )
+    return _finding(problems, documents=found)
+
+
+def _sample_rows(count: int) -> Any:
+    """Row numbers of an even sample, int64, the first and the last row among them."""
+    return np.unique(np.linspace(0, count - 1, SELF_SEARCH_SAMPLE).astype(np.int64)) if count else np.empty(0, np.int64)
 
 
 def ids_agree(roots: Roots) -> Finding:
@@ -291,7 +332,7 @@ def self_search(roots: Roots) -> Finding:
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
     if not len(ids):
         return _finding(["there are no vectors"])
-    sample = np.asarray(ids[np.unique(np.linspace(0, len(ids) - 1, SELF_SEARCH_SAMPLE).astype(np.int64))])
+    sample = np.asarray(ids[_sample_rows(len(ids))])
     index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
     own = index.vectors_of(sample)
     found, _ = index.search(own, 1)

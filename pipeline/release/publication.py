@@ -64,13 +64,8 @@ def publish(
     target = repository.versions / document.version
     with builder(repository):
         try:
-            verification = None
-            if target.exists():
-                verification = verify_folder(target, reread=False)
-                if not verification.ok:
-                    forget_checked(target)
-                    target.rename(files.temporary_sibling(target))
-            if not target.exists():
+            verification = verify_folder(target, reread=False) if target.exists() else None
+            if verification is None or not verification.ok or verification.version != document.version:
                 verification = _assemble(repository, manifest, document, target, build or {})
             previous = _current_or_none(repository)
             flipped = previous != document.version
@@ -113,6 +108,10 @@ def _assemble(
             raise _refusal(document.version, verification)
         facts = {**build, "published_at": time.time(), "host": host_facts(), "verification_seconds": dict(verification.seconds)}
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
+        if target.exists():
+            # A damaged one makes room only now: until there is a good one, it may still answer in part.
+            forget_checked(target)
+            target.rename(files.temporary_sibling(target))
         stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.
     versions.remember_digests(repository, document.version, stamps)

@@ -23,6 +23,7 @@ from pipeline.errors import IndexFormatError, QueryError
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.vectors import VectorIndex
 from pipeline.search.fusion import Ids, Ranking, order_of, share_of
+from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
 
@@ -152,6 +153,7 @@ class Searcher:
         """The k best chunks, best first. Raises `QueryError` for a query or a k that cannot be answered."""
         k = self.settings.default_k if k is None else k
         _check(query, k)
+        self._check_languages(filters.lang)
         self.open()
         allowed = self._allowed(filters) if filters else None
         if allowed is not None and not len(allowed):
@@ -191,6 +193,13 @@ class Searcher:
         ids, scores = self.vectors.search(vector, pool, allowed=allowed)
         good = scores[0] >= self.settings.semantic_min_score if ids.shape[1] else np.zeros(0, bool)
         return Ranking(ids[0][good], scores[0][good])
+
+    def _check_languages(self, names: Sequence[str]) -> None:
+        """A language that does not exist is a slip of the pen, which an empty answer would hide."""
+        for name in names:
+            if name not in LANGUAGES:
+                indexed = ", ".join(sorted(self.version.manifest.artefacts["source_snapshot"].facts["languages"]))
+                raise QueryError(f"There is no language `{name}`.", hint=f"In this index: {indexed}.")
 
     def _allowed(self, filters: Filters) -> Ids:
         from pipeline.catalog.hydrate import allowed_ids

@@ -38,6 +38,8 @@ def head_of(path: Path, rev: str | None = None) -> str | None:
     """Full hex of the commit that a build of `path` would be of; None without git or commits. Raises `SourceError`."""
     location = repository.locate(path.resolve())
     if location is None:
+        if rev is not None:
+            raise SourceError(f"{path} is in no git repository, so there is no revision `{rev}`.", hint="Leave out --rev.")
         return None
     commit = repository.head_commit(location.repository) if rev is None else repository.resolve(location.repository, rev)
     return None if commit is None else str(commit.id)

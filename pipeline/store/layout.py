@@ -25,6 +25,7 @@ SHARED = "_shared"
 DAGSTER_HOME = "_dagster"
 CURRENT = "CURRENT"
 REPOSITORY_FILE = "repository.json"
+_README = "README.md"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _VERSION = re.compile(r"v-[0-9a-f]{16}")
@@ -32,7 +33,8 @@ _VERSION = re.compile(r"v-[0-9a-f]{16}")
 
 def check_repository_name(name: str) -> str:
     """The name itself, when it may be a repository (and a Dagster partition); raises `ConfigError` when it may not."""
-    if len(name) > 100 or ".." in name or not _NAME.fullmatch(name):
+    taken = name.lower() in (STORE_FILE, _README.lower())
+    if len(name) > 100 or ".." in name or taken or not _NAME.fullmatch(name):
         raise ConfigError(
             f"`{name[:100]}` cannot be the name of a repository.",
             hint="Use letters, digits, `.`, `_`, `-`, and `/` between parts; pass it as --repo NAME.",
@@ -128,6 +130,10 @@ class Store:
         return repository
 
 
+class _Described(msgspec.Struct):
+    format: int
+
+
 def open_store(root: Path) -> Store:
     """A store that is there. Raises `NotFoundError` where none is, `IndexFormatError` for a newer or a foreign one."""
     try:
@@ -137,9 +143,9 @@ def open_store(root: Path) -> Store:
     except OSError as error:
         raise CodeIntelError(f"The store {root} cannot be read: {error.strerror}.") from error
     try:
-        described = msgspec.json.decode(raw, type=dict[str, int | str])
-        written = int(described["format"])
-    except (msgspec.DecodeError, KeyError, ValueError):
+        # Nothing else is looked at, so that a newer format may say more.
+        written = msgspec.json.decode(raw, type=_Described).format
+    except ValueError:
         raise IndexFormatError(f"{root / STORE_FILE} is not a store description.", hint="Choose another --data DIR.") from None
     if written > FORMAT:
         raise IndexFormatError(
@@ -157,12 +163,14 @@ def create_store(root: Path) -> Store:
         pass
     try:
         root.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in root.iterdir() if entry.name not in ("README.md", ".gitignore")]
+        others = [entry.name for entry in root.iterdir() if entry.name not in (_README, ".gitignore")]
+        if STORE_FILE in others:
+            return open_store(root)  # Another process was faster.
         if any(not name.startswith(files.TEMPORARY_PREFIX) for name in others):
             raise ConfigError(
                 f"{root} is not empty and is not a store.", hint="Choose an empty folder with --data DIR or CODEINTEL_DATA."
             )
-        if not (root / "README.md").exists():
+        if not (root / _README).exists():
             # A checkout's own `data` keeps its README under version control; everywhere else git ignores the whole store.
             files.write_file(root / ".gitignore", b"*\n")
         files.write_json(root / STORE_FILE, {"format": FORMAT, "program": "codeintel-pipeline"})
@@ -190,15 +198,20 @@ def read_origin(repository: Repository) -> Origin:
         raise NotFoundError(
             f"`{repository.name}` is not registered in this store.", hint="Run `indexctl build PATH`."
         ) from None
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise IndexFormatError(
             f"{repository.origin_file} is damaged: {error}.", hint=f"Run `indexctl build PATH --repo {repository.name}`."
         ) from None
 
 
 def write_origin(repository: Repository, origin: Origin) -> None:
-    """Register a repository, or change where it is read from."""
-    files.write_json(repository.origin_file, msgspec.to_builtins(origin))
+    """Register a repository, or change where it is read from. Raises `CodeIntelError` where the store cannot be written."""
+    try:
+        files.write_json(repository.origin_file, msgspec.to_builtins(origin))
+    except UnicodeEncodeError:
+        raise ConfigError(f"The path {origin.path!a} is not valid UTF-8.", hint="Rename the folder, or move it.") from None
+    except OSError as error:
+        raise not_writable(repository.path, error) from error
 
 
 def settings_of(store: Store, origin: Origin) -> Settings:

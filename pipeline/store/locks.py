@@ -13,6 +13,7 @@ import fcntl
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def builder(repository: Repository) -> Iterator[None]:
 
     Sweeps what crashed builders left. Raises `StoreBusyError` at once when somebody else builds.
     """
-    path = repository.path / _LOCK
+    path = repository.path.resolve() / _LOCK
     thread = threading.get_ident()
     descriptor = None
     with _guard:
@@ -69,7 +70,7 @@ def _acquire(repository: Repository, path: Path) -> int:
     except OSError as error:
         raise not_writable(repository.path, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(descriptor)
     except BlockingIOError:
         holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip() or "another process"
         os.close(descriptor)
@@ -85,6 +86,16 @@ def _acquire(repository: Repository, path: Path) -> int:
         os.close(descriptor)
         raise not_writable(repository.path, error) from error
     return descriptor
+
+
+def _lock_soon(descriptor: int) -> None:
+    """Lock, allowing for those who only ask whether somebody builds: asking takes the lock for a moment."""
+    for pause in (0.005, 0.02):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sweep(repository: Repository) -> None:

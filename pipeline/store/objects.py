@@ -9,6 +9,7 @@ Belongs here: the life of objects and refs. Not here: what a stage computes, or 
 from __future__ import annotations
 
 import contextlib
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -53,6 +54,13 @@ class ObjectRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     digest: str = ""
 
 
+class _Head(msgspec.Struct, frozen=True):
+    """What is asked of a record before the rest of it: a newer format may have other fields."""
+
+    format: int
+    schema: str
+
+
 def sealed_digest(record: msgspec.Struct) -> str:
     """The digest of a record without its own `digest` field."""
     described = msgspec.to_builtins(record)
@@ -81,6 +89,8 @@ def check_file(root: Path, stored: StoredFile, *, reread: bool = False) -> str:
         status = path.lstat()
     except OSError:
         return f"{stored.path} is missing"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{stored.path} is not a regular file"
     if status.st_size != stored.bytes:
         return f"{stored.path} has {status.st_size} bytes instead of {stored.bytes}"
     stamp = Stamp.of(status)
@@ -124,16 +134,23 @@ def load(repository: Repository, kind: type[Kind], key: str) -> Artefact[Any]:
     of another schema or format."""
     root = _object_path(repository, kind.asset, key)
     try:
-        record = msgspec.json.decode((root / OBJECT_FILE).read_bytes(), type=ObjectRecord)
-    except (OSError, msgspec.DecodeError) as error:
+        raw = (root / OBJECT_FILE).read_bytes()
+        head = msgspec.json.decode(raw, type=_Head)
+    except (OSError, ValueError) as error:
         raise IndexCorruptionError(
             f"The object {kind.asset}/{key} is missing or damaged: {error}.", hint="Run `indexctl build` again."
         ) from None
-    if record.format > FORMAT or record.schema != kind.tag():
+    if head.format > FORMAT or head.schema != kind.tag():
         raise IndexFormatError(
-            f"The object {kind.asset}/{key} is `{record.schema}` in format {record.format}, not `{kind.tag()}` in {FORMAT}.",
+            f"The object {kind.asset}/{key} is `{head.schema}` in format {head.format}, not `{kind.tag()}` in {FORMAT}.",
             hint="Run `indexctl build` again.",
         )
+    try:
+        record = msgspec.json.decode(raw, type=ObjectRecord)
+    except ValueError as error:
+        raise IndexCorruptionError(
+            f"The object {kind.asset}/{key} is damaged: {error}.", hint="Run `indexctl build` again."
+        ) from None
     if (record.asset, record.key) != (kind.asset, key):
         raise IndexCorruptionError(
             f"The object {kind.asset}/{key} says that it is {record.asset}/{record.key}.", hint="Run `indexctl build` again."

@@ -39,7 +39,7 @@ def recall_scan(repository: Repository, snapshot: Artefact[Any]) -> ScanRecord:
     """The scan that a snapshot was made from. Raises `RuntimeLifecycleError` when the last scan saw other files."""
     try:
         record = msgspec.json.decode((repository.path / "scan.json").read_bytes(), type=ScanRecord)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         record = None
     if record is None or record.digest != read_record(snapshot).recipe["external"]["scan"]:
         raise RuntimeLifecycleError(

@@ -25,6 +25,7 @@ from pipeline.store.locks import Stamp, pin
 from pipeline.store.objects import StoredFile, check_file, sealed_digest
 
 MANIFEST = "manifest.json"
+HISTORY = "history.jsonl"
 BUILD = "build.json"
 """Facts of the build that are not functions of its inputs: times, host, run."""
 
@@ -75,14 +76,14 @@ def read_manifest(folder: Path) -> ManifestDocument:
     try:
         raw = path.read_bytes()
         head = msgspec.json.decode(raw, type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise IndexCorruptionError(f"{path} is missing or damaged: {error}.", hint="Run `indexctl build` again.") from None
     written = head.get("format")
     if isinstance(written, int) and written > FORMAT:
         raise IndexFormatError(f"{path} has format {written}; this program reads up to {FORMAT}.", hint="Update the program.")
     try:
         document = msgspec.json.decode(raw, type=ManifestDocument)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise IndexCorruptionError(f"{path} is damaged: {error}.", hint="Run `indexctl build` again.") from None
     if sealed_digest(document) != document.digest:
         raise IndexCorruptionError(f"{path} is not what it was when it was written.", hint="Run `indexctl build` again.")
@@ -93,7 +94,7 @@ def read_build_facts(folder: Path) -> dict[str, Any]:
     """`build.json` of a version; empty when it cannot be read, because nothing depends on it."""
     try:
         return msgspec.json.decode((folder / BUILD).read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -129,25 +130,38 @@ class Flip(msgspec.Struct, frozen=True):
 
 
 def history(repository: Repository) -> list[Flip]:
-    """All flips, oldest first. Lines that cannot be read (a torn last one) are left out."""
-    flips = []
-    with contextlib.suppress(OSError):
-        for line in (repository.path / "history.jsonl").read_bytes().splitlines():
-            with contextlib.suppress(msgspec.DecodeError):
-                flips.append(msgspec.json.decode(line, type=Flip))
-    return flips
+    """All flips that happened, oldest first. Lines that cannot be read are left out."""
+    noted = []
+    for line in _noted(repository).splitlines():
+        with contextlib.suppress(ValueError):
+            noted.append(msgspec.json.decode(line, type=Flip))
+    try:
+        now = current_name(repository)
+    except IndexCorruptionError:
+        now = None
+    # A flip is noted before it is made. It did not happen when the next one (or the present) starts from another version.
+    after = [*(flip.previous for flip in noted[1:]), now]
+    return [flip for flip, following in zip(noted, after, strict=False) if following in (flip.version, None)]
+
+
+def _noted(repository: Repository) -> bytes:
+    try:
+        return (repository.path / HISTORY).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def flip(repository: Repository, name: str, *, reason: str, at: float) -> None:
-    """Point CURRENT at a version, durably; then note it in the history."""
+    """Point CURRENT at a version, durably, having noted it in the history: what happened is never missing there."""
     try:
         previous = current_name(repository)
     except IndexCorruptionError:
         previous = None
-    files.write_file(repository.current, f"{name}\n".encode())
+    before = _noted(repository)
+    torn = b"" if before.endswith(b"\n") or not before else b"\n"
     line = msgspec.json.encode(Flip(name, previous, reason, at)) + b"\n"
-    with (repository.path / "history.jsonl").open("ab") as file:
-        file.write(line)
+    files.write_file(repository.path / HISTORY, before + torn + line)
+    files.write_file(repository.current, f"{name}\n".encode())
 
 
 @dataclass
@@ -219,7 +233,7 @@ def remember_digests(repository: Repository, name: str, stamps: dict[str, Stamp]
 def _recall_digests(repository: Repository, name: str) -> dict[str, Stamp]:
     try:
         return msgspec.json.decode(_stamps_path(repository, name).read_bytes(), type=dict[str, Stamp])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -243,7 +257,12 @@ def open_version(repository: Repository, name: str | None = None) -> Version:
             if not _same_directory(descriptor, folder):
                 os.close(descriptor)
                 continue
-            return Version(repository, chosen, folder, read_manifest(folder), descriptor, _recall_digests(repository, chosen))
+            manifest = read_manifest(folder)
+            if manifest.version != chosen:
+                raise IndexCorruptionError(
+                    f"The version {chosen} says that it is {manifest.version}.", hint="Run `indexctl build` again."
+                )
+            return Version(repository, chosen, folder, manifest, descriptor, _recall_digests(repository, chosen))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

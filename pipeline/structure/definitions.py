@@ -2,7 +2,7 @@
 
 A query (`queries/<lang>.scm`) captures the defining node under its kind, its name as `@name`, and where needed `@body` (the
 signature ends there), `@receiver` (what the name belongs to), `@doc`. A pattern with only `@name` and `@doc` documents the
-definition of that name. Five captures are no kinds of their own:
+definition of that name. Some captures are no kinds of their own:
 `@prefix` a node that belongs to the definition after it, `@signature` one that is also its signature; `@scope` a block that
 qualifies names without being a definition, `@extension` the same where its functions are methods; `@local` a block whose
 variables are nobody's business; `@declared` a function without body, `@promoted` a parameter that is a field.
@@ -25,14 +25,16 @@ import tree_sitter
 from pipeline.source.text import line_of, line_starts
 from pipeline.structure.docs import DOC_CHARACTERS, Attached, dedent
 from pipeline.structure.kinds import CLASS_LIKE, DATA, FIELD_HOLDERS, FUNCTION_LIKE, NAMELESS, PROVISIONAL, RANK
-from pipeline.structure.layout import Layout
+from pipeline.structure.layout import Layout, longest_unnamed_run
 from pipeline.structure.names import Name, constructor_name, name_of, scope_name
 from pipeline.structure.syntax import Nodes, grammar
 
 QUERIES = Path(__file__).parent / "queries"
 QUALIFIED_CHARACTERS = 1024
 _MATCH_LIMIT = 1 << 14
-_MAX_SHARED = 8
+_MAX_DEPTH = 4096
+_MAX_UNNAMED_RUN = 4096
+"""Queries take quadratic time in depth and in runs of punctuation; such files are no code."""
 _INHERITS = re.compile(r"; inherits: (\w+)\n")
 
 
@@ -117,9 +119,10 @@ class _Found:
 
 
 def definitions(content: bytes, tree: tree_sitter.Tree, nodes: Nodes, lang: str) -> Columns:
-    """The definitions of one file, sorted by (start_byte, node_id). `nodes` is `walk(tree)`; no query, no rows."""
+    """The definitions of one file, sorted by (start_byte, node_id). `nodes` is `walk(tree)`; no query, no rows, and none for
+    files that are mostly nesting or a run of punctuation."""
     query = _query(lang)
-    if query is None or not len(nodes):
+    if query is None or nodes.depth.max() > _MAX_DEPTH or longest_unnamed_run(nodes, lang) > _MAX_UNNAMED_RUN:
         return Columns()
     cursor = tree_sitter.QueryCursor(query, match_limit=_MATCH_LIMIT)
     found, prefixes = _collect(cursor.matches(tree.root_node, _predicate(content)), content)
@@ -199,13 +202,14 @@ def _nested(found: list[_Found], lang: str) -> list[_Found]:
     """Definitions in pre-order with kinds, parents and qualified names settled by what they stand in; locals are gone."""
     above: list[_Found] = []
     kept: list[_Found] = []
-    latest: dict[tuple[int | None, str], _Found] = {}
+    latest: dict[int, _Found] = {}
     for item in found:
         node_end = item.node.end_byte
         while above and (above[-1].node.end_byte < node_end or above[-1].node.end_byte <= item.node.start_byte):
             above.pop()
-        holders = [holder for holder in reversed(above[-_MAX_SHARED:]) if holder.node_id != item.node_id]
-        holder = holders[0] if holders else None
+        if above and above[-1].node_id == item.node_id:
+            above.pop()  # one node may define several names: `int a, b;`
+        holder = above[-1] if above else None
         if item.kind == "promoted":
             item.kind = "field"
             holder = next((other for other in reversed(above) if other.kind in CLASS_LIKE), holder)
@@ -213,14 +217,15 @@ def _nested(found: list[_Found], lang: str) -> list[_Found]:
             continue
         _settle(item, holder, lang)
         if lang == "haskell" and item.kind in ("function", "method"):
-            first = latest.get((item.parent, item.qualified))
-            if first is not None and first.end <= item.start:
+            within = holder.node_id if holder is not None else -1
+            first = latest.get(within)
+            if first is not None and first.qualified == item.qualified and first.end <= item.start:
                 # Another equation of the same function: what is inside of it belongs to the one definition.
                 first.end = item.end
                 item.node_id = first.node_id
                 above.append(item)
                 continue
-            latest[item.parent, item.qualified] = item
+            latest[within] = item
         above.append(item)
         if item.kind not in NAMELESS:
             kept.append(item)

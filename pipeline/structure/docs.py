@@ -54,7 +54,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Leading:
-    """All that can be attached to definitions of one file, sorted by `end`."""
+    """All that can be attached to definitions of one file, sorted by `end`, the innermost first."""
 
     content: bytes
     attached: Sequence[Attached]

@@ -19,6 +19,7 @@ from pipeline.structure.syntax import Nodes, words
 
 SIGNATURE_CHARACTERS = 512
 _MAX_WRAPPERS = 8
+_LARGE_TREE = 10_000
 
 _WRAPPERS = frozenset(
     {
@@ -49,6 +50,16 @@ def _kinds(lang: str, names: frozenset[str]) -> NDArray[np.bool_]:
     return words(lang).kinds_of(names)
 
 
+def longest_unnamed_run(nodes: Nodes, lang: str) -> int:
+    """How many unnamed siblings follow each other at most; 0, unseen, for small trees."""
+    if len(nodes) < _LARGE_TREE:
+        return 0
+    order = np.argsort(nodes.parent, kind="stable")
+    named = words(lang).named[words(lang).type_ids(nodes.kind)][order]
+    breaks = np.flatnonzero(np.concatenate(([True], named[1:] | (np.diff(nodes.parent[order]) != 0), [True])))
+    return int(np.diff(breaks).max())
+
+
 class Layout:
     """One file with what is looked up in it: comments, annotations, and its nodes."""
 
@@ -59,7 +70,7 @@ class Layout:
         self._comment_starts = [start for start, _ in self._comments]
         self._skipped = dict([*self._comments, *self._of(_ANNOTATIONS)])
         attached = [Attached(start, end, is_comment=True) for start, end in self._comments]
-        self.leading = Leading(content, sorted([*attached, *prefixes], key=lambda item: item.end))
+        self.leading = Leading(content, sorted([*attached, *prefixes], key=lambda item: (item.end, -item.start)))
 
     def _of(self, names: frozenset[str]) -> list[tuple[int, int]]:
         rows = np.flatnonzero(_kinds(self.lang, names)[self._types])

@@ -5,6 +5,7 @@ Belongs here: parsing within bounds, and walking. Not here: what the nodes mean 
 
 from __future__ import annotations
 
+import re
 from array import array
 from dataclasses import dataclass
 from functools import cache
@@ -22,14 +23,17 @@ ERROR_KIND = 0xFFFF
 _ERROR_TYPE = "ERROR"
 _MAX_DEPTH = np.iinfo(np.int16).max
 
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""How `surrogateescape` shows bytes that are not UTF-8."""
 _CHUNK = 4096
 # Ordinary code takes 1 to 5 reads a chunk, 0.005 to 0.1 steps (of 100 parser operations) a byte. Garbage can make scanners
-# read the rest of the file at every byte, and error recovery carry many stacks. The bounds count work, not time, so that the
-# same bytes always have the same tree, or none.
+# read the rest of the file at every byte, and make the parser carry many deep stacks, where a step takes up to a millisecond.
+# The bounds count work, not time, so that the same bytes always have the same tree, or none.
 _READS_PER_CHUNK = 48
-_STEPS_PER_BYTE = 1 / 2
+_SPARE_READS = 2_000
+_STEPS_PER_BYTE = 1 / 6
 _FAILED_STEPS_PER_BYTE = 1 / 48
-_SPARE = 2_000
+_SPARE_STEPS = 1_000
 
 
 @cache
@@ -51,27 +55,30 @@ def _parser(lang: str) -> tree_sitter.Parser:
 def parse(content: bytes, lang: str) -> tree_sitter.Tree | None:
     """The syntax tree of a file; None where the language has no grammar, or the file takes far more work than code does.
 
-    Any bytes may come. NUL bytes are read as spaces, on which some scanners would never end. Not for use by several threads
+    Any bytes may come; each NUL is read as a space, and each byte that is not UTF-8 as a letter. Not for use by several threads
     at once.
     """
     if grammar(lang) is None:
         return None
-    view = memoryview(content.replace(b"\0", b" "))
-    reads_left = _SPARE + len(view) // _CHUNK * _READS_PER_CHUNK
-    steps_left = int(_SPARE + len(view) * _STEPS_PER_BYTE)
-    failed_left = int(_SPARE + len(view) * _FAILED_STEPS_PER_BYTE)
+    view = memoryview(_readable(content))
+    reads_left = _SPARE_READS + len(view) // _CHUNK * _READS_PER_CHUNK
+    steps = failed = 0
 
     def read(offset: int, _point: object) -> memoryview | bytes:
         nonlocal reads_left
         reads_left -= 1
         # An early end is the one thing that every scanner respects; the progress callback then stops the parser.
-        return view[offset : offset + _CHUNK] if reads_left > 0 else b""
+        return view[offset : _chunk_end(view, offset)] if reads_left > 0 else b""
 
-    def is_spent(_offset: int, has_error: bool) -> bool:
-        nonlocal steps_left, failed_left
-        steps_left -= 1
-        failed_left -= has_error
-        return reads_left <= 0 or steps_left <= 0 or failed_left <= 0
+    def is_spent(offset: int, in_recovery: bool) -> bool:
+        nonlocal steps, failed
+        steps += 1
+        failed += in_recovery
+        return (
+            reads_left <= 0
+            or steps > _SPARE_STEPS + offset * _STEPS_PER_BYTE
+            or failed > _SPARE_STEPS + offset * _FAILED_STEPS_PER_BYTE
+        )
 
     parser = _parser(lang)
     try:
@@ -80,6 +87,24 @@ def parse(content: bytes, lang: str) -> tree_sitter.Tree | None:
         parser.reset()
         return None
     return tree if reads_left > 0 else None
+
+
+def _readable(content: bytes) -> bytes:
+    """The same number of bytes without those on which scanners loop (NUL) or the lexer crashes (what is not UTF-8)."""
+    content = content.replace(b"\0", b" ")
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return _NOT_UTF8.sub("_", content.decode("utf-8", "surrogateescape")).encode("utf-8")
+    return content
+
+
+def _chunk_end(view: memoryview, offset: int) -> int:
+    """Where the chunk from `offset` ends: never inside of a character, which would make the lexer ask for its other half."""
+    end = offset + _CHUNK
+    while end < len(view) and view[end] & 0xC0 == 0x80:
+        end += 1
+    return end
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,3 +231,9 @@ def test_a_statement_of_many_names_has_a_definition_each() -> None:
     assert len(columns) == 2000
     assert len(np.unique(columns.node_id)) == 1
     assert columns.parent == [None] * 2000
+    assert found("struct s { int a, b, c, d, e, f, g, h, i, j, k; };", "c")[-1] == ("field", "s.k")
+
+
+def test_equations_in_different_haskell_instances_are_different_definitions() -> None:
+    source = "instance A T where\n  f x = 1\n\ninstance B T where\n  f x = 2\n"
+    assert found(source, "haskell") == [("method", "T.f"), ("method", "T.f")]

@@ -1,0 +1,184 @@
+"""The command and small indexed worlds, for the tests that go the whole way.
+
+Running the graph costs seconds, so one store is built a session; a test that changes anything works on a copy of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pipeline.interfaces.main import main
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def jsons(self) -> list[Any]:
+        """Standard output as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Ran]
+DEMO: Mapping[str, str] = {
+    ".gitignore": "ignored/\n*.tmp\n",
+    "README.md": "# Harbour\n\nA toy that keeps ships.\n\n## Fees\n\nHow the berth fee is worked out.\n",
+    "harbour/__init__.py": "",
+    "harbour/ships.py": (
+        '"""Ships and their papers."""\n\n\nclass Ship:\n    """A vessel that may ask for a berth."""\n\n'
+        "    def __init__(self, name: str, length: float) -> None:\n        self.name = name\n        self.length = length\n\n"
+        "    def is_seaworthy(self) -> bool:\n"
+        '        """Whether the hull inspection is younger than a year."""\n        return self.length > 0\n'
+    ),
+    "harbour/fees.py": (
+        '"""Money."""\n\n\ndef berth_fee(length: float, nights: int) -> float:\n'
+        '    """What a night at the quay costs, with the discount for long stays."""\n'
+        "    discount = 0.9 if nights > 7 else 1.0\n    return length * nights * 4.2 * discount\n"
+    ),
+    "harbour/tides.py": (
+        '"""High and low water."""\n\n\ndef next_high_water(hours: float) -> float:\n'
+        '    """Predict the moment of the next high tide."""\n    return hours + 12.42\n'
+    ),
+    "web/app.js": "// Shows the quay.\nfunction renderQuay(ships) {\n  return ships.map((ship) => ship.name).join(', ');\n}\n",
+    "config.toml": '[harbour]\nname = "Demo"\nberths = 12\n',
+    "ignored/secret.py": "SECRET = 'not indexed'\n",
+}
+
+
+def _run(
+    *arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> Ran:
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CODEINTEL_")}
+    code = 0
+    before = Path.cwd()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {**clean, **(env or {})}, clear=True))
+        stack.enter_context(mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8")))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        if cwd is not None:
+            stack.callback(os.chdir, before)
+            os.chdir(cwd)
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return Ran(code, *texts)
+
+
+@pytest.fixture(scope="session")
+def indexctl() -> Command:
+    """Run the command in this process: `indexctl("build", path, "--data", store)`, with `cwd`, `stdin` and `env`."""
+    return _run
+
+
+@pytest.fixture(scope="session")
+def git() -> Callable[..., str]:
+    """Run git in a folder, as somebody, at a fixed time."""
+
+    def run(folder: Path, *arguments: str) -> str:
+        identity = {
+            f"GIT_{who}_{what}": value
+            for who in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.org"), ("DATE", "2024-01-02T03:04:05Z"))
+        }
+        environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        command = ["git", "-c", "init.defaultBranch=main", *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    return run
+
+
+@dataclass(frozen=True)
+class World:
+    """A repository and the store that it was built into."""
+
+    repo: Path
+    store: Path
+    _run: Command
+
+    def __call__(self, *arguments: str | Path, **keywords: Any) -> Ran:
+        """Run a command on the store."""
+        return self._run(*arguments, "--data", self.store, **keywords)
+
+    def build(self, *arguments: str | Path, path: Path | None = None, **keywords: Any) -> Ran:
+        """Build without a Dagster instance, and with JSON."""
+        return self(*("build", path or self.repo, "--json", "--ephemeral", *arguments), **keywords)
+
+    @property
+    def home(self) -> Path:
+        """The repository's folder in the store."""
+        return self.store / "demo"
+
+    @property
+    def version(self) -> str:
+        """What CURRENT names."""
+        return (self.home / "CURRENT").read_text().strip()
+
+    @property
+    def published(self) -> Path:
+        """The folder of the published version."""
+        return self.home / "versions" / self.version
+
+
+def _write(root: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, git: Callable[..., str]) -> Path:
+    """A git repository of a few languages with one commit. Not to be changed."""
+    root = tmp_path_factory.mktemp("origin") / "demo"
+    _write(root, DEMO)
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "First")
+    return root
+
+
+@pytest.fixture(scope="session")
+def built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The demo repository, built once. Not to be changed: `world` is a copy."""
+    world = World(demo, tmp_path_factory.mktemp("stores") / "store", _run)
+    done = world.build()
+    assert done.code == 0, done.err
+    return world
+
+
+@pytest.fixture
+def world(built: World, tmp_path: Path) -> World:
+    """A copy of repository and store that a test may change."""
+    copy = World(tmp_path / "demo", tmp_path / "store", _run)
+    shutil.copytree(built.repo, copy.repo, symlinks=True)
+    shutil.copytree(built.store, copy.store, symlinks=True)
+    origin = copy.home / "repository.json"
+    origin.write_text(origin.read_text().replace(str(built.repo), str(copy.repo)))
+    return copy

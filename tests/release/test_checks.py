@@ -1,0 +1,195 @@
+"""Every check passes on what the stages make, and fails on content that is wrong though its digests are right."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import files, tables
+from pipeline.errors import InvariantViolationError
+from pipeline.index.lexical_stage import lexical_index
+from pipeline.release.checks import CHECKS, VERSION_CHECKS
+from pipeline.release.publication import publish
+from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, LexicalIndex, Sources
+from pipeline.stage import Artefact, Output
+from pipeline.store.versions import current_name, version_names
+from pipeline.workers import Runtime
+
+World = Any
+BY_NAME = {check.name: check for check in (*CHECKS, *VERSION_CHECKS)}
+
+
+def _set(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
+    values = table[column].to_pylist()
+    values[row] = value
+    place = table.column_names.index(column)
+    return table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+
+
+def _without(table: pa.Table, row: int) -> pa.Table:
+    return pa.concat_tables([table.slice(0, row), table.slice(row + 1)])
+
+
+def _arrays(world: World, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    root = world.root("embeddings")
+    ids, vectors = change(np.load(root / Embeddings.IDS), np.load(root / Embeddings.VECTORS))
+    np.save(root / Embeddings.IDS, ids)
+    np.save(root / Embeddings.VECTORS, vectors)
+
+
+def _first_row(vectors: np.ndarray, value: float) -> np.ndarray:
+    vectors[0] = value
+    return vectors
+
+
+def _swapped(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([values[1::-1], values[2:]])
+
+
+def _json(path: Path, **changes: object) -> None:
+    path.write_bytes(files.canonical_json(msgspec.json.decode(path.read_bytes()) | changes))
+
+
+def _idmap(world: World, change: Callable[[pa.Table], pa.Table]) -> None:
+    path = world.root("faiss_idmap") / FaissIdmap.FILE
+    table = change(tables.plain(pq.read_table(path)))
+    tables.write_parquet(path, table.cast(FaissIdmap.schema), FaissIdmap.tag())
+
+
+def _swap_idmap(table: pa.Table) -> pa.Table:
+    ids = table["external_id"].to_numpy().copy()
+    return table.set_column(1, table.schema.field(1), pa.array(_swapped(ids)))
+
+
+def _swap_all_vectors(world: World) -> None:
+    """In both forms, so that only the index knows better."""
+    _arrays(world, lambda ids, vectors: (ids, _swapped(vectors)))
+    ids, vectors = (np.load(world.root("embeddings") / name) for name in (Embeddings.IDS, Embeddings.VECTORS))
+
+    def other(table: pa.Table) -> pa.Table:
+        rows = vectors[np.searchsorted(ids, table["id"].to_numpy())]
+        kind = table.schema.field("embedding").type
+        return table.set_column(1, table.schema.field(1), pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), type=kind))
+
+    world.rewrite(Embeddings, other)
+
+
+def _lexical_of(world: World, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Index other chunks than there are."""
+    scratch = world.repository.path / "scratch"
+    chunks = world.states["one"]["chunks"]
+    part = tables.part_path(chunks.path / Chunks.name, 0)
+    other = change(tables.plain(tables.read_part(part, Chunks)))
+    tables.write_part(scratch / "in" / Chunks.name, Chunks, 0, other)
+    stood_in: Artefact[Any] = Artefact("r", "chunks", "k", scratch / "in", Chunks.tag(), "", {})
+    lexical_index(stood_in, world.states["one"]["definitions"], Runtime(), Output(scratch / "out"))
+    root = world.root("lexical_index")
+    shutil.rmtree(root / LexicalIndex.DIRECTORY)
+    shutil.copytree(scratch / "out", root, dirs_exist_ok=True)
+    shutil.rmtree(scratch)
+
+
+def _other_embedder(world: World) -> None:
+    _json(world.root("embeddings") / Embeddings.EMBEDDER, digest="another")
+
+
+SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
+    ("sources_match_files", "other bytes", lambda w: w.rewrite(Sources, lambda t: _set(t, "content", 0, b"other"))),
+    ("sources_match_files", "a source missing", lambda w: w.rewrite(Sources, lambda t: _without(t, 1))),
+    ("nodes_inside_files", "beyond the end", lambda w: w.rewrite(AstNodes, lambda t: _set(t, "end_byte", 3, 10_000))),
+    ("nodes_inside_files", "before the start", lambda w: w.rewrite(AstNodes, lambda t: _set(t, "start_byte", 3, -1))),
+    ("nodes_inside_files", "backwards", lambda w: w.rewrite(AstNodes, lambda t: _set(t, "end_byte", 0, -5))),
+    ("nodes_inside_files", "its own parent", lambda w: w.rewrite(AstNodes, lambda t: _set(t, "parent_id", 2, 2))),
+    ("nodes_inside_files", "unknown file", lambda w: w.rewrite(AstNodes, lambda t: _set(t, "uri", 0, "nowhere.py"))),
+    ("definitions_inside_files", "beyond the end", lambda w: w.rewrite(Definitions, lambda t: _set(t, "end_byte", 0, 9999))),
+    ("definitions_inside_files", "name", lambda w: w.rewrite(Definitions, lambda t: _set(t, "name_start_byte", 0, 9999))),
+    ("definitions_inside_files", "lines", lambda w: w.rewrite(Definitions, lambda t: _set(t, "start_line", 0, 0))),
+    ("chunk_ids_unique", "twice", lambda w: w.rewrite(Chunks, lambda t: _set(t, "id", 0, t["id"][1].as_py()))),
+    ("chunk_ids_unique", "negative", lambda w: w.rewrite(Chunks, lambda t: _set(t, "id", 0, -7))),
+    ("chunks_gapless", "first chunk dropped", lambda w: w.rewrite(Chunks, lambda t: _without(t, 0))),
+    ("chunks_gapless", "chunk dropped", lambda w: w.rewrite(Chunks, lambda t: _without(t, 3))),
+    ("chunks_gapless", "last chunk dropped", lambda w: w.rewrite(Chunks, lambda t: _without(t, t.num_rows - 1))),
+    ("chunks_gapless", "overlap", lambda w: w.rewrite(Chunks, lambda t: _set(t, "start_byte", 3, 1))),
+    ("chunks_gapless", "other text", lambda w: w.rewrite(Chunks, lambda t: _set(t, "content", 0, "other"))),
+    ("vectors_finite_unit", "zeroed", lambda w: _arrays(w, lambda ids, v: (ids, _first_row(v, 0)))),
+    ("vectors_finite_unit", "NaN", lambda w: _arrays(w, lambda ids, v: (ids, _first_row(v, np.nan)))),
+    ("vectors_finite_unit", "ids unsorted", lambda w: _arrays(w, lambda ids, v: (_swapped(ids), v))),
+    ("vectors_finite_unit", "one too few", lambda w: _arrays(w, lambda ids, v: (ids, v[1:]))),
+    ("vectors_match_chunks", "other id", lambda w: _arrays(w, lambda ids, v: (np.r_[ids[:-1], ids[-1] + 1], v))),
+    ("vectors_match_chunks", "values differ", lambda w: _arrays(w, lambda ids, v: (ids, _swapped(v)))),
+    ("vectors_match_chunks", "table", lambda w: w.rewrite(Embeddings, lambda t: _set(t, "id", 0, 77))),
+    ("vectors_match_chunks", "row missing", lambda w: w.rewrite(Embeddings, lambda t: _without(t, 0))),
+    ("faiss_matches_embeddings", "count", lambda w: _json(w.root("faiss_index") / FaissIndex.META, count=1)),
+    ("faiss_matches_embeddings", "dimension", lambda w: _json(w.root("faiss_index") / FaissIndex.META, dimension=1)),
+    ("faiss_matches_embeddings", "embedder", _other_embedder),
+    ("idmap_bijection", "shuffled", lambda w: _idmap(w, _swap_idmap)),
+    ("idmap_bijection", "row missing", lambda w: _idmap(w, lambda t: _without(t, 2))),
+    ("idmap_bijection", "row twice", lambda w: _idmap(w, lambda t: _set(t, "faiss_row", 0, 1))),
+    ("idmap_bijection", "id twice", lambda w: _idmap(w, lambda t: _set(t, "external_id", 0, t["external_id"][1].as_py()))),
+    ("documents_match_chunks", "document missing", lambda w: _lexical_of(w, lambda t: _without(t, 2))),
+    ("documents_match_chunks", "other document", lambda w: _lexical_of(w, lambda t: _set(t, "id", 2, 12345))),
+    ("documents_match_chunks", "other file", lambda w: _lexical_of(w, lambda t: _set(t, "uri", 2, "web/run.js"))),
+    ("ids_agree", "foreign id", lambda w: _idmap(w, lambda t: _set(t, "external_id", 0, 99))),
+    ("ids_agree", "vector of another chunk", lambda w: _arrays(w, lambda ids, v: (np.r_[ids[:-1], ids[-1] + 1], v))),
+    ("self_search", "vectors shuffled", _swap_all_vectors),
+]
+
+
+def test_every_check_has_a_case_that_fails_it() -> None:
+    assert {name for name, _, _ in SPOILS} == set(BY_NAME)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_check_passes_on_what_the_stages_make(name: str, built: World) -> None:
+    finding = BY_NAME[name].run(built.roots())
+    assert finding.passed, finding.problems
+    assert finding.facts and BY_NAME[name].description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"), [(name, spoil) for name, _, spoil in SPOILS], ids=[f"{a}-{b}" for a, b, _ in SPOILS]
+)
+def test_wrong_content_fails_its_check_and_is_not_published(name: str, spoil: Callable[[World], object], world: World) -> None:
+    published = publish(world.repository, world.manifest("two")).version
+    spoil(world)
+
+    finding = BY_NAME[name].run(world.roots())
+    assert not finding.passed and all(finding.problems)
+
+    world.reseal()
+    with pytest.raises(InvariantViolationError, match=f"{BY_NAME[name].asset}: {name}|; and ") as caught:
+        publish(world.repository, world.manifest("one"))
+    assert "CURRENT is unchanged" in caught.value.hint
+    assert current_name(world.repository) == published
+    assert [path.name for path in world.repository.versions.iterdir()] == [published] == version_names(world.repository)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage" * 50], ids=["missing", "empty", "garbage"])
+def test_checks_report_unreadable_artefacts_instead_of_raising(content: bytes | None, world: World) -> None:
+    for root in world.roots().values():
+        for path in files.tree_files(root):
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+    for check in BY_NAME.values():
+        finding = check.run(world.roots())
+        assert not finding.passed, check.name
+        assert all(problem.strip() and not problem.endswith(": ") for problem in finding.problems)
+
+
+def test_a_long_list_of_problems_is_cut(world: World) -> None:
+    def shifted(table: pa.Table) -> pa.Table:
+        place = table.column_names.index("start_byte")
+        return table.set_column(place, table.schema.field(place), pa.array([1] * table.num_rows, pa.int32()))
+
+    world.rewrite(Chunks, shifted)
+    world.rewrite(Chunks, lambda table: pa.concat_tables([table] * 20))
+    assert 5 < len(BY_NAME["chunks_gapless"].run(world.roots()).problems) <= 20

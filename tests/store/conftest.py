@@ -1,0 +1,54 @@
+"""Toy stages, faults, and a repository in a fresh store."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pipeline.release import publication
+from pipeline.store.layout import Repository
+
+
+def _load(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None and specification.loader is not None
+    # Registered, because the type hints of the toy stages are resolved in their module.
+    module = sys.modules[name] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+_TOYS = _load("toys")
+_FAULTS = _load("faults")
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test can see whether bytes reached the disk, and waiting for it takes long; `test_files.py` checks the calls."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def toys() -> ModuleType:
+    return _TOYS
+
+
+@pytest.fixture
+def faults() -> ModuleType:
+    return _FAULTS
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return _TOYS.make_repository(tmp_path)
+
+
+@pytest.fixture
+def light_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publication checks digests only, because toy versions have nothing else."""
+    monkeypatch.setattr(publication, "verify_folder", _TOYS.verify_digests)
