@@ -27,7 +27,7 @@ $(SETUP): pyproject.toml uv.lock | $(UV)
 setup: $(SETUP) ## Make .venv with everything pinned in uv.lock
 
 demo: $(SETUP) ## Index this very repository, verify and publish it, and search it
-	@sh benchmarks/demo.sh $(BIN)
+	@sh docs/demo.sh $(BIN)
 
 test: $(SETUP) ## Run the tests
 	@$(BIN)/pytest -n auto --dist loadfile

@@ -9,16 +9,15 @@ Belongs here: what is the same for every asset. Not here: descriptions and group
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from assets.metadata import column_schema, result_metadata
 from assets.partitions import REPOSITORIES
-from pipeline.release.checks import CHECKS, Check, Finding
+from pipeline.release.checks import CHECKS, Finding
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
 from pipeline.stages import KINDS
@@ -102,14 +101,18 @@ def asset_of(
             externals=externals(store, name, by_asset),
             runtime=store.runtime(),
         )
-        roots = {asset: artefact.path for asset, artefact in (by_asset | dict(result.artefacts)).items()}
+        known = by_asset | dict(result.artefacts)
+        roots = {asset: artefact.path for asset, artefact in known.items()}
+        digests = {asset: artefact.digest for asset, artefact in known.items()}
         results = tuple(
             dg.MaterializeResult(
                 asset_key=asset,
                 value=artefact,
                 data_version=dg.DataVersion(artefact.digest),
                 metadata=result_metadata(KINDS[asset], artefact, result.seconds),
-                check_results=list(_run_checks([check for check in checks if check.asset == asset], roots)),
+                check_results=[
+                    check_result(check.name, asset, check.run(roots, digests)) for check in checks if check.asset == asset
+                ],
             )
             for asset, artefact in result.artefacts.items()
         )
@@ -118,10 +121,6 @@ def asset_of(
     # Dagster would want the annotation of a tuple where there are several outputs; `outs` says all that there is to say.
     del body.__annotations__["return"]
     return decorate(body)
-
-
-def _run_checks(checks: Iterable[Check], roots: Mapping[str, Path]) -> Iterable[dg.AssetCheckResult]:
-    return (check_result(check.name, check.asset, check.run(roots)) for check in checks)
 
 
 def check_result(name: str, asset: str, finding: Finding) -> dg.AssetCheckResult:

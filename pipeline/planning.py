@@ -57,7 +57,7 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
     git = git_folder(path)
     if name is None:
         name = next((known.name for known in store.repositories() if _is_from(known, path)), None)
-    repository = store.repository(name or repository_name_from(path))
+    repository = store.repository(repository_name_from(path) if name is None else name)
     if repository.origin_file.is_file():
         known = read_origin(repository)
         if known.path != str(path) and (git is None or known.git != str(git)):

@@ -1,16 +1,24 @@
 """Running independent jobs: in this process while they are small, in worker processes when they pay for their start.
 
+A *crew* is worker processes that the stages of a run share. Whoever runs many stages opens one; it starts its processes when
+they are first needed, or ahead of time, while the main process is busy importing.
+
 Belongs here: how work is spread. Not here: what the work is; a job is a top-level function of one picklable argument.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing import connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,20 +56,90 @@ class Runtime:
     """Called with (done, total) while a stage works."""
 
 
+class _Crew:
+    """Worker processes, started when first needed."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether its processes run."""
+        return self._pool is not None
+
+    def pool(self) -> Executor:
+        """The processes."""
+        if self._pool is None:
+            # Never plain fork: a forked child would hold the builder's lock and FAISS's threads.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_prepare_worker)
+        return self._pool
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+_crew: _Crew | None = None
+"""The crew of the run that this process is in."""
+
+
+@contextlib.contextmanager
+def crew(workers: int) -> Iterator[None]:
+    """Let the stages inside the block share worker processes; inside another crew's block, that one serves."""
+    global _crew
+    if _crew is not None or workers < 2:
+        yield
+        return
+    _crew = _Crew(workers)
+    try:
+        yield
+    finally:
+        ended, _crew = _crew, None
+        ended.close()
+
+
+def start_crew(modules: Sequence[str], *, work_bytes: int) -> None:
+    """Start the crew's processes now, if so much work will need them, and let them import `modules` meanwhile."""
+    if _crew is not None and work_bytes >= POOL_THRESHOLD_BYTES:
+        for _ in range(_crew.workers):
+            _crew.pool().submit(_import_all, tuple(modules))
+
+
+def _import_all(modules: tuple[str, ...]) -> None:
+    for module in modules:
+        import_module(module)
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends: an orphan would wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (connection.wait([sentinel]), os._exit(1)), daemon=True).start()
+
+
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], runtime: Runtime, *, work_bytes: int) -> Iterator[Result]:
-    """Results in the order of the jobs. `work_bytes` is how much source they read together."""
+    """Results in the order of the jobs. `work_bytes` is how much source they read together.
+
+    A crew that is running takes every work of several jobs; starting one must pay.
+    """
     total = len(jobs)
     workers = min(runtime.workers, total)
-    if workers < 2 or work_bytes < POOL_THRESHOLD_BYTES:
+    serving = _crew if _crew is not None and _crew.started and runtime.workers > 1 else None
+    if workers < 2 or (serving is None and work_bytes < POOL_THRESHOLD_BYTES):
         for done, job in enumerate(jobs, 1):
             yield function(job)
             runtime.progress(done, total)
         return
-    # Never plain fork: a forked child would hold the builder's lock and FAISS's threads.
-    context = multiprocessing.get_context("spawn")
+    own = contextlib.nullcontext() if _crew is not None else crew(workers)
     try:
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for done, result in enumerate(pool.map(function, jobs), 1):
+        with own:
+            assert _crew is not None  # the block above saw to it
+            for done, result in enumerate(_crew.pool().map(function, jobs), 1):
                 yield result
                 runtime.progress(done, total)
     except BrokenProcessPool as error:

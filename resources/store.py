@@ -18,7 +18,7 @@ from pipeline.config import Settings
 from pipeline.errors import CodeIntelError
 from pipeline.store.layout import Origin, Repository, Store, open_store, read_origin, settings_of
 from pipeline.store.locks import builder
-from pipeline.workers import Runtime, worker_count
+from pipeline.workers import Runtime, crew, worker_count
 
 
 class StoreResource(dg.ConfigurableResource["StoreResource"]):
@@ -34,7 +34,7 @@ class StoreResource(dg.ConfigurableResource["StoreResource"]):
         if partition is None:
             yield self
             return
-        with builder(self.open().existing(partition)):
+        with builder(self.open().existing(partition)), crew(worker_count()):
             yield self
 
     def open(self) -> Store:

@@ -68,9 +68,7 @@ DEMO: Mapping[str, str] = {
 }
 
 
-def _run(
-    *arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None
-) -> Ran:
+def _run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CODEINTEL_")}
     code = 0
@@ -124,7 +122,8 @@ class World:
 
     def __call__(self, *arguments: str | Path, **keywords: Any) -> Ran:
         """Run a command on the store."""
-        return self._run(*arguments, "--data", self.store, **keywords)
+        command, *others = arguments
+        return self._run(command, "--data", self.store, *others, **keywords)
 
     def build(self, *arguments: str | Path, path: Path | None = None, **keywords: Any) -> Ran:
         """Build without a Dagster instance, and with JSON."""

@@ -5,7 +5,8 @@ Belongs here: from chunks to those files, through the cache. Not here: how a vec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,33 +18,43 @@ from pipeline import tables
 from pipeline.config import EmbedSettings, Settings
 from pipeline.embed import registry
 from pipeline.embed.cache import VectorCache
-from pipeline.embed.interface import Vectors, document_text
+from pipeline.embed.interface import Embedder, Vectors, document_text
 from pipeline.errors import InvariantViolationError
 from pipeline.files import canonical_json
 from pipeline.schemas import Chunks, Embeddings
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.workers import Runtime
+from pipeline.workers import Runtime, run_jobs
 
 FORMAT = 1
 NORM_TOLERANCE = 1e-5
+_JOB_TEXTS = 512
+_CHEAPER_THAN_PARSING = 4
+"""The threshold for worker processes is in bytes to parse; static vectors cost about this much less."""
 
 _Ids = npt.NDArray[np.int64]
 
 
 def embeddings(chunks: Artefact[Chunks], settings: EmbedSettings, runtime: Runtime, out: Output[Embeddings]) -> Facts:
     """A unit vector for each chunk. Raises `InvariantViolationError` for a bad vector or a repeated id."""
-    embedder = registry.load(settings)
+    embedder = _embedder(settings)
     cache = VectorCache(runtime.shared, embedder.digest, embedder.dimension) if runtime.shared is not None else None
-    paths = tables.parts(chunks.path, Chunks)
+    read = [_read(path) for path in tables.parts(chunks.path, Chunks)]
+    texts = [text for _, part_texts in read for text in part_texts]
+
+    def encode(missing: Sequence[str]) -> Vectors:
+        jobs = [(settings, missing[start : start + _JOB_TEXTS]) for start in range(0, len(missing), _JOB_TEXTS)]
+        work = sum(map(len, missing)) // _CHEAPER_THAN_PARSING
+        return np.concatenate(list(run_jobs(_encode_texts, jobs, runtime, work_bytes=work)))
+
+    vectors = cache.through(texts, encode) if cache is not None else encode(texts)
+    _check(vectors)
     parts: list[tuple[_Ids, Vectors]] = []
-    for part, path in enumerate(paths):
-        ids, texts = _read(path)
-        vectors = cache.through(texts, embedder.encode) if cache is not None else embedder.encode(texts)
-        _check(vectors, path)
+    start = 0
+    for part, (ids, part_texts) in enumerate(read):
         order = np.argsort(ids)
-        parts.append((ids[order], vectors[order]))
+        parts.append((ids[order], vectors[start : start + len(part_texts)][order]))
+        start += len(part_texts)
         _write_part(out.path / Embeddings.name, part, *parts[-1])
-        runtime.progress(part + 1, len(paths))
     if cache is not None:
         cache.flush()
     count = _write_arrays(out.path, np.concatenate([ids for ids, _ in parts]), np.concatenate([rows for _, rows in parts]))
@@ -60,11 +71,23 @@ def _read(path: Path) -> tuple[_Ids, list[str]]:
     return ids, [document_text(name, uri, content) for name, uri, content in rows]
 
 
-def _check(vectors: Vectors, path: Path) -> None:
+def _encode_texts(job: tuple[EmbedSettings, Sequence[str]]) -> Vectors:
+    """One job: made in this process or in a worker, the vectors are the same, because a row depends on its text alone."""
+    settings, texts = job
+    return _embedder(settings).encode(texts)
+
+
+@functools.cache
+def _embedder(settings: EmbedSettings) -> Embedder:
+    """One embedder a process: it remembers the words that it has seen."""
+    return registry.load(settings)
+
+
+def _check(vectors: Vectors) -> None:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     if not (np.abs(lengths - 1.0) <= NORM_TOLERANCE).all():  # Also false for NaN.
         raise InvariantViolationError(
-            f"Vectors for {path.name} are not of unit length.", hint="Delete the store's `_shared/embeddings` and build again."
+            "The embedder's vectors are not of unit length.", hint="Delete the store's `_shared/embeddings` and build again."
         )
 
 

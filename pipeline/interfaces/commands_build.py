@@ -185,14 +185,21 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
         elif decided.known and _switched(decided, steps):
             return decided, Outcome(built=["current"], reused=list(decided.keys))
         from pipeline.interfaces.run import run_build
+        from pipeline.workers import crew, start_crew, worker_count
 
         names = {"started": steps.started, "failed": steps.failed}
-        result = run_build(
-            store,
-            repository.name,
-            ephemeral=ephemeral,
-            progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
+        work = sum(
+            size or 0 for size, status in zip(decided.scan.size, decided.scan.status, strict=True) if status == "indexed"
         )
+        with crew(worker_count()):
+            # They start while this process imports Dagster.
+            start_crew(["pipeline.stages"], work_bytes=work if decided.missing else 0)
+            result = run_build(
+                store,
+                repository.name,
+                ephemeral=ephemeral,
+                progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
+            )
     error = result.error
     if error is None and current_name_or_none(repository) is None:
         error = InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")

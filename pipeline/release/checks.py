@@ -47,6 +47,10 @@ class Finding:
         return not self.problems
 
 
+_found: dict[tuple[str, ...], Finding] = {}
+"""What this process found out, by check and digests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A named invariant of one asset, and the other assets that it looks at."""
@@ -57,8 +61,20 @@ class Check:
     function: Callable[[Roots], Finding]
     needs: tuple[str, ...] = ()
 
-    def run(self, roots: Roots) -> Finding:
-        """The finding; an artefact that cannot be read is a problem, not an exception."""
+    def run(self, roots: Roots, digests: Mapping[str, str] | None = None) -> Finding:
+        """The finding; an artefact that cannot be read is a problem, not an exception.
+
+        A finding is a function of the bytes. With `digests` (asset -> digest that the caller has verified) of all that the
+        check looks at, one process does not check the same bytes twice.
+        """
+        if digests is None:
+            return self._find(roots)
+        looked_at = (self.name, *(digests[asset] for asset in dict.fromkeys((self.asset, *self.needs)) if asset in digests))
+        if looked_at not in _found:
+            _found[looked_at] = self._find(roots)
+        return _found[looked_at]
+
+    def _find(self, roots: Roots) -> Finding:
         try:
             return self.function(roots)
         except Exception as error:  # Every library underneath has its own ways to fail on bad content.
@@ -361,6 +377,10 @@ CHECKS: tuple[Check, ...] = tuple(
 """The checks of single assets; each needs only the asset itself and its direct inputs."""
 
 VERSION_CHECKS: tuple[Check, ...] = tuple(
-    Check(function.__name__, "current", (function.__doc__ or "").strip(), function) for function in (ids_agree, self_search)
+    Check(function.__name__, "current", (function.__doc__ or "").strip(), function, needs)
+    for function, needs in (
+        (ids_agree, ("chunks", "embeddings", "faiss_idmap")),
+        (self_search, ("embeddings", "faiss_index")),
+    )
 )
 """The checks of a version as a whole."""

@@ -103,7 +103,7 @@ def _assemble(
                         hint="Run `indexctl build` again.",
                     ) from None
         shutil.copyfile(manifest.path / versions.MANIFEST, folder / versions.MANIFEST)
-        verification = verify_folder(folder)
+        verification = verify_folder(folder, recheck=False)
         if not verification.ok:
             raise _refusal(document.version, verification)
         facts = {**build, "published_at": time.time(), "host": host_facts(), "verification_seconds": dict(verification.seconds)}

@@ -114,9 +114,7 @@ def test_a_folder_without_git_has_no_commit(tmp_path: Path, indexctl: Any) -> No
     assert "no commit" in indexctl("status", "--data", tmp_path / "s").out
 
 
-def test_the_repository_of_a_command_is_the_named_one_or_the_one_around_or_the_only_one(
-    world: Any, tmp_path: Path
-) -> None:
+def test_the_repository_of_a_command_is_the_named_one_or_the_one_around_or_the_only_one(world: Any, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.py").write_text("def elsewhere(): pass\n")
@@ -181,10 +179,9 @@ def test_the_run_is_recorded_in_the_instance_under_the_store(demo: Path, tmp_pat
         assert current.asset_materialization.metadata["version"].value == done.json["version"]
 
 
-def test_a_path_in_the_store_of_an_undecodable_name_builds(tmp_path: Path, indexctl: Any) -> None:
+def test_a_folder_whose_name_is_no_text_is_refused_with_a_way_out(tmp_path: Path, indexctl: Any) -> None:
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
     (folder / "a.py").write_text("def brew(): pass\n")
-    done = indexctl("build", folder, "--data", tmp_path / "s", "--json", "--ephemeral")
-    assert done.code == 0, done.err
-    assert indexctl("search", "brew", "--data", tmp_path / "s", "--json").json["results"][0]["uri"] == "a.py"
+    done = indexctl("build", folder, "--data", tmp_path / "s", "--ephemeral")
+    assert done.code == 2 and "UTF-8" in done.err and "Rename" in done.err
