@@ -11,7 +11,6 @@ from pathlib import Path
 import dagster as dg
 
 from assets import chunks, index, release, source, structure
-from assets.partitions import REPOSITORIES
 from pipeline.store.place import default_data
 from resources.artefacts import ArtefactIOManager
 from resources.duckdb import catalog_resource
@@ -29,7 +28,6 @@ def build_definitions(data: Path | None = None) -> dg.Definitions:
     job = dg.define_asset_job(
         BUILD_JOB,
         selection=dg.AssetSelection.all(),
-        partitions_def=REPOSITORIES,
         # Steps share one process: the work itself is spread over processes inside the heavy stages.
         executor_def=dg.in_process_executor,
         description="From a repository to a published, verified version.",

@@ -48,32 +48,37 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
 
     Raises `ConfigError` when the name is taken by something else.
     """
-    path = path.expanduser()
-    if not path.exists():
-        raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
-    path = path.resolve()
+    try:
+        path = path.expanduser()
+        if not path.exists():
+            raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
+        path = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name that is too long, a user that is not there, a null byte.
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{str(path)[:200]} cannot be read: {reason}.", hint="Give the folder of a repository.") from None
     if not path.is_dir():
         raise SourceError(f"{path} is a file.", hint=f"Give the folder that it is in: {path.parent}.")
     git = git_folder(path)
     if name is None:
-        name = next((known.name for known in store.repositories() if _is_from(known, path)), None)
+        origins = ((known, _origin_or_none(known)) for known in store.repositories())
+        name = next((known.name for known, origin in origins if origin is not None and origin.path == str(path)), None)
     repository = store.repository(repository_name_from(path) if name is None else name)
-    if repository.origin_file.is_file():
-        known = read_origin(repository)
-        if known.path != str(path) and (git is None or known.git != str(git)):
-            raise ConfigError(
-                f"`{repository.name}` is already in this store, from {known.path}.",
-                hint="Give this one another name with --repo NAME.",
-            )
+    known = _origin_or_none(repository)
+    if known is not None and known.path != str(path) and (git is None or known.git != str(git)):
+        raise ConfigError(
+            f"`{repository.name}` is already in this store, from {known.path}.",
+            hint="Give this one another name with --repo NAME.",
+        )
     return repository, Origin(repository.name, str(path), str(git) if git else None, rev)
 
 
-def _is_from(repository: Repository, path: Path) -> bool:
+def _origin_or_none(repository: Repository) -> Origin | None:
+    """Where a repository comes from; None where that is unknown or damaged, which a build of it repairs."""
     try:
-        origin = read_origin(repository)
+        return read_origin(repository)
     except CodeIntelError:
-        return False
-    return origin.path == str(path)
+        return None
 
 
 def scan_origin(store: Store, repository: Repository, origin: Origin, settings: Settings, *, skip: Path | None = None) -> Scan:

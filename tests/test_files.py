@@ -190,7 +190,7 @@ def test_files_of_a_tree_are_listed_in_order_without_following_links(tmp_path: P
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "dead").symlink_to("/nowhere")
     found = [path.relative_to(tmp_path).as_posix() for path in files.tree_files(tmp_path)]
-    assert found == ["B", "a-b", "a/1", "b/2", "dead"] or found == ["B", "a-b", "a/1", "b/2", "dead", "loop"]
+    assert found == ["B", "a-b", "a/1", "b/2", "dead"]
 
 
 def test_sweeping_removes_temporaries_only(tmp_path: Path) -> None:

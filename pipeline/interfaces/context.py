@@ -5,11 +5,12 @@ Belongs here: the rules that every command shares. Not here: what commands do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.errors import NotFoundError
+from pipeline.errors import CodeIntelError, NotFoundError
 from pipeline.source.freshness import Freshness, freshness
 from pipeline.store.layout import Repository, Store, open_store, read_origin
 from pipeline.store.place import default_data
@@ -34,7 +35,11 @@ def choose_repository(store: Store, name: str | None) -> Repository:
     if len(known) == 1:
         return known[0]
     here = Path.cwd().resolve()
-    around = {read_origin(repository).path: repository for repository in known}
+    around: dict[str, Repository] = {}
+    for repository in known:
+        # The damage of one repository's record is no reason to refuse the others.
+        with contextlib.suppress(CodeIntelError):
+            around[read_origin(repository).path] = repository
     inside = [path for path in around if here.is_relative_to(path)]
     if inside:
         return around[max(inside, key=len)]

@@ -70,9 +70,10 @@ class Check:
         if digests is None:
             return self._find(roots)
         looked_at = (self.name, *(digests[asset] for asset in dict.fromkeys((self.asset, *self.needs)) if asset in digests))
-        if looked_at not in _found:
-            _found[looked_at] = self._find(roots)
-        return _found[looked_at]
+        finding = _found.get(looked_at) or self._find(roots)
+        if finding.passed:  # A problem may be the disk's or the memory's, and gone the next time.
+            _found[looked_at] = finding
+        return finding
 
     def _find(self, roots: Roots) -> Finding:
         try:
@@ -347,7 +348,7 @@ def self_search(roots: Roots) -> Finding:
     """Sampled chunks' own vectors return the chunk itself, or an exact duplicate, first."""
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
     if not len(ids):
-        return _finding(["there are no vectors"])
+        return _finding(["no indexed file has any text, so there is nothing to search"])
     sample = np.asarray(ids[_sample_rows(len(ids))])
     index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
     own = index.vectors_of(sample)

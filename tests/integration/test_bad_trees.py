@@ -139,7 +139,8 @@ def test_what_cannot_be_indexed_is_said_in_one_sentence_with_a_way_out(
         (["plain", "--rev", "HEAD"], "no git repository"),
         (["loop"], "loop"),
         (["plain/a.py/b"], "a.py"),
-        (["x" * 5000], "x"),
+        (["x" * 5000], "too long"),
+        (["~nobody-of-this-name/x"], "cannot be read"),
     ):
         for command in ("build", "plan"):
             done = indexctl(command, *arguments, "--data", tmp_path / "store", cwd=tmp_path)

@@ -16,7 +16,8 @@ import pytest
 from pipeline import files, tables
 from pipeline.errors import InvariantViolationError
 from pipeline.index.lexical_stage import lexical_index
-from pipeline.release.checks import CHECKS, VERSION_CHECKS
+from pipeline.release import checks
+from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check, Finding
 from pipeline.release.publication import publish
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, LexicalIndex, Sources
 from pipeline.stage import Artefact, Output
@@ -184,6 +185,26 @@ def test_checks_report_unreadable_artefacts_instead_of_raising(content: bytes | 
         finding = check.run(world.roots())
         assert not finding.passed, check.name
         assert all(problem.strip() and not problem.endswith(": ") for problem in finding.problems)
+
+
+def test_the_same_bytes_are_checked_once_and_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    answers = iter([Finding(("the disk failed",)), Finding(), Finding(), Finding()])
+
+    def look(roots: Any) -> Finding:
+        looked.append(roots["chunks"])
+        return next(answers)
+
+    check = Check("looks", "chunks", "Looks.", look, ("embeddings",))
+    digests = {"chunks": "a", "embeddings": "b", "unrelated": "c"}
+    monkeypatch.setattr(checks, "_found", {})
+
+    # A failure is looked at again: the next time it may be gone.
+    assert [check.run({"chunks": Path(name)}, digests).passed for name in "123"] == [False, True, True]
+    check.run({"chunks": Path("4")}, {**digests, "unrelated": "other"})
+    check.run({"chunks": Path("5")}, {**digests, "embeddings": "other"})
+    check.run({"chunks": Path("6")})
+    assert [path.name for path in looked] == ["1", "2", "5", "6"]
 
 
 def test_a_long_list_of_problems_is_cut(world: World) -> None:

@@ -238,8 +238,8 @@ def test_verification_rereads_what_was_digested_before(world: World) -> None:
         file.write(data)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    assert verify_folder(published.path, reread=False).ok
-    assert not verify_folder(published.path).ok
+    assert verify_folder(published.path, reread=False).findings["digests_match"].passed
+    assert not verify_folder(published.path).findings["digests_match"].passed
 
 
 def test_verification_of_nothing_is_a_finding(tmp_path: Path) -> None:

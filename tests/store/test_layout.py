@@ -197,6 +197,11 @@ def test_refused_writes_have_a_message_and_a_way_out(number: int, said: str, tmp
     assert said in error.message and str(tmp_path) in error.message and error.hint
 
 
+def test_a_short_write_is_taken_for_a_full_disk(tmp_path: Path) -> None:
+    error = not_writable(tmp_path, OSError("12544 requested and 10208 written"))
+    assert "most likely because its disk is full: 12544 requested" in error.message and "Free some space" in error.hint
+
+
 def test_an_unregistered_repository_names_the_registered_ones(tmp_path: Path) -> None:
     store = create_store(tmp_path)
     with pytest.raises(NotFoundError, match="no repository `a`") as caught:

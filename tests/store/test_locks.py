@@ -18,7 +18,7 @@ import pytest
 from pipeline.errors import CodeIntelError, StoreBusyError
 from pipeline.files import TEMPORARY_PREFIX
 from pipeline.release import publication
-from pipeline.store import versions
+from pipeline.store import locks, versions
 from pipeline.store.layout import Repository, Store
 from pipeline.store.locks import builder, is_building, pin
 
@@ -126,26 +126,16 @@ def test_another_thread_is_refused(repository: Repository) -> None:
     assert len(caught) == 1
 
 
-def test_asking_whether_somebody_builds_refuses_no_builder(repository: Repository) -> None:
+def test_asking_whether_somebody_builds_refuses_no_builder(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     with builder(repository):
         pass
-    asking = threading.Event()
+    # Who asks holds the lock, shared, until the builder has waited once.
+    asking = os.open(repository.path / "builder.lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: os.close(asking))
 
-    def ask() -> None:
-        while not asking.is_set():
-            is_building(repository)
-
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(100):
-            with builder(repository):
-                pass
-    finally:
-        asking.set()
-        for thread in threads:
-            thread.join()
+    with builder(repository):
+        assert is_building(repository)
 
 
 def _wait(ready: object, done: object) -> None:

@@ -126,7 +126,7 @@ def settle_manifest(repository: Repository, value: str) -> Artefact[Any]:
     return settled.artefacts["manifest"]
 
 
-def verify_digests(folder: Path, *, reread: bool = True) -> Verification:
+def verify_digests(folder: Path, *, reread: bool = True, recheck: bool = True) -> Verification:
     """Stands in for `verify_folder`, whose checks want real artefacts: the digests alone."""
     try:
         document = versions.read_manifest(folder)

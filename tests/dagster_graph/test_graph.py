@@ -1,0 +1,208 @@
+"""The asset graph as Dagster sees it: edges, what every asset says of itself, and what materialising does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.adapter import DAGSTER_TYPES
+from assets.partitions import PARTITION_SET
+from pipeline.definitions import BUILD_JOB, build_definitions
+from pipeline.errors import CodeIntelError, StoreBusyError
+from pipeline.release.checks import CHECKS
+from pipeline.release.verification import VERSION_FINDINGS, verify_folder
+from pipeline.stages import KINDS, STAGES
+from pipeline.store.layout import Repository, open_store
+from pipeline.store.locks import builder
+from pipeline.store.versions import current_name
+
+ASSETS = {*KINDS, "current"}
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    return build_definitions(tmp_path_factory.mktemp("nowhere"))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        made.add_dynamic_partitions(PARTITION_SET, ["demo"])
+        yield made
+
+
+def materialize(
+    store: Path, instance: dg.DagsterInstance, *assets: str, raise_on_error: bool = True
+) -> dg.ExecuteInProcessResult:
+    job = build_definitions(store).resolve_job_def(BUILD_JOB)
+    selection = [dg.AssetKey(asset) for asset in assets] or None
+    return job.execute_in_process(
+        instance=instance, partition_key="demo", asset_selection=selection, raise_on_error=raise_on_error
+    )
+
+
+def materializations(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    found = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.materialization
+        found[materialization.asset_key.path[-1]] = {
+            **{name: value.value for name, value in materialization.metadata.items()},
+            "data_version": materialization.tags["dagster/data_version"],
+        }
+    return found
+
+
+def test_definitions_load(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+    assert {key.path[-1] for key in definitions.resolve_asset_graph().get_all_asset_keys()} == ASSETS
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_edge_of_the_graph_is_in_a_stages_signature(definitions: dg.Definitions, stage: Any) -> None:
+    graph = definitions.resolve_asset_graph()
+    expected = {kind.asset for kind in stage.inputs.values()}
+    for asset in stage.assets:
+        assert {key.path[-1] for key in graph.get(dg.AssetKey(asset)).parent_keys} == expected
+
+
+def test_only_the_manifest_leads_to_the_flip(definitions: dg.Definitions) -> None:
+    assert {key.path[-1] for key in definitions.resolve_asset_graph().get(dg.AssetKey("current")).parent_keys} == {"manifest"}
+
+
+@pytest.mark.parametrize("asset", sorted(ASSETS))
+def test_every_asset_says_what_it_is(definitions: dg.Definitions, asset: str) -> None:
+    node = definitions.resolve_asset_graph().get(dg.AssetKey(asset))
+    assert node.description and len(node.description) > 30
+    assert node.group_name in {"source", "structure", "chunks", "index", "release"}
+    assert node.kinds and list(node.owners) == ["team:codeintel"]
+    assert node.code_version
+    assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition) and node.partitions_def.name == "repo"
+
+
+def test_inputs_and_outputs_are_typed(definitions: dg.Definitions) -> None:
+    for asset in KINDS:
+        made = definitions.resolve_assets_def(dg.AssetKey(asset))
+        assert made.op.output_dict[asset].dagster_type is DAGSTER_TYPES[asset]
+        for name, key in made.keys_by_input_name.items():
+            assert made.op.input_dict[name].dagster_type is DAGSTER_TYPES[key.path[-1]]
+
+
+def test_a_wrong_kind_of_artefact_is_no_input(definitions: dg.Definitions) -> None:
+    assert not DAGSTER_TYPES["chunks"].type_check(None, "chunks").success  # type: ignore[arg-type]
+
+
+def test_every_check_of_the_engine_is_an_asset_check(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    found = {(key.asset_key.path[-1], key.name) for key in keys}
+    assert found == {(check.asset, check.name) for check in CHECKS} | {("current", name) for name in VERSION_FINDINGS}
+
+
+@pytest.fixture
+def store(world: Any) -> Path:
+    """A copy of the demo store, built and published, with its repository registered as `demo`."""
+    return world.store
+
+
+def place(store: Path) -> Repository:
+    return open_store(store).existing("demo")
+
+
+def test_materialize_all_of_a_built_repository_reuses_everything(store: Path, instance: dg.DagsterInstance) -> None:
+    before = current_name(place(store))
+    first = materializations(materialize(store, instance))
+    second = materializations(materialize(store, instance))
+    assert set(first) == ASSETS
+    assert all(made["reused"] for asset, made in first.items() if asset != "current")
+    assert {asset: made["data_version"] for asset, made in first.items()} == {
+        asset: made["data_version"] for asset, made in second.items()
+    }
+    assert first["current"]["flipped"] is False
+    assert current_name(place(store)) == before
+
+
+def test_a_first_run_builds_checks_and_publishes(store: Path, instance: dg.DagsterInstance) -> None:
+    for folder in ("objects", "versions", "refs"):
+        shutil.rmtree(place(store).path / folder)
+    place(store).current.unlink()
+    result = materialize(store, instance)
+    made = materializations(result)
+    assert not any(facts.get("reused") for facts in made.values())
+    assert made["chunks"]["dagster/row_count"] == made["chunks"]["chunks"] > 0
+    assert made["chunks"]["sample"].startswith("| id | uri")
+    checks = result.get_asset_check_evaluations()
+    assert len(checks) == len(CHECKS) + len(VERSION_FINDINGS) and all(check.passed for check in checks)
+    name = current_name(place(store))
+    assert name == made["current"]["version"]
+    assert verify_folder(place(store).versions / str(name)).ok
+
+
+def test_an_asset_selected_alone_takes_its_inputs_from_the_store(store: Path, instance: dg.DagsterInstance) -> None:
+    made = materializations(materialize(store, instance, "chunks"))
+    assert list(made) == ["chunks"] and made["chunks"]["reused"]
+
+
+def test_inputs_of_different_states_are_refused(world: Any, instance: dg.DagsterInstance) -> None:
+    (world.repo / "harbour" / "tides.py").write_text("def low_water():\n    return 6\n")
+    materialize(world.store, instance, "source_snapshot")
+    with pytest.raises(CodeIntelError, match="different states of `source_snapshot`"):
+        materialize(world.store, instance, "chunks")
+
+
+def test_a_manifest_of_another_scan_is_refused(world: Any, instance: dg.DagsterInstance) -> None:
+    (place(world.store).path / "scan.json").unlink()
+    with pytest.raises(CodeIntelError, match="not from its last scan"):
+        materialize(world.store, instance, "manifest")
+
+
+def test_current_selected_alone_verifies_again(store: Path, instance: dg.DagsterInstance) -> None:
+    repository = place(store)
+    name = str(current_name(repository))
+    shutil.rmtree(repository.versions / name)
+    vectors = next(repository.objects.glob("embeddings/*/vectors.npy"))
+    data = bytearray(vectors.read_bytes())
+    data[-1] ^= 1
+    vectors.write_bytes(data)
+    with pytest.raises(CodeIntelError, match=r"is not published: embeddings: vectors\.npy"):
+        materialize(store, instance, "current")
+    assert not (repository.versions / name).exists()
+
+
+def test_a_damaged_input_is_refused_by_the_asset_that_reads_it(store: Path, instance: dg.DagsterInstance) -> None:
+    part = next(place(store).objects.glob("chunks/*/chunks/part-*.parquet"))
+    part.write_bytes(part.read_bytes()[:-10])
+    with pytest.raises(CodeIntelError, match=r"chunks/.* is damaged"):
+        materialize(store, instance, "embeddings")
+
+
+def test_a_failed_check_keeps_what_depends_on_it_from_running(
+    store: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pipeline.release.checks as checks
+
+    broken = next(check for check in CHECKS if check.name == "chunk_ids_unique")
+    monkeypatch.setattr(checks, "_found", {})
+    monkeypatch.setattr(type(broken), "_find", lambda self, roots: checks.Finding(("made to fail",)))
+    result = materialize(store, instance, raise_on_error=False)
+    assert not result.success
+    assert "current" not in materializations(result)
+
+
+def test_a_run_holds_the_builders_lock(store: Path, instance: dg.DagsterInstance, elsewhere: Callable[..., Any]) -> None:
+    with elsewhere(place(store)), pytest.raises(dg.DagsterUserCodeExecutionError) as refused:
+        materialize(store, instance)
+    assert isinstance(refused.value.__cause__, StoreBusyError)
+    with builder(place(store)):
+        assert materialize(store, instance).success
+
+
+def test_an_unregistered_partition_is_a_clear_error(tmp_path: Path, store: Path, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions(PARTITION_SET, ["ghost"])
+    job = build_definitions(store).resolve_job_def(BUILD_JOB)
+    with pytest.raises(dg.DagsterUserCodeExecutionError) as refused:
+        job.execute_in_process(instance=instance, partition_key="ghost")
+    assert "There is no repository `ghost`" in str(refused.value.__cause__)
