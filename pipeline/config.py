@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -70,7 +70,8 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     lexical_weight: float = 1.0
     dense_weight: float = 0.5
     semantic_min_score: float = 0.0
-    duckdb_memory_limit: str = "512MB"
+    duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
+    """As DuckDB writes it."""
     duckdb_threads: int = 2
 
 

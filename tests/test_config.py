@@ -155,3 +155,10 @@ def test_sections_are_found_by_their_type() -> None:
 
     with pytest.raises(ConfigError, match="Other"):
         settings.section(Other)
+
+
+@pytest.mark.parametrize("limit", ["lots", "512", "-1MB", "1MB; SET x"])
+def test_a_memory_limit_that_duckdb_would_refuse_is_refused_when_settings_are_read(tmp_path: Path, limit: str) -> None:
+    (tmp_path / "codeintel.toml").write_text(f'duckdb_memory_limit = "{limit}"\n')
+    with pytest.raises(ConfigError, match="duckdb_memory_limit"):
+        load(tmp_path, environment={})

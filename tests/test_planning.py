@@ -78,11 +78,9 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
     [
         ({"chunk_budget": 700}, {"chunks", "embeddings", "faiss_index", "faiss_idmap", "lexical_index", "manifest"}),
         ({"default_k": 3}, {"manifest"}),
-        ({"max_file_bytes": 4096}, set(KINDS)),
     ],
 )
 def test_a_setting_makes_stale_what_reads_it_and_what_follows(world: Any, setting: dict[str, Any], missing: set[str]) -> None:
     store = Store(world.store)
     decided = plan(store, *locate(store, world.repo), from_flat(setting, origin="test"))
-    # A setting of the scan that changes no row changes nothing that is read.
-    assert set(decided.missing) == missing or (setting == {"max_file_bytes": 4096} and not set(decided.missing) - missing)
+    assert set(decided.missing) == missing

@@ -6,7 +6,10 @@ Belongs here: from tables to an index directory whose bytes depend on the tables
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
@@ -66,18 +69,30 @@ def write_index(folder: Path, documents: Iterable[tantivy.Document]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     index = tantivy.Index(lexical.schema(), path=str(folder), reuse=False)
     index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
-    writer = index.writer(_HEAP_BYTES, num_threads=1)
     count = 0
-    for document in documents:
-        writer.add_document(document)
-        count += 1
-    writer.commit()
-    writer.wait_merging_threads()
-    del writer, index
+    with _disk_errors():
+        writer = index.writer(_HEAP_BYTES, num_threads=1)
+        for document in documents:
+            writer.add_document(document)
+            count += 1
+        writer.commit()
+        writer.wait_merging_threads()
+        del writer
+    del index
     for name in _LOCK_FILES:
         (folder / name).unlink(missing_ok=True)
     _name_by_content(folder)
     return count
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Tantivy reports what the system says as the text of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def _uses(settings: Settings) -> Mapping[str, str]:

@@ -231,6 +231,7 @@ def current_name_or_none(repository: Repository) -> str | None:
 
 
 def _say_what_was_done(report: dict[str, Any], repository: Repository) -> None:
+    from pipeline.interfaces.output import counts
     from pipeline.store.versions import read_manifest
 
     name, version, seconds = report["repo"], report["version"], report["seconds"]
@@ -241,7 +242,6 @@ def _say_what_was_done(report: dict[str, Any], repository: Repository) -> None:
         typer.echo(f"switched {name} to {version}, which was built before ({seconds:.2f} s)")
         return
     counted = read_manifest(repository.versions / version).counts
-    typer.echo(
-        f"published {name} {version}: {counted['indexed_files']:,} files, {counted['definitions']:,} "
-        f"definitions, {counted['chunks']:,} chunks in {seconds:.1f} s"
-    )
+    nouns = {"indexed_files": "file", "definitions": "definition", "chunks": "chunk"}
+    amounts = ", ".join(counts(counted[key], noun) for key, noun in nouns.items())
+    typer.echo(f"published {name} {version}: {amounts} in {seconds:.1f} s")

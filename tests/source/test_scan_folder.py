@@ -74,7 +74,7 @@ def test_content_of_every_kind_gets_its_reason(tmp_path: Path, tree) -> None:
 
 def test_too_large_files_are_still_hashed_whole(tmp_path: Path, tree) -> None:
     data = bytes(range(256)) * 20_000
-    root = tree(tmp_path / "t", {"a.py": "", "big.txt": data})
+    root = tree(tmp_path / "t", {"a.py": "x = 1", "big.txt": data})
     found = scan(root, settings=SourceSettings(max_file_bytes=1000))
     assert row(found, "big.txt") == ("text", len(data), digest_bytes(data), "skipped", "too large")
 
@@ -286,3 +286,10 @@ def test_reading_what_became_a_fifo_or_vanished_is_an_error(tmp_path: Path, tree
     for uri in found.uri:
         with pytest.raises(SourceError, match="cannot be read"):
             found.read(uri)
+
+
+def test_a_tree_of_empty_files_has_nothing_to_index(tmp_path: Path) -> None:
+    (tmp_path / "a.py").touch()
+    (tmp_path / "b.py").touch()
+    with pytest.raises(SourceError, match="all files are empty"):
+        scan(tmp_path, settings=SourceSettings())

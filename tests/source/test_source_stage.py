@@ -81,7 +81,7 @@ def test_equal_trees_give_equal_bytes_and_keys(tmp_path: Path, root: Path, commi
 
 def test_a_part_without_rows_is_still_written(tmp_path: Path, tree) -> None:
     in_the_first = [name for name in (f"{n}.py" for n in range(400)) if part_of(name, 2) == 0][:130]
-    _, facts = snapshot(tree(tmp_path / "t", dict.fromkeys(in_the_first, "")), tmp_path / "out")
+    _, facts = snapshot(tree(tmp_path / "t", dict.fromkeys(in_the_first, "x = 1\n")), tmp_path / "out")
     assert facts["indexed"] == 130
     assert [read_part(path, Sources).num_rows for path in parts(tmp_path / "out", Sources)] == [130, 0]
 
