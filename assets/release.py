@@ -6,6 +6,7 @@ Belongs here: the last two assets. Not here: what may be published (`pipeline.re
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,13 @@ from pipeline.schemas import Manifest
 from pipeline.stage import Artefact, External
 from pipeline.stages import MANIFEST, identity_of
 from pipeline.store.scans import recall_scan
+from resources.duckdb import CatalogResource
 from resources.store import StoreResource
+
+_BY_LANGUAGE = """
+    SELECT lang, count(DISTINCT uri) AS files, count(*) AS chunks, sum(end_byte - start_byte) AS bytes
+    FROM chunk_rows GROUP BY lang ORDER BY chunks DESC, lang LIMIT 20
+"""
 
 
 def _identity(store: StoreResource, repository: str, inputs: Mapping[str, Artefact[Any]]) -> Mapping[str, External]:
@@ -57,7 +64,7 @@ manifest = asset_of(
     ],
 )
 def current(
-    context: dg.AssetExecutionContext, store: StoreResource, manifest: Artefact[Manifest]
+    context: dg.AssetExecutionContext, store: StoreResource, catalog: CatalogResource, manifest: Artefact[Manifest]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Publish, whoever asks: blocking checks guard only joint runs, so this body verifies again itself."""
     repository = store.repository(context.partition_key)
@@ -72,6 +79,15 @@ def current(
             "previous": done.previous or "none",
             "flipped": done.flipped,
             "path": dg.MetadataValue.path(str(done.path)),
+            "by_language": dg.MetadataValue.md(_by_language(catalog, done.path)),
             **{name: value for name, value in manifest.facts.items() if isinstance(value, int)},
         },
     )
+
+
+def _by_language(catalog: CatalogResource, folder: Path) -> str:
+    """What is in the version, as a Markdown table, asked of the views that people use."""
+    with catalog.version(folder) as connection:
+        rows = connection.execute(_BY_LANGUAGE).fetchall()
+    lines = ["| language | files | chunks | bytes |", "|---|---:|---:|---:|"]
+    return "\n".join([*lines, *(f"| {lang} | {files:,} | {chunks:,} | {size:,} |" for lang, files, chunks, size in rows)])

@@ -81,18 +81,35 @@ def _origin_or_none(repository: Repository) -> Origin | None:
         return None
 
 
-def scan_origin(store: Store, repository: Repository, origin: Origin, settings: Settings, *, skip: Path | None = None) -> Scan:
-    """Scan the repository as it is now; the store's folder (or `skip`) is no part of it."""
-    cache = repository.scan_cache if repository.path.is_dir() and origin.rev is None else None
+def scan_origin(
+    store: Store,
+    repository: Repository,
+    origin: Origin,
+    settings: Settings,
+    *,
+    skip: Path | None = None,
+    building: bool = False,
+) -> Scan:
+    """Scan the repository as it is now; the store's folder (or `skip`) is no part of it.
+
+    With `building`, the scan of a repository that is new to the store is remembered too.
+    """
+    cache = repository.scan_cache if origin.rev is None and (building or repository.path.is_dir()) else None
     return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, skip=skip or store.root)
 
 
 def plan(
-    store: Store, repository: Repository, origin: Origin, settings: Settings | None = None, *, skip: Path | None = None
+    store: Store,
+    repository: Repository,
+    origin: Origin,
+    settings: Settings | None = None,
+    *,
+    skip: Path | None = None,
+    building: bool = False,
 ) -> Plan:
     """What a build would do now. `skip` is the store's folder where that is not where `store` lies."""
     settings = settings or settings_of(store, origin)
-    scanned = scan_origin(store, repository, origin, settings, skip=skip)
+    scanned = scan_origin(store, repository, origin, settings, skip=skip, building=building)
     try:
         current = versions.current_name(repository)
     except IndexCorruptionError:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -30,10 +32,12 @@ from pipeline.files import canonical_json, digest_file
 from pipeline.index import lexical
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.workers import Runtime
+from pipeline.workers import Runtime, run_jobs
 
 _HEAP_BYTES = 1_000_000_000
 """A bound, not a reservation: a segment is written when it is reached, so that all but huge repositories have one segment."""
+_CHEAPER_THAN_PARSING = 2
+"""The threshold for worker processes is in bytes to parse; chunks are stored compressed, and cutting words costs less."""
 _LOCK_FILES = (".tantivy-writer.lock", ".tantivy-meta.lock")
 _META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
 
@@ -41,18 +45,14 @@ _META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
 def lexical_index(
     chunks: Artefact[Chunks], definitions: Artefact[Definitions], runtime: Runtime, out: Output[LexicalIndex]
 ) -> Facts:
-    """Index every chunk, in table order, by one thread."""
+    """Index every chunk, in table order: words are cut by jobs, one thread writes."""
     chunk_parts = tables.parts(chunks.path, Chunks)
     definition_parts = tables.parts(definitions.path, Definitions)
 
-    def documents() -> Iterator[tantivy.Document]:
-        spell = _Spelling()
-        pairs = zip(chunk_parts, definition_parts, strict=True)
-        for done, (chunk_part, definition_part) in enumerate(pairs, 1):
-            yield from _documents(chunk_part, definition_part, spell)
-            runtime.progress(done, len(chunk_parts))
-
-    count = write_index(out.path / LexicalIndex.DIRECTORY, documents())
+    jobs = list(zip(chunk_parts, definition_parts, strict=True))
+    work = sum(path.stat().st_size for path in chunk_parts)
+    parts = run_jobs(_spelled, jobs, runtime, work_bytes=work // _CHEAPER_THAN_PARSING)
+    count = write_index(out.path / LexicalIndex.DIRECTORY, (_document(row) for part in parts for row in part))
     meta = lexical.LexicalMeta(
         version=lexical.FORMAT,
         documents=count,
@@ -102,34 +102,51 @@ def _uses(settings: Settings) -> Mapping[str, str]:
 STAGE = Stage(lexical_index, code_version="1", uses=_uses)
 
 
-class _Spelling(dict[str, str]):
-    """Run -> its terms joined by spaces, found once for each distinct run."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the index is given of a chunk: an id, the terms of each field joined by spaces, and what is stored."""
 
-    def __missing__(self, run: str) -> str:
-        spelled = self[run] = " ".join(words.terms(run))
-        return spelled
+    identifier: int
+    body: str
+    names: str
+    path: str
+    file_name: str
+    stored: bytes
 
-    def of(self, text: str) -> str:
-        """All terms of a text, joined by spaces."""
-        return " ".join(map(self.__getitem__, words.runs(text)))
+
+@functools.lru_cache(maxsize=1 << 18)
+def _spelled_run(run: str) -> str:
+    return " ".join(words.terms(run))
 
 
-def _documents(chunk_part: Path, definition_part: Path, spell: _Spelling) -> Iterator[tantivy.Document]:
+def _spell(text: str) -> str:
+    """All terms of a text, joined by spaces; each distinct run is cut once."""
+    return " ".join(map(_spelled_run, words.runs(text)))
+
+
+def _spelled(job: tuple[Path, Path]) -> list[_Row]:
+    """The rows of one part of chunks and of definitions."""
+    chunk_part, definition_part = job
     table = tables.read_part(chunk_part, Chunks, ["id", "content", "start_byte", *lexical.ROW_COLUMNS])
     names = _defined_names(table, tables.read_part(definition_part, Definitions, ["uri", "name", "start_byte"]))
     columns = [table[name].to_pylist() for name in lexical.ROW_COLUMNS]
     encode = msgspec.json.Encoder().encode
-    for identifier, content, defined, row in zip(
-        table["id"].to_pylist(), table["content"].to_pylist(), names, zip(*columns, strict=True), strict=True
-    ):
-        document = tantivy.Document()
-        document.add_integer(lexical.ID, identifier)
-        document.add_text("body", spell.of(content))
-        document.add_text("names", spell.of(defined))
-        document.add_text("path", spell.of(row[0]))
-        document.add_text("file_name", spell.of(row[0].rpartition("/")[2]))
-        document.add_bytes(lexical.ROW, encode(row))
-        yield document
+    contents = table["content"].to_pylist()
+    return [
+        _Row(identifier, _spell(content), _spell(defined), _spell(row[0]), _spell(row[0].rpartition("/")[2]), encode(row))
+        for identifier, content, defined, row in zip(
+            table["id"].to_pylist(), contents, names, zip(*columns, strict=True), strict=True
+        )
+    ]
+
+
+def _document(row: _Row) -> tantivy.Document:
+    document = tantivy.Document()
+    document.add_integer(lexical.ID, row.identifier)
+    for field in lexical.TEXT_FIELDS:
+        document.add_text(field, getattr(row, field))
+    document.add_bytes(lexical.ROW, row.stored)
+    return document
 
 
 def _defined_names(chunks: pa.Table, definitions: pa.Table) -> Sequence[str]:

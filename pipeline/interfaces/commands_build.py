@@ -119,7 +119,7 @@ def build(
     store = create_store(data_folder(data))
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)
-    decided = planning.plan(store, repository, origin)
+    decided = planning.plan(store, repository, origin, building=True)
     damage = _damage(repository) if decided.published else None
     if decided.published and damage is None:
         _remember_origin(decided)

@@ -111,7 +111,7 @@ def _prompt(connection: duckdb.DuckDBPyConnection, *, json: bool) -> None:
 
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives input() a history
-        typer.echo("Read-only SQL. `SELECT view_name FROM duckdb_views() WHERE NOT internal` lists what there is; Ctrl-D ends.")
+        typer.echo("Read-only SQL, each statement up to a `;`. `SHOW TABLES;` lists what there is; Ctrl-D ends.")
     pending = ""
     while True:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 import uuid
 import warnings
@@ -73,7 +74,7 @@ def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progr
     result = RunResult(run_id=str(uuid.uuid4()))
     with _instance(dg, store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])
-        instance.event_log_storage.watch(result.run_id, None, _listener(result, progress))
+        instance.add_event_listener(result.run_id, _listener(result, progress))
         try:
             job.execute_in_process(
                 instance=instance,
@@ -82,6 +83,8 @@ def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progr
                 tags={"codeintel/trigger": "indexctl"},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
         except Exception as error:
             result.error = _known_cause(error)
             if result.error is None and result.failed_checks:
@@ -95,18 +98,61 @@ def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progr
 
 @contextmanager
 def _instance(dg: Any, store: Store, *, ephemeral: bool) -> Iterator[Any]:
+    """The instance; raises `CodeIntelError` where the one under the store cannot be written."""
+    import sqlalchemy
+
     if ephemeral:
         with dg.DagsterInstance.ephemeral() as instance:
             yield instance
-    else:
-        with dg.DagsterInstance.from_config(str(dagster_home(store))) as instance:
+        return
+    try:
+        with _calm_sqlite(), dg.DagsterInstance.from_config(str(dagster_home(store))) as instance:
             yield instance
+    except (OSError, sqlalchemy.exc.DBAPIError) as error:
+        reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
+        raise CodeIntelError(
+            f"The run cannot be recorded in {store.root / DAGSTER_HOME}: {reason}.",
+            hint="Free some space, or build with --ephemeral; nothing published is lost.",
+        ) from error
 
 
-def _listener(result: RunResult, progress: Progress) -> Callable[[Any, Any], None]:
+@contextmanager
+def _calm_sqlite() -> Iterator[None]:
+    """Make SQLite cheap for a Dagster instance inside the block.
+
+    Dagster opens and closes a connection for every event, and closing the last one of a file folds its write-ahead log back
+    with two fsyncs; so one more connection stays open. A commit waits for no fsync either: a power cut may cost the history of
+    the last moments, and never the index, which is not in these files.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    kept: dict[str, sqlite3.Connection] = {}
+
+    def calm(connection: Any, record: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        connection.execute("PRAGMA synchronous=NORMAL")
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        if path:
+            if path not in kept:
+                kept[path] = sqlite3.connect(path, check_same_thread=False)
+            # Reading is what makes a connection take part in the log, which a new file gets only later.
+            kept[path].execute("SELECT 1 FROM sqlite_master").fetchone()
+
+    event.listen(Engine, "connect", calm)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", calm)
+        for connection in kept.values():
+            connection.close()
+
+
+def _listener(result: RunResult, progress: Progress) -> Callable[[Any], None]:
     started: dict[str, float] = {}
 
-    def listen(entry: Any, cursor: Any) -> None:
+    def listen(entry: Any) -> None:
         event = entry.dagster_event
         if event is None:
             return
@@ -144,8 +190,11 @@ def _note(asset: str, facts: dict[str, Any], reused: bool) -> str:
 
 
 def _known_cause(error: BaseException | None) -> CodeIntelError | None:
-    while error is not None:
+    """The error of ours at the bottom of what Dagster raised. Chains of exceptions can be circles."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, CodeIntelError):
             return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None

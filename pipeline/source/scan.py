@@ -95,12 +95,11 @@ def scan(
         found = _scan_revision(location, rev, settings, before)
     else:
         found = _scan_folder(root, location, settings, before, skip)
-    rows = found.findings()
-    remember(cache, settings, before, rows, began)
     if INDEXED not in found.scan.status:
         raise _nothing_to_index(path, found.scan)
     if not any(size for size, reason in zip(found.scan.size, found.scan.reason, strict=True) if reason is None):
         raise SourceError(f"There is nothing to index in {path}: all files are empty.", hint="Name another folder.")
+    remember(cache, settings, before, found.findings(), began)
     return found.scan
 
 

@@ -109,7 +109,7 @@ def test_a_store_that_cannot_be_made_says_so(demo: Path, tmp_path: Path, indexct
     assert done.code in (1, 2) and done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("after", [0, 3, 10, 25, 45, 70, 100])
+@pytest.mark.parametrize("after", [0, 3, 25, 60, 100])
 def test_a_disk_that_fills_up_loses_nothing_and_the_next_build_succeeds(world: Any, after: int) -> None:
     before = snapshot(world.home)
     edit(world)
@@ -125,7 +125,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_next_build_succeeds(world: A
     assert not [path for path in world.home.glob("**/.tmp-*") if path.parent.name != "verified"]
 
 
-@pytest.mark.parametrize("limit", [0, 500, 4_000, 7_000])
+@pytest.mark.parametrize("limit", [0, 7_000])
 def test_files_that_may_not_grow_fail_a_build_in_one_sentence(world: Any, limit: int) -> None:
     before = snapshot(world.home)
     edit(world)
@@ -142,6 +142,24 @@ def test_files_that_may_not_grow_fail_a_build_in_one_sentence(world: Any, limit:
     assert "Traceback" not in done.stderr and "unexpected" not in done.stderr, done.stderr
     assert snapshot(world.home) == before
     assert world("search", "tide").code == 0
+    assert world.build().code == 0
+
+
+@pytest.mark.parametrize("limit", [300, 150_000])
+def test_a_run_that_cannot_be_recorded_says_so_and_ephemeral_is_the_way_out(world: Any, limit: int) -> None:
+    before = snapshot(world.home)
+    edit(world)
+    script = (
+        "import resource, dagster, duckdb, pyarrow.parquet, tantivy\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
+        "from pipeline.interfaces.main import main\n"
+        f"main(['build', {str(world.repo)!r}, '--data', {str(world.store)!r}, '--json'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr, done.stderr
+    assert snapshot(world.home) == before
     assert world.build().code == 0
 
 
@@ -186,8 +204,21 @@ def test_a_damaged_current_is_reported_and_build_or_rollback_repairs_it(world: A
     assert world("search", "tide").code == 0
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-@pytest.mark.parametrize("what", ["faiss.index", "vectors.npy", "lexical", "chunks", "manifest.json", "embedder.json"])
+@pytest.mark.parametrize(
+    ("what", "damage"),
+    [
+        ("faiss.index", "flip"),
+        ("vectors.npy", "flip"),
+        ("lexical", "flip"),
+        ("chunks", "flip"),
+        ("manifest.json", "flip"),
+        ("embedder.json", "flip"),
+        ("lexical", "truncate"),
+        ("manifest.json", "truncate"),
+        ("vectors.npy", "remove"),
+        ("manifest.json", "remove"),
+    ],
+)
 def test_a_damaged_artefact_of_the_published_version_is_never_used_and_build_repairs_it(
     world: Any, what: str, damage: str
 ) -> None:
@@ -218,7 +249,9 @@ def test_a_damaged_object_in_the_cache_is_rebuilt_and_never_published(world: Any
     for path in (world.home / "objects/chunks").rglob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-7])
     edit(world)
-    assert world.build().code == 0 and world("verify").code == 0
+    assert world.build().code == 0
+    verified = world("verify", "--json")
+    assert verified.json["problems"] == [] and verified.code == 0
     # Back at the first tree, the version is still there whole.
     assert world("rollback").code == 0 and world("verify").code == 0
 

@@ -116,8 +116,6 @@ def test_any_locale_prints_and_reads_any_text(world: Any, locale: dict[str, str]
         ["search", "naïve 漢字 –"],
         ["sql", "SELECT '漢字 ✓' AS v"],
         ["verify"],
-        ["status"],
-        ["plan", "."],
     ):
         done = process(world, *arguments, env=locale, cwd=world.repo)
         assert done.returncode == 0, done.stderr
@@ -206,3 +204,17 @@ def test_an_interrupted_command_says_that_nothing_published_changed(world: Any) 
         complaint = child.stderr.read()
         assert child.wait(60) == 130
     assert b"interrupted" in complaint and b"Traceback" not in complaint
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_an_interrupted_build_ends_without_a_traceback(demo: Path, tmp_path: Path, steps: int) -> None:
+    command = [*PROGRAM, "build", str(demo), "--data", str(tmp_path / "s"), "--ephemeral"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()) as child:
+        assert child.stderr is not None
+        for _ in range(steps):
+            assert child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        complaint = child.stderr.read()
+        assert child.wait(60) in (0, 130)  # 0: it was done before the signal came.
+    assert b"Traceback" not in complaint
+    assert child.returncode == 0 or b"what is published is unchanged" in complaint
