@@ -48,17 +48,7 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
 
     Raises `ConfigError` when the name is taken by something else.
     """
-    try:
-        path = path.expanduser()
-        if not path.exists():
-            raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
-        path = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        # A name that is too long, a user that is not there, a null byte.
-        reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{str(path)[:200]} cannot be read: {reason}.", hint="Give the folder of a repository.") from None
-    if not path.is_dir():
-        raise SourceError(f"{path} is a file.", hint=f"Give the folder that it is in: {path.parent}.")
+    path = folder_at(path)
     git = git_folder(path)
     if name is None:
         origins = ((known, _origin_or_none(known)) for known in store.repositories())
@@ -71,6 +61,22 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
             hint="Give this one another name with --repo NAME.",
         )
     return repository, Origin(repository.name, str(path), str(git) if git else None, rev)
+
+
+def folder_at(path: Path) -> Path:
+    """The absolute folder that a path names. Raises `SourceError` when it names none."""
+    try:
+        path = path.expanduser()
+        if not path.exists():
+            raise SourceError(f"{path} does not exist.", hint="Give the folder of a repository.")
+        path = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name that is too long, a user that is not there, a null byte.
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{str(path)[:200]} cannot be read: {reason}.", hint="Give the folder of a repository.") from None
+    if not path.is_dir():
+        raise SourceError(f"{path} is a file.", hint=f"Give the folder that it is in: {path.parent}.")
+    return path
 
 
 def _origin_or_none(repository: Repository) -> Origin | None:

@@ -20,15 +20,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import msgspec
 
 from pipeline.config import Section, Settings
-from pipeline.schemas import Kind
 from pipeline.workers import Runtime
 
-K = TypeVar("K", bound=Kind, covariant=True)
+if TYPE_CHECKING:
+    # Loads pyarrow, which a search does without.
+    from pipeline.schemas import Kind
+
+K = TypeVar("K", bound="Kind", covariant=True)
 Facts = Mapping[str, Any]
 """What a stage says about its result: JSON values, and only such as are a function of its key (counts, never times)."""
 

@@ -116,6 +116,8 @@ def build(
     from pipeline.store.layout import create_store
 
     started = time.perf_counter()
+    # First, so that a slip of the pen leaves no empty store behind.
+    planning.folder_at(path)
     store = create_store(data_folder(data))
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)

@@ -172,6 +172,6 @@ def _before(repository: Repository) -> str:
     if not kept:
         raise NotFoundError(f"`{repository.name}` has no other version to return to.", hint="See `indexctl versions`.")
     raise RuntimeLifecycleError(
-        f"The history of `{repository.name}` does not say which version came before.",
+        f"The history of `{repository.name}` names no version before this one that is still there.",
         hint=f"Name one: {', '.join(sorted(kept)[:5])}.",
     )

@@ -60,9 +60,13 @@ class Scan:
 
     @cached_property
     def digest(self) -> str:
-        """Hex, of the rows alone: equal trees have equal digests wherever they lie and whichever commit they are of."""
-        rows = (self.uri, self.lang, self.size, self.content_hash, self.reason)
-        return hash_of(msgspec.msgpack.encode(rows)).hex()
+        """Hex, of the rows alone: equal trees have equal digests wherever they lie and whichever commit they are of.
+
+        Ignored entries are listed for whoever asks why a file is not found, but they are no input: a new `__pycache__` must
+        not make an index stale.
+        """
+        columns = zip(self.uri, self.lang, self.size, self.content_hash, self.reason, strict=True)
+        return hash_of(msgspec.msgpack.encode([row for row in columns if row[-1] != IGNORED])).hex()
 
     @cached_property
     def _row(self) -> Mapping[str, int]:

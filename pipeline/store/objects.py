@@ -15,18 +15,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline import files
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError, RuntimeLifecycleError
-from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
 from pipeline.store.layout import FORMAT, Repository, not_writable
 from pipeline.store.locks import Stamp, builder
 from pipeline.workers import Runtime
+
+if TYPE_CHECKING:
+    # Loads pyarrow, which a search does without.
+    from pipeline.schemas import Kind
 
 OBJECT_FILE = "object.json"
 

@@ -138,7 +138,7 @@ def test_a_first_run_builds_checks_and_publishes(store: Path, instance: dg.Dagst
     assert len(checks) == len(CHECKS) + len(VERSION_FINDINGS) and all(check.passed for check in checks)
     name = current_name(place(store))
     assert name == made["current"]["version"]
-    assert "| python | 4 |" in made["current"]["by_language"]
+    assert "| python | 3 | 3 |" in made["current"]["by_language"]
     assert verify_folder(place(store).versions / str(name)).ok
 
 
