@@ -87,6 +87,17 @@ def _origin_or_none(repository: Repository) -> Origin | None:
         return None
 
 
+_handed_over: dict[Path, Scan] = {}
+
+
+def hand_over(repository: Repository, scan: Scan) -> None:
+    """Let the run that this process starts next use a scan that it has just planned by, instead of scanning again.
+
+    Nothing is lost by it: the snapshot refuses every file that is no longer what was scanned.
+    """
+    _handed_over[repository.path] = scan
+
+
 def scan_origin(
     store: Store,
     repository: Repository,
@@ -100,6 +111,9 @@ def scan_origin(
 
     With `building`, the scan of a repository that is new to the store is remembered too.
     """
+    handed = _handed_over.pop(repository.path, None)
+    if handed is not None and handed.rev == origin.rev:
+        return handed
     cache = repository.scan_cache if origin.rev is None and (building or repository.path.is_dir()) else None
     return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, skip=skip or store.root)
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from importlib import import_module
 from multiprocessing import connection
 from pathlib import Path
 from typing import TypeVar
@@ -62,22 +61,44 @@ class _Crew:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._start: threading.Thread | None = None
 
     @property
     def started(self) -> bool:
-        """Whether its processes run."""
-        return self._pool is not None
+        """Whether its processes run, or are being started."""
+        return self._pool is not None or self._start is not None
+
+    def start(self, modules: Sequence[str], prepare: Sequence[Callable[[], object]]) -> None:
+        """Start the processes in the background: until they have imported `modules`, whoever starts them waits."""
+
+        def begin() -> None:
+            pool = self._make(modules)
+            for _ in range(self.workers):
+                pool.submit(_stand_by, prepare)
+
+        self._start = threading.Thread(target=begin)
+        self._start.start()
 
     def pool(self) -> Executor:
         """The processes."""
+        if self._start is not None:
+            self._start.join()
+            self._start = None
+        return self._make(())
+
+    def _make(self, modules: Sequence[str]) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Never plain fork: a forked child would hold the builder's lock and FAISS's threads.
-            context = multiprocessing.get_context("spawn")
+            # Never plain fork: a forked child would hold the builder's lock and FAISS's threads. The server that forks the
+            # workers is a process of its own; what it has imported, they share.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(list(modules))
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_prepare_worker)
         return self._pool
 
     def close(self) -> None:
         """End the processes."""
+        if self._start is not None:
+            self._start.join()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -101,16 +122,18 @@ def crew(workers: int) -> Iterator[None]:
         ended.close()
 
 
-def start_crew(modules: Sequence[str], *, work_bytes: int) -> None:
-    """Start the crew's processes now, if so much work will need them, and let them import `modules` meanwhile."""
+def start_crew(modules: Sequence[str], *prepare: Callable[[], object], work_bytes: int) -> None:
+    """Start the crew's processes now, if so much work will need them.
+
+    They import `modules`, then each of them calls every `prepare`, a picklable function that loads what jobs will want.
+    """
     if _crew is not None and work_bytes >= POOL_THRESHOLD_BYTES:
-        for _ in range(_crew.workers):
-            _crew.pool().submit(_import_all, tuple(modules))
+        _crew.start(modules, prepare)
 
 
-def _import_all(modules: tuple[str, ...]) -> None:
-    for module in modules:
-        import_module(module)
+def _stand_by(prepare: Sequence[Callable[[], object]]) -> None:
+    for function in prepare:
+        function()
 
 
 def _prepare_worker() -> None:

@@ -77,6 +77,11 @@ def _encode_texts(job: tuple[EmbedSettings, Sequence[str]]) -> Vectors:
     return _embedder(settings).encode(texts)
 
 
+def prepare(settings: EmbedSettings) -> None:
+    """Load what the jobs of this stage need, in a worker that has nothing to do yet."""
+    _embedder(settings).encode(["ready"])
+
+
 @functools.cache
 def _embedder(settings: EmbedSettings) -> Embedder:
     """One embedder a process: it remembers the words that it has seen."""

@@ -5,6 +5,7 @@ Belongs here: what these commands decide and print. Not here: planning (`pipelin
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ class Outcome:
     built: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     error: CodeIntelError | None = None
+
+
+_WORKERS_IMPORT = ("pipeline.structure.stage", "pipeline.chunks.stage", "pipeline.embed.stage", "pipeline.index.lexical_stage")
 
 
 def register(app: typer.Typer) -> None:
@@ -186,6 +190,7 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
             steps.note(f"{damage} Building it again.")
         elif decided.known and _switched(decided, steps):
             return decided, Outcome(built=["current"], reused=list(decided.keys))
+        from pipeline.embed.stage import prepare
         from pipeline.interfaces.run import run_build
         from pipeline.workers import crew, start_crew, worker_count
 
@@ -195,7 +200,9 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
         )
         with crew(worker_count()):
             # They start while this process imports Dagster.
-            start_crew(["pipeline.stages"], work_bytes=work if decided.missing else 0)
+            ready = functools.partial(prepare, decided.settings.embed)
+            start_crew(_WORKERS_IMPORT, ready, work_bytes=work if decided.missing else 0)
+            planning.hand_over(repository, decided.scan)
             result = run_build(
                 store,
                 repository.name,
