@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SAMPLE_SECONDS = 0.03
+SAMPLE_SECONDS = 0.1
 """How often the memory of a process tree is read; a shorter peak can be missed, but not one of a single process (`wait4`)."""
 _DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables of the caller that would slow a measured process down (no .pyc files) or send it to other packages."""
@@ -36,7 +36,7 @@ class Run:
     wall: float
     cpu: float
     peak: float
-    """The largest sum of resident sets of the process tree: an upper bound, for pages that two processes share count twice."""
+    """The largest sum over the process tree of proportional set sizes: a page that n processes share counts 1/n in each."""
     largest: float
     """The largest resident set of any one process of the tree."""
     stdout: str
@@ -86,8 +86,9 @@ def run(
     largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
     return Run(
         wall=wall,
-        cpu=usage.ru_utime + usage.ru_stime,
-        peak=max(largest, sampler.peak / 2**20),
+        # What the system adds up leaves out workers that another process than their parent's waited for.
+        cpu=max(usage.ru_utime + usage.ru_stime, sum(sampler.ticks.values()) / os.sysconf("SC_CLK_TCK")),
+        peak=sampler.peak / 2**20 or largest,
         largest=largest,
         stdout=texts[0],
         stderr=texts[1],
@@ -105,12 +106,17 @@ class _Sampler(threading.Thread):
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
         self.peak = 0
+        self.ticks: dict[int, int] = {}
+        """Processor time of each process of the tree when it was last seen, in clock ticks."""
         self._root = root
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, sum(_resident(pid) for pid in _tree(self._root)))
+            tree = _tree(self._root)
+            self.peak = max(self.peak, sum(_proportional(pid) for pid in tree))
+            for pid in tree:
+                self.ticks[pid] = _ticks(pid) or self.ticks.get(pid, 0)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -128,10 +134,21 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def _proportional(pid: int) -> int:
+    """Bytes; 0 for a process that is gone."""
     try:
-        with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _ticks(pid: int) -> int:
+    """User and system time of a process, in clock ticks; 0 for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            fields = file.read().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
     except (OSError, IndexError):
         return 0
 

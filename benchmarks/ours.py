@@ -37,8 +37,9 @@ class Ours:
         shutil.rmtree(self._home, ignore_errors=True)
         self.stores: list[Path] = []
 
-    def _indexctl(self, store: Path, *arguments: str | Path) -> Run:
-        return run([Path(sys.executable).parent / "indexctl", *arguments, "--json", "--data", store], env=self._env)
+    def _indexctl(self, store: Path, *arguments: str | Path, **settings: str) -> Run:
+        command = [Path(sys.executable).parent / "indexctl", *arguments, "--json", "--data", store]
+        return run(command, env=self._env | settings)
 
     def round(self, *, warm_up: bool = False) -> None:
         """One cold build into a new store, the same again, and cold searches."""
@@ -52,6 +53,10 @@ class Ours:
         figures.add_build(measured)
         figures.build_inner.add(said["seconds"])
         figures.store_mib.add(file_bytes(store) / 2**20)
+        same = store.with_name("same-files")
+        measured = self._indexctl(same, "build", self._source, "--no-scip", CODEINTEL_INCLUDE="*.py")
+        figures.build_same.add(measured.wall)
+        shutil.rmtree(same)
         measured = self._indexctl(store, "build", self._source, "--no-scip")
         if built := json.loads(measured.stdout)["built"]:
             raise MeasuredProcessError(f"A second build of the same tree built {', '.join(built)}.")
