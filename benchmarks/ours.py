@@ -9,9 +9,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import corpus
 from figures import Figures
@@ -20,7 +18,6 @@ from measure import MeasuredProcessError, Run, environment, file_bytes, run
 COLD_QUERIES = 5
 """Cold search processes a round."""
 _DRIVER = Path(__file__).parent / "drivers" / "codeintel_driver.py"
-_LEXICAL = "lexical_index"
 _ENTRANCE = "import sys; from pipeline.interfaces.main import main; sys.argv[0] = 'indexctl'; sys.exit(main())"
 
 
@@ -123,40 +120,12 @@ class Ours:
         return sorted({name.partition("/")[0] for name in first}), problems
 
 
-def _objects(store: Path) -> dict[str, Any]:
-    """`<asset>/<key>` -> what must be equal in equal objects: the digests of its files by name."""
-    special: dict[str, Callable[[Path], Any]] = {_LEXICAL: _lexical, "manifest": _manifest}
+def _objects(store: Path) -> dict[str, dict[str, str]]:
+    """`<asset>/<key>` -> the digests of its files by name."""
     (folder,) = store.glob("*/objects")
-    return {
-        f"{entry.parent.name}/{entry.name}": special.get(entry.parent.name, _digests)(entry)
-        for entry in sorted(folder.glob("*/*"))
-        if entry.is_dir()
-    }
-
-
-def _manifest(root: Path) -> dict[str, Any]:
-    """A manifest without what follows from the random names in the lexical index: that artefact's file list and the digests."""
-    document: dict[str, Any] = json.loads((root / "manifest.json").read_bytes())
-    document.pop("digest")
-    for name in ("digest", "files"):
-        document["artefacts"][_LEXICAL].pop(name)
-    return document
+    return {f"{entry.parent.name}/{entry.name}": _digests(entry) for entry in sorted(folder.glob("*/*")) if entry.is_dir()}
 
 
 def _digests(root: Path) -> dict[str, str]:
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _lexical(root: Path) -> list[Any]:
-    """Of a Tantivy index: document counts of its segments, and the contents of their files without their random names.
-
-    Equal contents are stronger than equal postings: postings, positions, terms, stored fields and field norms byte by byte.
-    """
-    (meta,) = root.rglob("meta.json")
-    segments = sorted(
-        (segment["max_doc"], (segment["deletes"] or {}).get("num_deleted_docs", 0))
-        for segment in json.loads(meta.read_bytes())["segments"]
-    )
-    files = (path for path in meta.parent.iterdir() if path.is_file() and path.suffix not in (".json", ".lock"))
-    return [segments, sorted((path.suffix, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files)]

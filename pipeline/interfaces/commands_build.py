@@ -78,7 +78,7 @@ def _plan(store: Store, path: Path, rev: str | None, repo: str | None) -> Plan:
 
 
 def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
-    from pipeline.interfaces.output import counts, describe_reasons, print_json, print_table, printable
+    from pipeline.interfaces.output import counts, describe_counts, print_json, print_table, printable
 
     scan = decided.scan
     languages = Counter(str(lang) for lang, status in zip(scan.lang, scan.status, strict=True) if status == "indexed")
@@ -96,8 +96,8 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
         return
     state = f"commit {scan.commit[:12]}{' and uncommitted changes' if scan.dirty else ''}" if scan.commit else "no commit"
     typer.echo(f"{decided.repository.name}: {printable(decided.origin.path)} ({state})")
-    typer.echo(f"would index {counts(sum(languages.values()), 'file')}: {describe_reasons(languages)}")
-    typer.echo(f"would skip  {counts(len(skipped), 'entry', 'entries')}: {describe_reasons(reasons) or 'nothing'}")
+    typer.echo(f"would index {counts(sum(languages.values()), 'file')}: {describe_counts(languages)}")
+    typer.echo(f"would skip  {counts(len(skipped), 'entry', 'entries')}: {describe_counts(reasons) or 'nothing'}")
     if decided.published:
         typer.echo(f"up to date: {decided.version} is published")
     elif decided.known:

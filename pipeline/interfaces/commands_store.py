@@ -81,7 +81,7 @@ def _status_of(store: Store, repository: Repository) -> dict[str, Any]:
 
 
 def _print_status(row: dict[str, Any]) -> None:
-    from pipeline.interfaces.output import describe_reasons, printable
+    from pipeline.interfaces.output import describe_counts, printable
 
     if row.get("version") is None:
         typer.echo(f"{row['repo']}: {printable(row['problem'])}")
@@ -94,7 +94,7 @@ def _print_status(row: dict[str, Any]) -> None:
     for name, value in (
         ("from", f"{printable(row['path'])} ({commit})"),
         ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
-        ("chunks", f"{row['chunks']:,} in {describe_reasons(row['languages'])} files"),
+        ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
         ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']} ({recall})"),
     ):
         typer.echo(f"  {name:<9}{value}")

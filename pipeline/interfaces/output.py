@@ -135,7 +135,8 @@ class Steps:
             sys.stderr.flush()
 
 
-def describe_reasons(reasons: Mapping[str, int]) -> str:
-    """`12 ignored, 3 binary`, most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {reason}" for reason, count in ordered)
+def describe_counts(counted: Mapping[str, int], most: int = 99) -> str:
+    """`12 ignored, 3 binary`, most frequent first; what is beyond the first `most` is counted."""
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:most])
+    return f"{shown} and {len(ordered) - most} more" if len(ordered) > most else shown
