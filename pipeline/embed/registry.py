@@ -11,7 +11,7 @@ from pipeline.embed.interface import Embedder
 
 
 def load(settings: EmbedSettings) -> Embedder:
-    """The embedder, ready to encode (about 0.1 s in a fresh process). Raises `ConfigError` when its files are missing."""
+    """The embedder, ready to encode. Raises `ConfigError` when its files are missing."""
     match settings.embedder:
         case "static":
             return static.StaticEmbedder()

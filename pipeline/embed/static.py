@@ -66,7 +66,7 @@ def package_folder() -> Path:
 
 
 def digest_of(folder: Path) -> str:
-    """Digest of an embedder made from `folder`: its files, this algorithm, its words. Takes 20 ms, then it is remembered."""
+    """Digest of an embedder made from `folder`: its files, this algorithm, its words. It is remembered."""
     paths = (folder / _WEIGHTS, folder / _TOKENIZER)
     try:
         stamps = tuple((str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()])
@@ -140,7 +140,7 @@ class StaticEmbedder:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = package_folder() if folder is None else folder
         self._table = read_table(self._folder / _WEIGHTS)
-        # Rows are scaled to integers when first used: all 32,000 at once would cost a query 50 ms.
+        # Rows are scaled to integers when first used: a query needs a handful of 32,000.
         self._scaled = np.empty(self._table.shape, np.float64)
         self._is_scaled = np.zeros(len(self._table), np.bool_)
         self._lock = threading.Lock()
@@ -185,7 +185,7 @@ class StaticEmbedder:
 
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:
-        # Not before a text has to be encoded: a build whose vectors are all cached saves 80 ms.
+        # Not before a text has to be encoded: a build whose vectors are all cached needs none.
         return read_tokenizer(self._folder / _TOKENIZER, len(self._table))
 
     def _forget(self) -> None:

@@ -96,8 +96,8 @@ class VectorIndex:
         parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
         threads = faiss.omp_get_max_threads()
         try:
-            # One query is worked on by one thread anyway, but waits for the others: on a busy machine 8 ms instead of
-            # 0.1 (95th percentile). The number is that of the calling thread alone.
+            # One query is worked on by one thread anyway, but waits for the others, which a busy machine makes long. The
+            # number is that of the calling thread alone.
             if len(queries) == 1:
                 faiss.omp_set_num_threads(1)
             scores, ids = self._index.search(queries, k, params=parameters)

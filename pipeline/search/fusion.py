@@ -1,8 +1,8 @@
 """Fusion: one ranking out of the channels' scores, with each channel's share kept for the explanation.
 
 Calibrated score fusion: a channel's scores are divided by its best for the query, which makes channels comparable; the dense
-share is squared, because cosine similarities of a static table lie close together and only the top of them says something. On
-docstring retrieval this beat unweighted rank fusion with a weaker channel, which lost against the lexical channel alone.
+share is squared, because cosine similarities of a static table lie close together and only the top of them says something.
+`benchmarks/docstrings.py` shows the fusion beside each channel alone.
 
 Belongs here: arithmetic over arrays. Not here: where scores come from (`engine`).
 """
