@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.errors import CodeIntelError, ConfigError, IndexCorruptionError, SourceError
+from pipeline.errors import CodeIntelError, ConfigError, SourceError
 from pipeline.source.freshness import git_folder
 from pipeline.source.scan import Scan, scan
 from pipeline.stages import KINDS, plan_version
@@ -130,10 +130,7 @@ def plan(
     """What a build would do now. `skip` is the store's folder where that is not where `store` lies."""
     settings = settings or settings_of(store, origin)
     scanned = scan_origin(store, repository, origin, settings, skip=skip, building=building)
-    try:
-        current = versions.current_name(repository)
-    except IndexCorruptionError:
-        current = None
+    current = versions.current_or_none(repository)
     version, keys = plan_version(settings, scanned, repository)
     missing = tuple(asset for asset in KINDS if not (repository.objects / asset / keys[asset] / OBJECT_FILE).is_file())
     return Plan(repository, origin, settings, scanned, version, keys, missing, current)

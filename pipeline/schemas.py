@@ -12,8 +12,6 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-DIMENSION_UNKNOWN = 0
-
 
 class Kind:
     """An artefact's type. `asset` is its name in the graph; `version` rises whenever its shape changes."""

@@ -118,6 +118,7 @@ def build(
     from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json
     from pipeline.store.layout import create_store
+    from pipeline.store.versions import current_or_none
 
     started = time.perf_counter()
     # First, so that a slip of the pen leaves no empty store behind.
@@ -133,7 +134,7 @@ def build(
     else:
         decided, outcome = _build(store, decided, ephemeral=ephemeral, steps=steps, damage=damage)
     report = {
-        "repo": repository.name, "version": current_name_or_none(repository), "commit": decided.scan.commit,
+        "repo": repository.name, "version": current_or_none(repository), "commit": decided.scan.commit,
         "published": outcome.error is None, "built": outcome.built, "reused": outcome.reused,
         "seconds": round(time.perf_counter() - started, 3),
         "problems": [{"problem": outcome.error.message}] if outcome.error else [],
@@ -180,10 +181,11 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
     from pipeline import planning
     from pipeline.errors import InvariantViolationError
     from pipeline.store.locks import builder
+    from pipeline.store.versions import current_or_none
 
     repository: Repository = decided.repository
     with builder(repository):
-        if current_name_or_none(repository) != decided.current:
+        if current_or_none(repository) != decided.current:
             decided = planning.plan(store, repository, decided.origin, decided.settings)
         _remember_origin(decided)
         if damage is not None:
@@ -210,7 +212,7 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
                 progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
             )
     error = result.error
-    if error is None and current_name_or_none(repository) is None:
+    if error is None and current_or_none(repository) is None:
         error = InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")
     return decided, Outcome(result.built, result.reused, error)
 
@@ -226,17 +228,6 @@ def _switched(decided: Plan, steps: Steps) -> bool:
         steps.note(f"{decided.version} exists but is damaged: building it again")
         return False
     return True
-
-
-def current_name_or_none(repository: Repository) -> str | None:
-    """The published version, or None where CURRENT is missing or damaged."""
-    from pipeline.errors import IndexCorruptionError
-    from pipeline.store.versions import current_name
-
-    try:
-        return current_name(repository)
-    except IndexCorruptionError:
-        return None
 
 
 def _say_what_was_done(report: dict[str, Any], repository: Repository) -> None:

@@ -103,13 +103,12 @@ def _print_status(row: dict[str, Any]) -> None:
 def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
     """List the versions in the store, the latest published first."""
     from pipeline.errors import CodeIntelError
-    from pipeline.interfaces.commands_build import current_name_or_none
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, print_table
-    from pipeline.store.versions import newest_first, read_manifest, version_names
+    from pipeline.store.versions import current_or_none, newest_first, read_manifest, version_names
 
     repository = choose_repository(choose_store(data), repo)
-    current = current_name_or_none(repository)
+    current = current_or_none(repository)
     rows = []
     for name, facts in newest_first(repository, version_names(repository)):
         row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at")}

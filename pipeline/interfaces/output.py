@@ -87,15 +87,6 @@ def survive_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def sizes(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable")
-
-
 def counts(number: int, singular: str, plural: str | None = None) -> str:
     """`1 chunk`, `2,345 chunks`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

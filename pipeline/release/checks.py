@@ -8,7 +8,6 @@ Belongs here: invariants of artefacts. Not here: digests (`store`), the order an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.chunks.contents import text_slices
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.vectors import VectorIndex
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table
+from pipeline.source.entries import hash_of
 
 Roots = Mapping[str, Path]
 """Asset -> the folder that holds its files."""
@@ -113,7 +113,7 @@ def sources_match_files(roots: Roots) -> Finding:
             strict=True,
         ):
             data = content.as_buffer()
-            if len(data) != size or hashlib.blake2b(data, digest_size=32).digest() != expected:
+            if len(data) != size or hash_of(data) != expected:
                 problems.append(f"{uri}: the stored bytes are not those that were scanned")
     return _finding(problems, files=count)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import CodeIntelError, IndexCorruptionError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
+from pipeline.errors import CodeIntelError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
 from pipeline.release.verification import Verification, verify_folder
 from pipeline.schemas import Manifest
 from pipeline.stage import Artefact
@@ -67,20 +67,13 @@ def publish(
             verification = verify_folder(target, reread=False) if target.exists() else None
             if verification is None or not verification.ok or verification.version != document.version:
                 verification = _assemble(repository, manifest, document, target, build or {})
-            previous = _current_or_none(repository)
+            previous = versions.current_or_none(repository)
             flipped = previous != document.version
             if flipped:
                 versions.flip(repository, document.version, reason=reason, at=time.time())
         except OSError as error:
             raise not_writable(repository.path, error) from error
     return Publication(document.version, previous, flipped, verification, target)
-
-
-def _current_or_none(repository: Repository) -> str | None:
-    try:
-        return versions.current_name(repository)
-    except IndexCorruptionError:
-        return None
 
 
 def _assemble(
@@ -131,7 +124,7 @@ def switch(repository: Repository, name: str, *, reason: str) -> Publication:
     """Make a version that exists current, verifying it first. Raises `NotFoundError`, `InvariantViolationError`."""
     with builder(repository):
         versions.open_version(repository, name).close()
-        previous = _current_or_none(repository)
+        previous = versions.current_or_none(repository)
         target = repository.versions / name
         if previous == name:
             return Publication(name, previous, False, None, target)
@@ -151,7 +144,7 @@ def rollback(repository: Repository, name: str | None = None) -> Publication:
 
 
 def _before(repository: Repository) -> str:
-    current = _current_or_none(repository)
+    current = versions.current_or_none(repository)
     kept = set(versions.version_names(repository)) - {current}
     # Follow the flips back from the last one that made the present version current; rollbacks of rollbacks go further back.
     undone = 0

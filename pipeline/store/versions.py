@@ -113,6 +113,14 @@ def current_name(repository: Repository) -> str | None:
     return name
 
 
+def current_or_none(repository: Repository) -> str | None:
+    """The published version's name, or None where CURRENT is missing or damaged."""
+    try:
+        return current_name(repository)
+    except IndexCorruptionError:
+        return None
+
+
 def version_names(repository: Repository) -> list[str]:
     """Names of the complete versions in the store, in no particular order."""
     if not repository.versions.is_dir():
@@ -135,10 +143,7 @@ def history(repository: Repository) -> list[Flip]:
     for line in _noted(repository).splitlines():
         with contextlib.suppress(ValueError):
             noted.append(msgspec.json.decode(line, type=Flip))
-    try:
-        now = current_name(repository)
-    except IndexCorruptionError:
-        now = None
+    now = current_or_none(repository)
     # A flip is noted before it is made. It did not happen when the next one (or the present) starts from another version.
     after = [*(flip.previous for flip in noted[1:]), now]
     return [flip for flip, following in zip(noted, after, strict=False) if following in (flip.version, None)]
@@ -153,10 +158,7 @@ def _noted(repository: Repository) -> bytes:
 
 def flip(repository: Repository, name: str, *, reason: str, at: float) -> None:
     """Point CURRENT at a version, durably, having noted it in the history: what happened is never missing there."""
-    try:
-        previous = current_name(repository)
-    except IndexCorruptionError:
-        previous = None
+    previous = current_or_none(repository)
     before = _noted(repository)
     torn = b"" if before.endswith(b"\n") or not before else b"\n"
     line = msgspec.json.encode(Flip(name, previous, reason, at)) + b"\n"
