@@ -17,7 +17,8 @@ import dagster as dg
 
 from assets.metadata import column_schema, result_metadata
 from assets.partitions import REPOSITORIES
-from pipeline.release.checks import CHECKS, Finding
+from pipeline.release.checks import CHECKS
+from pipeline.release.findings import Finding
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
 from pipeline.stages import KINDS

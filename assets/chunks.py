@@ -1,12 +1,12 @@
 """Group `chunks`: the units that are retrieved.
 
-Belongs here: the chunks asset. Not here: where files are cut (`pipeline.chunks`).
+Belongs here: chunks and what joins symbols to them. Not here: where files are cut (`pipeline.chunks`).
 """
 
 from __future__ import annotations
 
 from assets.adapter import Card, asset_of
-from pipeline.stages import CHUNKS
+from pipeline.stages import CHUNKS, SYMBOLS
 
 chunks = asset_of(
     CHUNKS,
@@ -16,5 +16,14 @@ chunks = asset_of(
             "Consecutive pieces of every indexed file, cut along syntax (cAST), each within the budget, with stable ids.",
             frozenset({"python", "parquet"}),
         )
+    },
+)
+
+symbols = asset_of(
+    SYMBOLS,
+    group="chunks",
+    cards={
+        "chunk_symbols": Card("Which symbols each chunk defines and refers to, and how often.", frozenset({"scip", "parquet"})),
+        "symbol_edges": Card("Who calls, imports, implements and contains whom.", frozenset({"scip", "parquet"})),
     },
 )

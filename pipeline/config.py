@@ -42,6 +42,34 @@ class SourceSettings(Section, frozen=True, kw_only=True):
     index_catalogues: bool = False
 
 
+class ScipSettings(Section, frozen=True, kw_only=True):
+    """Where symbols come from."""
+
+    scip: Literal["auto", "off"] = "auto"
+    """`auto`: run the indexers that are found; `off`: occurrences from syntax alone (`--no-scip`)."""
+    scip_files: tuple[str, ...] = ()
+    """SCIP indexes built elsewhere, `LANGUAGE=PATH`; they take the place of an indexer's run."""
+    scip_python: str = ""
+    """Path of scip-python; when empty, `ty-scip` indexes Python."""
+    scip_typescript: str = ""
+    """Path of scip-typescript; when empty, the one on PATH."""
+    scip_timeout: int = 600
+    """Seconds that one indexer may take."""
+
+
+class CstSettings(Section, frozen=True, kw_only=True):
+    """Whether concrete syntax is kept."""
+
+    cst: bool = True
+
+
+class ModuleSettings(Section, frozen=True, kw_only=True):
+    """How module facts are counted."""
+
+    churn_days: int = 365
+    """Commits that are at most so many days older than the indexed commit count."""
+
+
 class ChunkSettings(Section, frozen=True, kw_only=True):
     """How files are cut, and how chunks are named."""
 
@@ -69,6 +97,8 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     default_k: int = 10
     lexical_weight: float = 1.0
     dense_weight: float = 0.5
+    symbol_weight: float = 1.0
+    """For queries that are names alone."""
     semantic_min_score: float = 0.0
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
@@ -79,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections. Field names are unique across sections, so that people write them flat."""
 
     source: SourceSettings = SourceSettings()
+    scip: ScipSettings = ScipSettings()
+    cst: CstSettings = CstSettings()
+    modules: ModuleSettings = ModuleSettings()
     chunks: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
@@ -103,10 +136,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_file_bytes": (1, 1 << 30),
+    "scip_timeout": (1, 86_400),
+    "churn_days": (1, 36_500),
     "chunk_budget": (64, 1 << 16),
     "default_k": (1, 10_000),
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
+    "symbol_weight": (0, 100),
     "semantic_min_score": (-1, 1),
     "duckdb_threads": (1, 256),
 }

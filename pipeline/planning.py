@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, SourceError
 from pipeline.source.freshness import git_folder
+from pipeline.source.history import History, read_history
 from pipeline.source.scan import Scan, scan
 from pipeline.stages import KINDS, plan_version
 from pipeline.store import versions
@@ -87,6 +88,12 @@ def _origin_or_none(repository: Repository) -> Origin | None:
         return None
 
 
+def history_of(repository: Repository, origin: Origin, commit: str | None, days: int) -> History:
+    """Who changed what in the days before a commit; the store remembers it, because planning asks every time."""
+    cache = repository.path / "history.cache" if repository.path.is_dir() else None
+    return read_history(Path(origin.path), commit=commit, days=days, cache=cache)
+
+
 _handed_over: dict[Path, Scan] = {}
 
 
@@ -131,6 +138,7 @@ def plan(
     settings = settings or settings_of(store, origin)
     scanned = scan_origin(store, repository, origin, settings, skip=skip, building=building)
     current = versions.current_or_none(repository)
-    version, keys = plan_version(settings, scanned, repository)
+    history = history_of(repository, origin, scanned.commit, settings.modules.churn_days)
+    version, keys = plan_version(settings, scanned, history, repository)
     missing = tuple(asset for asset in KINDS if not (repository.objects / asset / keys[asset] / OBJECT_FILE).is_file())
     return Plan(repository, origin, settings, scanned, version, keys, missing, current)

@@ -131,6 +131,94 @@ class Definitions(Table):
     order = ("uri", "start_byte", "node_id")
 
 
+class ScipIndex(Kind):
+    """SCIP indexes as they were built or supplied: `scip/<language>.scip`, and `scip/scip.json`, which says by which indexer
+    and which files were left out for which reason."""
+
+    asset = "scip_index"
+    DIRECTORY = "scip"
+    META = "scip.json"
+
+
+class ScipOccurrences(Table):
+    """Where symbols occur. Bytes half-open into the file as stored, lines 1-based inclusive.
+
+    `roles` are SCIP's bits (1 definition, 2 import, 4 write, 8 read, 16 generated, 32 test). `provenance`: `scip` or `syntax`.
+    """
+
+    asset = "scip_occurrences"
+    name = "scip_occurrences"
+    schema = _schema(
+        uri=_WORD, symbol=_WORD, roles=pa.int32(), is_definition=pa.bool_(),
+        start_byte=pa.int32(), end_byte=pa.int32(), start_line=pa.int32(), end_line=pa.int32(),
+        enclosing_start_byte=_null(pa.int32()), enclosing_end_byte=_null(pa.int32()), provenance=_WORD, indexer=_WORD,
+    )  # fmt: skip
+    order = ("uri", "start_byte", "end_byte", "symbol")
+
+
+_RELATIONSHIP = pa.struct([
+    pa.field("symbol", pa.string(), nullable=False),
+    *(pa.field(name, pa.bool_(), nullable=False)
+      for name in ("is_reference", "is_implementation", "is_type_definition", "is_definition")),
+])  # fmt: skip
+
+
+class ScipSymbols(Table):
+    """What is known of each symbol. A row lies in the part of the file that describes it; external symbols lie in part 0."""
+
+    asset = "scip_symbols"
+    name = "scip_symbols"
+    schema = _schema(
+        symbol=pa.string(), display_name=pa.string(), kind=_WORD, signature=pa.string(), documentation=pa.string(),
+        relationships=pa.list_(pa.field("item", _RELATIONSHIP, nullable=False)), provenance=_WORD,
+    )  # fmt: skip
+    order = ("symbol",)
+
+
+class CstNodes(Table):
+    """Concrete syntax of Python by libcst: statements, definitions, parameters, decorators, imports, calls, comments."""
+
+    asset = "cst_nodes"
+    name = "cst_nodes"
+    schema = _schema(
+        uri=_WORD, node_id=pa.int32(), parent_id=pa.int32(), kind=_WORD, role=_null(_WORD),
+        start_byte=pa.int32(), end_byte=pa.int32(), text_hash=pa.uint64(), qualified_name=_null(pa.string()),
+    )  # fmt: skip
+    order = ("uri", "node_id")
+
+
+class Modules(Table):
+    """One row a source file with definitions or imports; also written as `modules.jsonl`."""
+
+    asset = "modules"
+    name = "modules"
+    JSONL = "modules.jsonl"
+    schema = _schema(
+        uri=pa.string(), lang=_WORD, lines=pa.int32(), defs=pa.int32(), imports=pa.list_(pa.string()),
+        exports=pa.list_(pa.string()), doc=pa.string(), tags=pa.list_(pa.string()), churn=pa.int32(), authors=pa.int32(),
+        complexity=pa.int32(), hotspot_score=pa.float64(),
+    )  # fmt: skip
+    order = ("uri",)
+
+
+class ChunkSymbols(Table):
+    """Which symbols each chunk defines and refers to, and how often; in the parts of the chunks."""
+
+    asset = "chunk_symbols"
+    name = "chunk_symbols"
+    schema = _schema(chunk_id=pa.int64(), symbol=_WORD, role=_WORD, count=pa.int32())
+    order = ("chunk_id", "role", "symbol")
+
+
+class SymbolEdges(Table):
+    """Relations between symbols: `source` calls, imports, implements or contains `target`; in the part of `uri`."""
+
+    asset = "symbol_edges"
+    name = "symbol_edges"
+    schema = _schema(uri=_WORD, source=_WORD, target=_WORD, kind=_WORD, count=pa.int32())
+    order = ("uri", "source", "kind", "target")
+
+
 class Chunks(Table):
     """Chunks: consecutive byte ranges that cover each indexed file without gap or overlap."""
 
@@ -204,4 +292,7 @@ class Manifest(Kind):
     FILE = "manifest.json"
 
 
-TABLES: tuple[type[Table], ...] = (Files, Sources, AstNodes, Definitions, Chunks, Embeddings)
+TABLES: tuple[type[Table], ...] = (
+    Files, Sources, AstNodes, Definitions, ScipOccurrences, ScipSymbols, CstNodes, Modules, Chunks, ChunkSymbols, SymbolEdges,
+    Embeddings,
+)  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.chunks.stage import STAGE as CHUNKS
+from pipeline.chunks.symbols_stage import STAGE as SYMBOLS
 from pipeline.config import Settings
 from pipeline.embed.stage import STAGE as EMBEDDINGS
 from pipeline.errors import IndexCorruptionError, IndexFormatError
@@ -23,34 +24,57 @@ from pipeline.source.stage import STAGE as SOURCE
 from pipeline.stage import External, Stage
 from pipeline.store import versions
 from pipeline.store.layout import Repository
+from pipeline.structure.cst_stage import STAGE as CST
+from pipeline.structure.modules_stage import STAGE as MODULES
+from pipeline.structure.scip_stage import INDEX_STAGE as SCIP_INDEX
+from pipeline.structure.scip_stage import TABLES_STAGE as SCIP_TABLES
 from pipeline.structure.stage import STAGE as SYNTAX
 
 __all__ = [
     "CHUNKS",
+    "CST",
     "EMBEDDINGS",
     "FAISS_IDMAP",
     "FAISS_INDEX",
     "KINDS",
     "LEXICAL",
     "MANIFEST",
+    "MODULES",
+    "SCIP_INDEX",
+    "SCIP_TABLES",
     "SOURCE",
     "STAGES",
+    "SYMBOLS",
     "SYNTAX",
     "identity_of",
     "plan_keys",
     "plan_version",
 ]
 
-STAGES: tuple[Stage, ...] = (SOURCE, SYNTAX, CHUNKS, EMBEDDINGS, FAISS_INDEX, FAISS_IDMAP, LEXICAL, MANIFEST)
+STAGES: tuple[Stage, ...] = (
+    SOURCE,
+    SYNTAX,
+    SCIP_INDEX,
+    SCIP_TABLES,
+    CST,
+    MODULES,
+    CHUNKS,
+    SYMBOLS,
+    EMBEDDINGS,
+    FAISS_INDEX,
+    FAISS_IDMAP,
+    LEXICAL,
+    MANIFEST,
+)
 """Every stage after the stages that it reads from."""
 
 KINDS: Mapping[str, type[Kind]] = {kind.asset: kind for stage in STAGES for kind in stage.outputs.values()}
 """Asset -> what it is."""
 
 
-def plan_keys(settings: Settings, scan: Scan) -> dict[str, str]:
-    """Asset -> key for everything up to the manifest, which depends on history too and is left to `plan_version`."""
-    externals: dict[str, External] = {"scan": scan}
+def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, str]:
+    """Asset -> key for everything up to the manifest, which depends on what was published too and is left to `plan_version`."""
+    externals: dict[str, External] = {"scan": scan, "history": history}
     keys: dict[str, str] = {}
     for stage in STAGES:
         if stage is not MANIFEST:
@@ -58,9 +82,9 @@ def plan_keys(settings: Settings, scan: Scan) -> dict[str, str]:
     return keys
 
 
-def plan_version(settings: Settings, scan: Scan, repository: Repository) -> tuple[str, dict[str, str]]:
+def plan_version(settings: Settings, scan: Scan, history: External, repository: Repository) -> tuple[str, dict[str, str]]:
     """The version that a build would publish, and the keys of all its assets."""
-    keys = plan_keys(settings, scan)
+    keys = plan_keys(settings, scan, history)
     identity = identity_of(settings, repository, scan.commit, scan.dirty, keys)
     name = version_name(keys, identity)
     keys |= {kind.asset: MANIFEST.key(kind, settings, keys, {"identity": identity}) for kind in MANIFEST.outputs.values()}

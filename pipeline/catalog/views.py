@@ -3,25 +3,29 @@
 The views live in memory and read the version's Parquet where it lies, so opening writes nothing and can be repeated. Once they
 are made, the connection reads no file outside the version's folder and its configuration cannot be changed.
 
-Belongs here: the SQL of each view, and opening. Not here: running people's SQL (`sql`), fetching chunks by id (`hydrate`).
+Belongs here: the SQL of each view, opening, and running queries of our own. Not here: people's SQL (`sql`), fetching chunks by
+id (`hydrate`) or symbols by name (`lookup`).
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import SearchSettings
-from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError
+from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.schemas import TABLES, Chunks, Embeddings, FaissIdmap, Table
 
 CHUNK_ROWS = "chunk_rows"
-"""The columns of the table `chunks` alone. The view `chunks` adds `embedding` by a join, which costs some time even when that
-column is not asked for; what needs no vectors reads this view."""
+"""The columns of the table `chunks` alone. The view `chunks` adds `symbols`, `references` and `embedding` by joins, which cost
+some time even when those columns are not asked for; what needs none of them reads this view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,29 @@ _TABLE_SQL = "SELECT * FROM read_parquet({files}, hive_partitioning = false)"
 # Parquet knows no fixed-size lists; vector functions need them back.
 _EMBEDDINGS_SQL = "SELECT id, embedding::FLOAT[{dimension}] AS embedding FROM read_parquet({files}, hive_partitioning = false)"
 
+# Lists of a chunk's symbols. Grouped before it is joined, so that a chunk stays one row.
+SYMBOL_LISTS = (
+    "SELECT chunk_id, coalesce(list(symbol ORDER BY symbol) FILTER (role = 'definition'), []) AS symbols, "
+    "coalesce(list(symbol ORDER BY symbol) FILTER (role = 'reference'), []) AS \"references\" FROM chunk_symbols"
+)
+"""The head of a query; what uses it adds WHERE, if any, and GROUP BY chunk_id."""
+_SYMBOL_COLUMNS = 'coalesce(s.symbols, []) AS symbols, coalesce(s."references", []) AS "references"'
+_WITH_SYMBOLS = f"LEFT JOIN ({SYMBOL_LISTS} GROUP BY chunk_id) AS s ON s.chunk_id = c.id"
+_WITH_EMBEDDING = "LEFT JOIN embeddings AS e ON e.id = c.id"
+
+
+def _chunks_sql(columns: str, joins: str) -> str:
+    return f"SELECT c.*, {columns} FROM chunk_rows AS c {joins}"  # noqa: S608 - our own SQL
+
+
 VIEWS: tuple[View, ...] = (
     View("chunks", (CHUNK_ROWS,), "SELECT * FROM chunk_rows"),
+    View("chunks", (CHUNK_ROWS, "embeddings"), _chunks_sql("e.embedding", _WITH_EMBEDDING)),
+    View("chunks", (CHUNK_ROWS, "chunk_symbols"), _chunks_sql(_SYMBOL_COLUMNS, _WITH_SYMBOLS)),
     View(
         "chunks",
-        (CHUNK_ROWS, "embeddings"),
-        "SELECT c.*, e.embedding FROM chunk_rows AS c LEFT JOIN embeddings AS e ON e.id = c.id",
+        (CHUNK_ROWS, "chunk_symbols", "embeddings"),
+        _chunks_sql(f"{_SYMBOL_COLUMNS}, e.embedding", f"{_WITH_SYMBOLS} {_WITH_EMBEDDING}"),
     ),
     # A chunk that FAISS does not know has NULL as its row.
     View(
@@ -56,6 +77,20 @@ VIEWS: tuple[View, ...] = (
         (CHUNK_ROWS, "ast_nodes"),
         "SELECT c.id AS chunk_id, n.* FROM chunk_rows AS c JOIN ast_nodes AS n ON n.uri = c.uri "
         "AND n.start_byte >= c.start_byte AND n.start_byte < c.end_byte AND n.end_byte <= c.end_byte",
+    ),
+    View(
+        "v_chunk_cst",
+        (CHUNK_ROWS, "cst_nodes"),
+        "SELECT c.id AS chunk_id, n.* FROM chunk_rows AS c JOIN cst_nodes AS n ON n.uri = c.uri "
+        "AND n.start_byte >= c.start_byte AND n.start_byte < c.end_byte AND n.end_byte <= c.end_byte",
+    ),
+    # One row a chunk, symbol and role. A symbol that two files describe has one name and kind here, and `kind` is the chunk's.
+    View(
+        "v_chunk_symbols",
+        (CHUNK_ROWS, "chunk_symbols", "scip_symbols"),
+        "SELECT c.*, s.symbol, s.role, s.count, d.display_name, d.kind AS symbol_kind "
+        "FROM chunk_rows AS c JOIN chunk_symbols AS s ON s.chunk_id = c.id LEFT JOIN (SELECT symbol, "
+        "min(display_name) AS display_name, min(kind) AS kind FROM scip_symbols GROUP BY symbol) AS d ON d.symbol = s.symbol",
     ),
     # Every definition that the chunk is a part of or contains; `whole` where it lies inside the chunk.
     View(
@@ -133,9 +168,42 @@ def install(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
         ) from error
 
 
+def has_views(connection: duckdb.DuckDBPyConnection, *names: str) -> bool:
+    """Whether the version has all these tables and views."""
+    with cursor(connection) as own:
+        found = own.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    return {name for (name,) in found}.issuperset(names)
+
+
 def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """A handle of its own for one thread or one call, with the same views; threads that share one handle get wrong rows."""
     return connection.cursor()
+
+
+@contextlib.contextmanager
+def reading(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A handle for queries of our own. Raises `QueryError` when an answer is too large, `IndexCorruptionError` when a table
+    cannot be read."""
+    with cursor(connection) as own:
+        try:
+            yield own
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError("The answer needs more memory than DuckDB may use.", hint="Raise duckdb_memory_limit.") from error
+        except duckdb.Error as error:
+            raise IndexCorruptionError(
+                f"The tables of this version cannot be read: {str(error).splitlines()[0]}.",
+                hint="Run `indexctl verify`, then `indexctl build`.",
+            ) from error
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> pa.Table:
+    """The result of a query of our own, values bound to `?`, `$1` or `$name`. Threads may share `connection`.
+
+    Raises what `reading` does.
+    """
+    with reading(connection) as own:
+        table: pa.Table = own.sql(sql, params=values or None).to_arrow_table()
+    return table
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[str]:

@@ -8,6 +8,7 @@ Belongs here: everything that a search process needs, without Arrow. Not here: w
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,13 +29,20 @@ DIRECTORY = "lexical"
 META = "lexical.meta.json"
 """As in `schemas.LexicalIndex`, which a search process does not import, for it would bring Arrow; a test holds them equal."""
 
-FORMAT = 1
+FORMAT = 2
 ANALYZER = "code"
 ANALYZER_VERSION = f"stem-en/1 words/{words.VERSION}"
 TEXT_FIELDS = ("body", "names", "path", "file_name")
+DEFINES = "defines"
+"""Raw names of the definitions that start in a chunk (`defined_terms`), for `LexicalReader.defining`."""
 ID, ROW = "id", "row"
 ROW_COLUMNS = ("uri", "start_line", "end_line", "lang", "kind", "name", "preview")
 """What is stored of a chunk, as one JSON array: all that a result line prints."""
+
+EXACT, NEAR, PREFIX = 3.0, 2.0, 1.0
+"""Scores of `LexicalReader.defining`."""
+_LEAST_PREFIX = 3
+"""Characters; a shorter one starts half of all names."""
 
 MAX_TERMS = 64
 
@@ -87,11 +95,26 @@ def analyzer() -> tantivy.TextAnalyzer:
     return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).filter(tantivy.Filter.stemmer("english")).build()
 
 
+def defined_terms(name: str, qualified_name: str) -> tuple[str, ...]:
+    """What a definition is found by: its name alone and with more and more of what it stands in, as written and in lower case.
+
+    `Model.Meta.ordering` gives `ordering`, `Meta.ordering` and the whole, and the same three in lower case.
+    """
+    if not name:
+        return ()
+    spellings = [name]
+    if qualified_name.endswith(f".{name}"):
+        for owner in reversed(qualified_name.removesuffix(f".{name}").split(".")):
+            spellings.append(f"{owner}.{spellings[-1]}")
+    return tuple(dict.fromkeys([*spellings, *map(str.lower, spellings)]))
+
+
 def schema() -> tantivy.Schema:
     """The fields. No positions: nothing asks for phrases."""
     builder = tantivy.SchemaBuilder()
     for name in TEXT_FIELDS:
         builder.add_text_field(name, tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field(DEFINES, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field(ID, indexed=True, fast=True)
     builder.add_bytes_field(ROW, stored=True)
     return builder.build()
@@ -149,7 +172,26 @@ class LexicalReader:
         terms = self.terms(query)
         if not terms or limit < 1 or not len(self) or (allowed is not None and not len(allowed)):
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
-        asked = self._query(terms, boosts or FieldBoosts())
+        return self._best(self._query(terms, boosts or FieldBoosts()), limit, allowed)
+
+    def defining(self, name: str, limit: int, *, allowed: Ids | None = None) -> Hits:
+        """The chunks in which a definition called `name` starts, only of `allowed` (sorted ids) where that is given.
+
+        `name` is simple (`filter`) or its parts are joined by dots (`QuerySet.filter`). Scores: `EXACT` for the name, with any
+        of what it stands in, as written; `NEAR` where only letter case differs, or where less of what it is said to stand in
+        fits (`django.db.models.QuerySet.filter`: the longest ending that is defined); `PREFIX` where a longer name starts so.
+        """
+        nothing = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+        if not name or limit < 1 or not len(self) or (allowed is not None and not len(allowed)):
+            return nothing
+        found = self._best(self._name_query(name, EXACT), limit, allowed)
+        while not len(found.ids) and "." in name:
+            name = name.partition(".")[2]
+            found = self._best(self._name_query(name, NEAR), limit, allowed)
+        return found
+
+    def _best(self, asked: tantivy.Query, limit: int, allowed: Ids | None) -> Hits:
+        """The best `limit` answers to a query, ties by id."""
         limit = int(limit)  # Tantivy refuses NumPy's integers.
         # One more than needed shows whether the last place is tied; then the ids decide, so everything tied must be seen.
         fetch = limit + 1 if allowed is None else 4 * limit + 1
@@ -190,6 +232,19 @@ class LexicalReader:
                 for field, weight in weights
             ]
         )
+
+    def _name_query(self, name: str, most: float) -> tantivy.Query:
+        query, lower = tantivy.Query, name.lower()
+
+        def scored(asked: tantivy.Query, score: float) -> tantivy.Query:
+            return query.const_score_query(asked, score)
+
+        ways = [scored(query.term_query(self._schema, DEFINES, name, "basic"), most)]
+        ways.append(scored(query.term_query(self._schema, DEFINES, lower, "basic"), NEAR))
+        # The ending of a name that is not there says nothing about longer names.
+        if most == EXACT and len(name) >= _LEAST_PREFIX:
+            ways.append(scored(query.regex_query(self._schema, DEFINES, f"{re.escape(lower)}.*"), PREFIX))
+        return query.disjunction_max_query(ways)
 
     def _fetch(self, query: tantivy.Query, count: int, allowed: Ids | None) -> tuple[Hits, float, int]:
         """The allowed ones of the best `count`; the score of the last of all; and how many there were of all."""

@@ -56,7 +56,7 @@ def lexical_index(
     meta = lexical.LexicalMeta(
         version=lexical.FORMAT,
         documents=count,
-        fields=lexical.TEXT_FIELDS,
+        fields=(*lexical.TEXT_FIELDS, lexical.DEFINES),
         tantivy=version("tantivy"),
         analyzer=lexical.ANALYZER_VERSION,
     )
@@ -99,18 +99,19 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
 
 
-STAGE = Stage(lexical_index, code_version="1", uses=_uses)
+STAGE = Stage(lexical_index, code_version="2", uses=_uses)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What the index is given of a chunk: an id, the terms of each field joined by spaces, and what is stored."""
+    """What the index is given of a chunk: an id, the terms of each text field joined by spaces, names, and what is stored."""
 
     identifier: int
     body: str
     names: str
     path: str
     file_name: str
+    defines: tuple[str, ...]
     stored: bytes
 
 
@@ -128,16 +129,32 @@ def _spelled(job: tuple[Path, Path]) -> list[_Row]:
     """The rows of one part of chunks and of definitions."""
     chunk_part, definition_part = job
     table = tables.read_part(chunk_part, Chunks, ["id", "content", "start_byte", *lexical.ROW_COLUMNS])
-    names = _defined_names(table, tables.read_part(definition_part, Definitions, ["uri", "name", "start_byte"]))
+    defined = _definitions_of(
+        table, tables.read_part(definition_part, Definitions, ["uri", "name", "qualified_name", "kind", "start_byte"])
+    )
     columns = [table[name].to_pylist() for name in lexical.ROW_COLUMNS]
     encode = msgspec.json.Encoder().encode
     contents = table["content"].to_pylist()
     return [
-        _Row(identifier, _spell(content), _spell(defined), _spell(row[0]), _spell(row[0].rpartition("/")[2]), encode(row))
-        for identifier, content, defined, row in zip(
-            table["id"].to_pylist(), contents, names, zip(*columns, strict=True), strict=True
+        _Row(
+            identifier,
+            body=_spell(content),
+            names=_spell(" ".join(name for name, _, _ in names)),
+            path=_spell(row[0]),
+            file_name=_spell(row[0].rpartition("/")[2]),
+            defines=_terms_of(names),
+            stored=encode(row),
+        )
+        for identifier, content, names, row in zip(
+            table["id"].to_pylist(), contents, defined, zip(*columns, strict=True), strict=True
         )
     ]
+
+
+def _terms_of(names: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
+    """What (name, qualified name, kind) are found by. A section of a document is about its title, and defines no such thing."""
+    terms = (lexical.defined_terms(name, qualified) for name, qualified, kind in names if kind != "section")
+    return tuple(dict.fromkeys(term for found in terms for term in found))
 
 
 def _document(row: _Row) -> tantivy.Document:
@@ -145,12 +162,14 @@ def _document(row: _Row) -> tantivy.Document:
     document.add_integer(lexical.ID, row.identifier)
     for field in lexical.TEXT_FIELDS:
         document.add_text(field, getattr(row, field))
+    for name in row.defines:
+        document.add_text(lexical.DEFINES, name)
     document.add_bytes(lexical.ROW, row.stored)
     return document
 
 
-def _defined_names(chunks: pa.Table, definitions: pa.Table) -> Sequence[str]:
-    """For each chunk the names, joined by spaces, of the definitions that start in it."""
+def _definitions_of(chunks: pa.Table, definitions: pa.Table) -> Sequence[list[tuple[str, str, str]]]:
+    """For each chunk the name, qualified name and kind of each definition that starts in it."""
     uris = pa.chunked_array([*chunks["uri"].chunks, *definitions["uri"].chunks], pa.string())
     codes = pc.rank(uris, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
     chunk_keys = (codes[: len(chunks)] << 32) + chunks["start_byte"].to_numpy()
@@ -158,10 +177,12 @@ def _defined_names(chunks: pa.Table, definitions: pa.Table) -> Sequence[str]:
     # Chunks cover their file and are sorted by (uri, start_byte): the last one that starts before a definition holds it.
     owners = np.searchsorted(chunk_keys, definition_keys, side="right") - 1
     owned = (owners >= 0) & (chunk_keys[owners] >> 32 == definition_keys >> 32) if len(chunks) else np.zeros(len(owners), bool)
-    names: list[list[str]] = [[] for _ in range(len(chunks))]
-    for owner, name in zip(owners[owned].tolist(), definitions["name"].filter(pa.array(owned)).to_pylist(), strict=True):
-        names[owner].append(name)
-    return [" ".join(found) for found in names]
+    found: list[list[tuple[str, str, str]]] = [[] for _ in range(len(chunks))]
+    kept = definitions.filter(pa.array(owned))
+    names = zip(*(kept[column].to_pylist() for column in ("name", "qualified_name", "kind")), strict=True)
+    for owner, name in zip(owners[owned].tolist(), names, strict=True):
+        found[owner].append(name)
+    return found
 
 
 def _name_by_content(folder: Path) -> None:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 Target = Annotated[
     Path, typer.Argument(metavar="PATH", help="The repository: a git work tree, a bare repository, or any folder.")
 ]
-NoScip = Annotated[bool, typer.Option("--no-scip", help="Build without SCIP occurrences (this version has none yet).")]
+NoScip = Annotated[bool, typer.Option("--no-scip", help="Run no SCIP indexer: symbols come from syntax alone.")]
+Scip = Annotated[
+    list[str] | None,
+    typer.Option("--scip", metavar="[LANG=]FILE", help="A SCIP index built elsewhere (protobuf or JSON); repeatable."),
+]
 Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the run in the store's Dagster instance.")]
 
 
@@ -109,20 +113,38 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 
 def build(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False,
+    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
     ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
+    from pipeline import planning
+    from pipeline.interfaces.scip_options import symbols_from
+
+    started = time.perf_counter()
+    # First, so that a slip of the pen leaves no empty store behind.
+    planning.folder_at(path)
+    with symbols_from(no_scip, scip or []):
+        _build_and_report(path, rev, repo, data, ephemeral=ephemeral, json=json, quiet=quiet, started=started)
+
+
+def _build_and_report(
+    path: Path,
+    rev: str | None,
+    repo: str | None,
+    data: Path | None,
+    *,
+    ephemeral: bool,
+    json: bool,
+    quiet: bool,
+    started: float,
+) -> None:
     from pipeline import planning
     from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json
     from pipeline.store.layout import create_store
     from pipeline.store.versions import current_or_none
 
-    started = time.perf_counter()
-    # First, so that a slip of the pen leaves no empty store behind.
-    planning.folder_at(path)
     store = create_store(data_folder(data))
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)

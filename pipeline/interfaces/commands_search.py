@@ -32,18 +32,24 @@ def search(
     lang: Annotated[list[str] | None, typer.Option("--lang", metavar="L", help="Only this language; repeatable.")] = None,
     path: Annotated[list[str] | None, typer.Option("--path", metavar="GLOB", help="Only matching paths; repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", metavar="K", help="Only this kind of chunk; repeatable.")] = None,
+    module: Annotated[
+        list[str] | None, typer.Option("--module", metavar="M", help="Only this file or folder, also dotted; repeatable.")
+    ] = None,
+    defines: Annotated[
+        list[str] | None, typer.Option("--defines", metavar="NAME", help="Only chunks that define NAME; repeatable.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each channel said.")] = False,
     batch: Annotated[Path | None, typer.Option("--batch", metavar="FILE", help="Queries as JSON lines; - for stdin.")] = None,
     version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, print_json
+    from pipeline.interfaces.output import as_text, print_json, stale_note
     from pipeline.search.engine import Filters, as_json
 
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
-    filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind)))
+    filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
     with _searcher(data, repo, version, rev) as (searcher, fresh):
         if batch is not None:
             _run_batch(searcher, fresh, batch, k, filters)
@@ -56,7 +62,7 @@ def search(
             return
         _print_hits(hits, explain=explain, filtered=bool(filters))
         if fresh.stale:
-            sys.stderr.write(f"{_stale_note(searcher.version.repository.name, fresh.reason)}\n")
+            sys.stderr.write(f"{stale_note(searcher.version.repository.name, fresh.reason)}\n")
 
 
 @contextmanager
@@ -97,11 +103,6 @@ def _answer(searcher: Searcher, fresh: Any, query: str, results: list[dict[str, 
         "repo": searcher.version.repository.name, "version": searcher.version.name, "stale": fresh.stale,
         "query": query, "results": results,
     }  # fmt: skip
-
-
-def _stale_note(name: str, reason: str) -> str:
-    why = f" ({reason})" if reason else ""
-    return f"note: `{name}` has changed since this index was built{why}; run `indexctl build` to catch up"
 
 
 def _run_batch(searcher: Searcher, fresh: Any, batch: Path, k: int | None, filters: Filters) -> None:
@@ -177,10 +178,12 @@ def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Print a chunk: where it lies, what it defines, and its text."""
+    """Print a chunk: where it lies, what it stands in and defines, who calls that and what it calls, and its text."""
+    from pipeline.catalog.describe import around_chunk
     from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.views import connect
     from pipeline.errors import NotFoundError, QueryError
+    from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.versions import open_version
@@ -189,18 +192,23 @@ def show(
         raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
-        connection = connect(opened.ensure("chunks", "embeddings"), memory_limit="512MB", threads=1)
+        connection = connect(opened.ensure("chunks", "embeddings", *symbol_assets(opened)), memory_limit="512MB", threads=1)
         try:
             rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
+            if not rows:
+                raise NotFoundError(
+                    f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids."
+                )
+            row = rows[0]
+            around = around_chunk(connection, row)
         finally:
             connection.close()
-        if not rows:
-            raise NotFoundError(f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids.")
-        row = rows[0]
         commit = opened.manifest.commit
     if json:
-        print_json({**row, "id": str(row["id"]), "version": opened.name, "commit": commit})
+        print_json({**row, **around, "id": str(row["id"]), "version": opened.name, "commit": commit})
         return
     typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}").rstrip())
+    for line in around_lines(around):
+        typer.echo(line)
     for number, line in enumerate(row["content"].splitlines(), row["start_line"]):
         typer.echo(f"{number:>6}  {printable(line.expandtabs(4))}")

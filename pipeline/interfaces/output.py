@@ -87,6 +87,12 @@ def survive_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def stale_note(repository: str, reason: str) -> str:
+    """What people are told about an index that is behind."""
+    why = f" ({reason})" if reason else ""
+    return f"note: `{repository}` has changed since this index was built{why}; run `indexctl build` to catch up"
+
+
 def counts(number: int, singular: str, plural: str | None = None) -> str:
     """`1 chunk`, `2,345 chunks`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

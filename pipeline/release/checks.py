@@ -9,7 +9,7 @@ Belongs here: invariants of artefacts. Not here: digests (`store`), the order an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,13 @@ from pipeline import tables
 from pipeline.chunks.contents import text_slices
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.vectors import VectorIndex
+from pipeline.release import symbol_checks
+from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table
 from pipeline.source.entries import hash_of
 
-Roots = Mapping[str, Path]
-"""Asset -> the folder that holds its files."""
-
 SELF_SEARCH_SAMPLE = 64
 _NORM_TOLERANCE = 1e-3
-_MOST_PROBLEMS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of a check: it passed when there are no problems. `facts` are what was looked at."""
-
-    problems: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
 
 _found: dict[tuple[str, ...], Finding] = {}
 """What this process found out, by check and digests."""
@@ -70,10 +54,10 @@ class Check:
         if digests is None:
             return self._find(roots)
         looked_at = (self.name, *(digests[asset] for asset in dict.fromkeys((self.asset, *self.needs)) if asset in digests))
-        finding = _found.get(looked_at) or self._find(roots)
-        if finding.passed:  # A problem may be the disk's or the memory's, and gone the next time.
-            _found[looked_at] = finding
-        return finding
+        found = _found.get(looked_at) or self._find(roots)
+        if found.passed:  # A problem may be the disk's or the memory's, and gone the next time.
+            _found[looked_at] = found
+        return found
 
     def _find(self, roots: Roots) -> Finding:
         try:
@@ -82,22 +66,12 @@ class Check:
             return Finding((f"{self.name}: {str(error) or type(error).__name__}",))
 
 
-def _finding(problems: Iterator[str] | list[str], **facts: Any) -> Finding:
-    found = tuple(problem for problem, _ in zip(problems, range(_MOST_PROBLEMS), strict=False))
-    return Finding(found, facts)
-
-
-def _pairs(left: Path, left_kind: type[Table], right: Path, right_kind: type[Table]) -> Iterator[tuple[Path, Path]]:
-    """Matching parts of two tables."""
-    yield from zip(tables.parts(left, left_kind), tables.parts(right, right_kind), strict=True)
-
-
 def sources_match_files(roots: Roots) -> Finding:
     """Every indexed file has its bytes in `sources`, with the size and hash that `files` says."""
     root = roots[Files.asset]
     problems: list[str] = []
     count = 0
-    for files_path, sources_path in _pairs(root, Files, root, Sources):
+    for files_path, sources_path in pairs(root, Files, root, Sources):
         listed = tables.read_part(files_path, Files, ["uri", "size", "content_hash", "status"])
         indexed = listed.filter(pc.equal(listed["status"].cast(pa.string()), "indexed"))
         stored = tables.read_part(sources_path, Sources, ["uri", "content"])
@@ -115,48 +89,20 @@ def sources_match_files(roots: Roots) -> Finding:
             data = content.as_buffer()
             if len(data) != size or hash_of(data) != expected:
                 problems.append(f"{uri}: the stored bytes are not those that were scanned")
-    return _finding(problems, files=count)
-
-
-def _sizes(files_path: Path) -> dict[str, int]:
-    listed = tables.read_part(files_path, Files, ["uri", "size", "status"])
-    return {
-        uri: size
-        for uri, size, status in zip(*(listed[name].to_pylist() for name in ("uri", "size", "status")), strict=True)
-        if status == "indexed"
-    }
-
-
-def _outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[str]:
-    """Files whose spans leave the file, or run backwards."""
-    if table.num_rows == 0:
-        return
-    # A million nodes have a thousand uris: they are compared by number, run by run.
-    column = table["uri"]
-    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    codes, uris = coded.combine_chunks().indices.to_numpy(), coded.chunk(0).dictionary
-    starts, ends = table["start_byte"].to_numpy(), table["end_byte"].to_numpy()
-    if (ends < starts).any():
-        yield f"{uris[int(codes[np.argmax(ends < starts)])].as_py()}: a {what} ends before it starts"
-    runs = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-    lowest, highest = np.minimum.reduceat(starts, runs), np.maximum.reduceat(ends, runs)
-    for code, low, high in zip(codes[runs].tolist(), lowest.tolist(), highest.tolist(), strict=True):
-        uri = uris[code].as_py()
-        if low < 0 or high > sizes.get(uri, -1):
-            yield f"{uri}: a {what} lies outside the file"
+    return finding(problems, files=count)
 
 
 def nodes_inside_files(roots: Roots) -> Finding:
     """Syntax nodes lie inside their files, and parents come before their children."""
     problems: list[str] = []
     count = 0
-    for files_path, nodes_path in _pairs(roots[Files.asset], Files, roots[AstNodes.asset], AstNodes):
+    for files_path, nodes_path in pairs(roots[Files.asset], Files, roots[AstNodes.asset], AstNodes):
         nodes = tables.read_part(nodes_path, AstNodes, ["uri", "node_id", "parent_id", "start_byte", "end_byte"])
         count += nodes.num_rows
-        problems.extend(_outside(nodes.select(["uri", "start_byte", "end_byte"]), _sizes(files_path), "node"))
+        problems.extend(outside(nodes.select(["uri", "start_byte", "end_byte"]), file_sizes(files_path), "node"))
         if not pc.all(pc.less(nodes["parent_id"], nodes["node_id"])).as_py() and nodes.num_rows:
             problems.append(f"{nodes_path.name}: a node comes before its parent")
-    return _finding(problems, nodes=count)
+    return finding(problems, nodes=count)
 
 
 def definitions_inside_files(roots: Roots) -> Finding:
@@ -164,10 +110,10 @@ def definitions_inside_files(roots: Roots) -> Finding:
     problems: list[str] = []
     count = 0
     columns = ["uri", "start_byte", "end_byte", "name_start_byte", "start_line", "end_line"]
-    for files_path, path in _pairs(roots[Files.asset], Files, roots[Definitions.asset], Definitions):
+    for files_path, path in pairs(roots[Files.asset], Files, roots[Definitions.asset], Definitions):
         found = tables.read_part(path, Definitions, columns)
         count += found.num_rows
-        problems.extend(_outside(found.select(columns[:3]), _sizes(files_path), "definition"))
+        problems.extend(outside(found.select(columns[:3]), file_sizes(files_path), "definition"))
         inside = pc.and_(
             pc.and_(pc.greater_equal(found["name_start_byte"], found["start_byte"]),
                     pc.less_equal(found["name_start_byte"], found["end_byte"])),
@@ -175,7 +121,7 @@ def definitions_inside_files(roots: Roots) -> Finding:
         )  # fmt: skip
         if found.num_rows and not pc.all(inside).as_py():
             problems.append(f"{path.name}: a definition's name or lines lie outside it")
-    return _finding(problems, definitions=count)
+    return finding(problems, definitions=count)
 
 
 def chunk_ids_unique(roots: Roots) -> Finding:
@@ -186,7 +132,7 @@ def chunk_ids_unique(roots: Roots) -> Finding:
         problems.append("a chunk's id is not positive")
     if len(np.unique(ids)) != len(ids):
         problems.append(f"{len(ids) - len(np.unique(ids))} chunk ids are used twice")
-    return _finding(problems, chunks=len(ids))
+    return finding(problems, chunks=len(ids))
 
 
 def _column(root: Path, kind: type[Table], column: str) -> Any:
@@ -199,9 +145,9 @@ def chunks_gapless(roots: Roots) -> Finding:
     total = 0
     root = roots[Files.asset]
     for (files_path, path), sources_path in zip(
-        _pairs(root, Files, roots[Chunks.asset], Chunks), tables.parts(root, Sources), strict=True
+        pairs(root, Files, roots[Chunks.asset], Chunks), tables.parts(root, Sources), strict=True
     ):
-        sizes = {uri: size for uri, size in _sizes(files_path).items() if size}
+        sizes = {uri: size for uri, size in file_sizes(files_path).items() if size}
         chunks = tables.plain(tables.read_part(path, Chunks, ["uri", "start_byte", "end_byte"]))
         chunks = chunks.sort_by([("uri", "ascending"), ("start_byte", "ascending")])
         uris = chunks["uri"].combine_chunks()
@@ -213,7 +159,7 @@ def chunks_gapless(roots: Roots) -> Finding:
         names = codes.dictionary.to_pylist()
         if names != sorted(sizes):
             odd = sorted(set(names) ^ set(sizes))
-            problems.extend(f"{uri}: has no chunks, or chunks without a file" for uri in odd[:_MOST_PROBLEMS])
+            problems.extend(f"{uri}: has no chunks, or chunks without a file" for uri in odd[:MOST_PROBLEMS])
             continue
         problems.extend(_other_text(tables.read_part(sources_path, Sources), tables.read_part(path, Chunks)))
         expected_start = np.where(first, 0, np.r_[0, ends[:-1]][: len(starts)])
@@ -221,9 +167,9 @@ def chunks_gapless(roots: Roots) -> Finding:
         wrong[last] |= ends[last] != np.array([sizes[name] for name in names], dtype=np.int64)
         problems.extend(
             f"{uris[int(row)].as_py()}: gap, overlap or empty chunk at byte {int(starts[row])}"
-            for row in np.flatnonzero(wrong)[:_MOST_PROBLEMS]
+            for row in np.flatnonzero(wrong)[:MOST_PROBLEMS]
         )
-    return _finding(problems, chunks=total)
+    return finding(problems, chunks=total)
 
 
 def _other_text(sources: pa.Table, chunks: pa.Table) -> Iterator[str]:
@@ -256,7 +202,7 @@ def vectors_finite_unit(roots: Roots) -> Finding:
         worst = max(worst, float(np.abs(norms - 1).max(initial=0)))
     if worst > _NORM_TOLERANCE:
         problems.append(f"a vector's length differs from 1 by {worst:.4f}")
-    return _finding(problems, vectors=int(vectors.shape[0]), dimension=int(vectors.shape[1]))
+    return finding(problems, vectors=int(vectors.shape[0]), dimension=int(vectors.shape[1]))
 
 
 def vectors_match_chunks(roots: Roots) -> Finding:
@@ -279,7 +225,7 @@ def vectors_match_chunks(roots: Roots) -> Finding:
             problems.append(f"{path.name}: vectors differ from those in {Embeddings.VECTORS}")
     if not np.array_equal(chunk_ids, np.sort(np.concatenate(parquet_ids))):
         problems.append("the table `embeddings` does not hold the chunks' ids")
-    return _finding(problems, chunks=len(chunk_ids))
+    return finding(problems, chunks=len(chunk_ids))
 
 
 def _meta(root: Path) -> dict[str, Any]:
@@ -297,7 +243,7 @@ def faiss_matches_embeddings(roots: Roots) -> Finding:
         problems.append(f"the index has {meta['count']} × {meta['dimension']}, the embeddings are {vectors.shape}")
     if meta["embedder_digest"] != embedder["digest"]:
         problems.append("the index was made from another embedder's vectors")
-    return _finding(problems, vectors=int(meta["count"]))
+    return finding(problems, vectors=int(meta["count"]))
 
 
 def idmap_bijection(roots: Roots) -> Finding:
@@ -313,7 +259,7 @@ def idmap_bijection(roots: Roots) -> Finding:
     # The index answers with its own ids, people join by the idmap: they must say the same.
     if not np.array_equal(VectorIndex.open(roots[FaissIndex.asset]).row_ids(), ids):
         problems.append("the index itself has other ids in its rows")
-    return _finding(problems, rows=len(rows))
+    return finding(problems, rows=len(rows))
 
 
 def documents_match_chunks(roots: Roots) -> Finding:
@@ -329,7 +275,7 @@ def documents_match_chunks(roots: Roots) -> Finding:
         for document, uri in zip(documents, sample["uri"].to_pylist(), strict=True)
         if document["uri"] != uri
     )
-    return _finding(problems, documents=found)
+    return finding(problems, documents=found)
 
 
 def _sample_rows(count: int) -> Any:
@@ -346,21 +292,21 @@ def ids_agree(roots: Roots) -> Finding:
         problems.append("the idmap and the chunks hold different ids")
     if not np.array_equal(chunk_ids, np.load(roots[Embeddings.asset] / Embeddings.IDS)):
         problems.append("the vectors and the chunks hold different ids")
-    return _finding(problems, ids=len(chunk_ids))
+    return finding(problems, ids=len(chunk_ids))
 
 
 def self_search(roots: Roots) -> Finding:
     """Sampled chunks' own vectors return the chunk itself, or an exact duplicate, first."""
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
     if not len(ids):
-        return _finding(["no indexed file has any text, so there is nothing to search"])
+        return finding(["no indexed file has any text, so there is nothing to search"])
     sample = np.asarray(ids[_sample_rows(len(ids))])
     index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
     own = index.vectors_of(sample)
     found, _ = index.search(own, 1)
     first = index.vectors_of(found[:, 0])
     wrong = (found[:, 0] != sample) & (np.abs(first - own).max(axis=1) > 1e-6)
-    return _finding(
+    return finding(
         [f"chunk {int(sample[row])} finds {int(found[row, 0])} first" for row in np.flatnonzero(wrong)], sample=len(sample)
     )
 
@@ -378,6 +324,12 @@ CHECKS: tuple[Check, ...] = tuple(
         (faiss_matches_embeddings, "faiss_index", ("embeddings",)),
         (idmap_bijection, "faiss_idmap", ("faiss_index",)),
         (documents_match_chunks, "lexical_index", ("chunks",)),
+        (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
+        (symbol_checks.cst_inside_files, "cst_nodes", ("source_snapshot",)),
+        (symbol_checks.modules_are_indexed_files, "modules", ("source_snapshot",)),
+        (symbol_checks.defining_identifiers_in_one_chunk, "chunk_symbols", ("chunks", "scip_occurrences")),
+        (symbol_checks.symbol_counts_agree, "chunk_symbols", ("chunks", "scip_occurrences")),
+        (symbol_checks.edges_start_in_chunked_files, "symbol_edges", ("chunks",)),
     )
 )
 """The checks of single assets; each needs only the asset itself and its direct inputs."""

@@ -21,13 +21,20 @@ from pipeline.config import Settings
 from pipeline.schemas import (
     AstNodes,
     Chunks,
+    ChunkSymbols,
+    CstNodes,
     Definitions,
     Embeddings,
     FaissIdmap,
     FaissIndex,
     LexicalIndex,
     Manifest,
+    Modules,
+    ScipIndex,
+    ScipOccurrences,
+    ScipSymbols,
     Snapshot,
+    SymbolEdges,
 )
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store.layout import FORMAT
@@ -85,7 +92,14 @@ def manifest(
     source: Artefact[Snapshot],
     ast_nodes: Artefact[AstNodes],
     definitions: Artefact[Definitions],
+    scip_index: Artefact[ScipIndex],
+    scip_occurrences: Artefact[ScipOccurrences],
+    scip_symbols: Artefact[ScipSymbols],
+    cst_nodes: Artefact[CstNodes],
+    modules: Artefact[Modules],
     chunks: Artefact[Chunks],
+    chunk_symbols: Artefact[ChunkSymbols],
+    symbol_edges: Artefact[SymbolEdges],
     embeddings: Artefact[Embeddings],
     faiss_index: Artefact[FaissIndex],
     faiss_idmap: Artefact[FaissIdmap],
@@ -94,7 +108,23 @@ def manifest(
     out: Output[Manifest],
 ) -> Facts:
     """Write `manifest.json` over all artefacts of a version."""
-    artefacts = (source, ast_nodes, definitions, chunks, embeddings, faiss_index, faiss_idmap, lexical_index)
+    artefacts: tuple[Artefact[Any], ...] = (
+        source,
+        ast_nodes,
+        definitions,
+        scip_index,
+        scip_occurrences,
+        scip_symbols,
+        cst_nodes,
+        modules,
+        chunks,
+        chunk_symbols,
+        symbol_edges,
+        embeddings,
+        faiss_index,
+        faiss_idmap,
+        lexical_index,
+    )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
     document = ManifestDocument(
         format=FORMAT,
@@ -106,7 +136,7 @@ def manifest(
         parent=identity.parent,
         settings=dict(identity.settings),
         tools=tool_versions(),
-        counts=_counts(source, ast_nodes, chunks, embeddings, lexical_index),
+        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
         operating_point={"family": meta["family"], "parameters": meta["parameters"], "exact": meta["family"] == "flat"},
@@ -120,6 +150,7 @@ def manifest(
 def _counts(
     source: Artefact[Snapshot],
     ast_nodes: Artefact[AstNodes],
+    occurrences: Artefact[ScipOccurrences],
     chunks: Artefact[Chunks],
     embeddings: Artefact[Embeddings],
     lexical_index: Artefact[LexicalIndex],
@@ -130,6 +161,9 @@ def _counts(
         "bytes": source.facts["bytes"],
         "nodes": ast_nodes.facts["nodes"],
         "definitions": ast_nodes.facts["definitions"],
+        "occurrences": occurrences.facts["occurrences"],
+        "symbols": occurrences.facts["symbols"],
+        "precise_files": occurrences.facts["precise_files"],
         "chunks": chunks.facts["chunks"],
         "vectors": embeddings.facts["vectors"],
         "documents": lexical_index.facts["documents"],
@@ -164,4 +198,4 @@ def _uses(settings: Settings) -> dict[str, str]:
     return tool_versions()
 
 
-STAGE = Stage(manifest, code_version="1", uses=_uses)
+STAGE = Stage(manifest, code_version="2", uses=_uses)

@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline import files
 from pipeline.catalog.views import connect
 from pipeline.errors import CodeIntelError
-from pipeline.release.checks import CHECKS, VERSION_CHECKS, Finding
+from pipeline.release.checks import CHECKS, VERSION_CHECKS
+from pipeline.release.findings import Finding
 from pipeline.store.objects import check_file
 from pipeline.store.versions import BUILD, MANIFEST, ManifestDocument, read_manifest
 

@@ -22,7 +22,9 @@ from pipeline.embed import registry
 from pipeline.errors import IndexFormatError, QueryError
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.vectors import VectorIndex
-from pipeline.search.fusion import Ids, Ranking, order_of, share_of
+from pipeline.search.fusion import Ids, Ranking, Share, order_of, share_of
+from pipeline.search.query import identifier_of
+from pipeline.search.symbols import symbol_ranking
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
@@ -38,14 +40,20 @@ _POOL_FACTOR, _LEAST_POOL = 5, 100
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Only chunks that pass all of these; each takes one of several values. `path` are globs in gitignore syntax."""
+    """Only chunks that pass all of these; each takes one of several values. `path` are globs in gitignore syntax.
+
+    `module` is a file or folder, as a path (`django/db`) or dotted (`django.db.models.query`); `defines` the name of a
+    definition, alone or qualified.
+    """
 
     lang: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
+    module: tuple[str, ...] = ()
+    defines: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.lang or self.path or self.kind)
+        return bool(self.lang or self.path or self.kind or self.module or self.defines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +167,7 @@ class Searcher:
         if allowed is not None and not len(allowed):
             return []
         pool = max(_LEAST_POOL, _POOL_FACTOR * k)
-        lexical = self.lexical.search(query, pool, allowed=allowed)
-        vector = self.embedder.encode_queries([query])
-        dense = self._dense(vector, pool, allowed)
-        candidates = np.union1d(lexical.ids, dense.ids)
-        if not len(candidates):
-            return []
-        # Every candidate's true similarity is known, whichever channel found it.
-        similarity = self.vectors.vectors_of(candidates) @ vector[0]
-        shares = {
-            "lexical": share_of(
-                candidates, Ranking(lexical.ids, lexical.scores), weight=self.settings.lexical_weight, power=1.0
-            ),
-            "dense": share_of(candidates, dense, weight=self.settings.dense_weight, power=2.0, scores=similarity),
-        }
+        candidates, shares = self._shares(query, pool, allowed)
         order, fused = order_of(candidates, shares)
         order = order[:k]
         documents = self.lexical.documents(candidates[order])
@@ -188,6 +183,28 @@ class Searcher:
             )
             for rank, (row, document) in enumerate(zip(order, documents, strict=True), 1)
         ]
+
+    def _shares(self, query: str, pool: int, allowed: Ids | None) -> tuple[Ids, dict[str, Share]]:
+        """The candidates, ascending, and what each channel that has something to say contributes to them."""
+        found = self.lexical.search(query, pool, allowed=allowed)
+        lexical = Ranking(found.ids, found.scores)
+        vector = self.embedder.encode_queries([query])
+        dense = self._dense(vector, pool, allowed)
+        symbol = symbol_ranking(self.lexical, query, pool, allowed=allowed)
+        rankings = [lexical, dense] if symbol is None else [lexical, dense, symbol]
+        candidates: Ids = np.unique(np.concatenate([ranking.ids for ranking in rankings]))
+        # Every candidate's true similarity is known, whichever channel found it.
+        similarity = self.vectors.vectors_of(candidates) @ vector[0]
+        settings = self.settings
+        shares = {
+            "lexical": share_of(candidates, lexical, weight=settings.lexical_weight, power=1.0),
+            "dense": share_of(candidates, dense, weight=settings.dense_weight, power=2.0, scores=similarity),
+        }
+        if symbol is not None:
+            # Its scores are calibrated as they are: the start of a name counts less, even where nothing better is found.
+            weight = settings.symbol_weight * float(symbol.scores.max(initial=0.0))
+            shares["symbol"] = share_of(candidates, symbol, weight=weight, power=1.0)
+        return candidates, shares
 
     def _dense(self, vector: Any, pool: int, allowed: Ids | None) -> Ranking:
         ids, scores = self.vectors.search(vector, pool, allowed=allowed)
@@ -206,7 +223,10 @@ class Searcher:
 
         with self._lock:
             catalog = self._catalog
-        return allowed_ids(catalog, lang=filters.lang, path=filters.path, kind=filters.kind)
+        defines = [identifier_of(name) or name for name in filters.defines]
+        return allowed_ids(
+            catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
+        )
 
 
 def _check(query: str, k: int) -> None:

@@ -12,7 +12,23 @@ import pytest
 
 from pipeline import tables
 from pipeline.catalog.views import connect
-from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, Files, Sources, Table
+from pipeline.chunks.symbols_stage import symbols
+from pipeline.schemas import (
+    AstNodes,
+    Chunks,
+    CstNodes,
+    Definitions,
+    Embeddings,
+    FaissIdmap,
+    Files,
+    Modules,
+    ScipOccurrences,
+    ScipSymbols,
+    Sources,
+    Table,
+)
+from pipeline.stage import Artefact, Output
+from pipeline.workers import Runtime
 
 D = 4
 PARTS = 2
@@ -89,6 +105,109 @@ def write_version(folder: Path, *, without: tuple[str, ...] = (), unmapped: int 
         idmap = pa.table({"faiss_row": range(len(mapped)), "external_id": mapped, "source": ["primary"] * len(mapped)})
         tables.write_parquet(folder / FaissIdmap.FILE, idmap.cast(FaissIdmap.schema), FaissIdmap.tag())
     return folder
+
+
+def symbol(uri: str, path: str) -> str:
+    """The symbol of something in a file of `FILES`."""
+    return f"tool python . . {uri.rpartition('.')[0]}/{path}"
+
+
+def _occurrence(
+    uri: str, symbol: str, start: int, end: int, roles: int = 8, span: tuple[int, int] | None = None
+) -> dict[str, object]:
+    enclosing = span or (None, None)
+    return {"uri": uri, "symbol": symbol, "roles": roles, "is_definition": bool(roles & 1), "start_byte": start,
+            "end_byte": end, "start_line": start // 10 + 1, "end_line": start // 10 + 1, "enclosing_start_byte": enclosing[0],
+            "enclosing_end_byte": enclosing[1], "provenance": "scip", "indexer": "tool"}  # fmt: skip
+
+
+def _symbol(uri: str, symbol: str, name: str, kind: str, base: str = "") -> dict[str, object]:
+    related = {
+        "symbol": base,
+        "is_reference": False,
+        "is_implementation": True,
+        "is_type_definition": False,
+        "is_definition": False,
+    }
+    return {"uri": uri, "symbol": symbol, "display_name": name, "kind": kind, "signature": f"def {name}", "documentation": "",
+            "relationships": [related] if base else [], "provenance": "scip"}  # fmt: skip
+
+
+PYTHON = ("src/a.py", "src/deep/b.py")
+METHOD, BASE = symbol("src/a.py", "Wide#inner()."), symbol("src/a.py", "Wide#")
+
+
+def write_symbols(folder: Path) -> Path:
+    """Add the tables of symbols, concrete syntax and modules to a version directory.
+
+    Each Python file defines a class with a method; the method of the second file calls that of the first, twice, and its class
+    implements the first file's.
+    """
+    occurrences, known = [], []
+    for uri in PYTHON:
+        wide, inner = symbol(uri, "Wide#"), symbol(uri, "Wide#inner().")
+        calls = [_occurrence(uri, METHOD, at, at + 5) for at in (130, 210)] if uri != PYTHON[0] else []
+        occurrences += [
+            _occurrence(uri, symbol(uri, ""), 0, 0, 1, (0, 300)),
+            _occurrence(uri, symbol("lib/os.py", ""), 10, 12, 2),
+            _occurrence(uri, "local 0", 20, 21, 1),
+            _occurrence(uri, wide, 50, 54, 1, (50, 250)),
+            _occurrence(uri, inner, 110, 115, 1, (105, 240)),
+            _occurrence(uri, inner + "(Wide)", 117, 120, 1),
+            *calls,
+        ]
+        known += [
+            _symbol(uri, wide, "Wide", "class", BASE if uri != PYTHON[0] else ""),
+            _symbol(uri, inner, "inner", "method"),
+            _symbol(uri, inner + "(Wide)", "Wide", "parameter"),
+            _symbol(uri, "local 0", "Wide", "variable"),
+        ]
+    # A file that a second one describes as well.
+    known.append(_symbol(PYTHON[1], METHOD, "inner", "method"))
+    known.append(_symbol(PYTHON[0], symbol("lib/os.py", ""), "os", "module"))
+    nodes = [
+        {"uri": uri, "node_id": node, "parent_id": node - 1, "kind": kind, "role": None, "start_byte": start, "end_byte": end,
+         "text_hash": node, "qualified_name": None}
+        for uri in PYTHON
+        for node, (kind, start, end) in enumerate(
+            (("Module", 0, 300), ("Call", 100, 120), ("Name", 110, 112), ("Call", 120, 130))
+        )
+    ]  # fmt: skip
+    modules = [
+        {"uri": uri, "lang": "python", "lines": 30, "defs": 2, "imports": ["os"], "exports": [], "doc": "Text.",
+         "tags": ["test"], "churn": 3, "authors": 1, "complexity": 7, "hotspot_score": 0.5 + place}
+        for place, uri in enumerate(PYTHON)
+    ]  # fmt: skip
+    for kind, rows in ((ScipOccurrences, occurrences), (ScipSymbols, known), (CstNodes, nodes), (Modules, modules)):
+        _split(folder, kind, rows)
+    inputs = [Artefact("r", kind.asset, "k", folder, kind.tag(), "d", {}) for kind in (Chunks, ScipOccurrences, ScipSymbols)]
+    symbols(*inputs, Runtime(), Output(folder), Output(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def symbol_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version with all tables that tests only read."""
+    return write_symbols(write_version(tmp_path_factory.mktemp("store") / "versions" / "v-2", unmapped=2))
+
+
+@pytest.fixture
+def symbol_connection(symbol_version: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection over it."""
+    with connect(symbol_version) as opened:
+        yield opened
+
+
+@pytest.fixture
+def add_symbols() -> Callable[[Path], Path]:
+    """`write_symbols`, for tests that need a version of their own."""
+    return write_symbols
+
+
+@pytest.fixture
+def symbol_of() -> Callable[[str, str], str]:
+    """(uri, path) -> the symbol of something."""
+    return symbol
 
 
 @pytest.fixture(scope="session")

@@ -204,6 +204,34 @@ def test_a_name_belongs_to_the_chunk_that_its_definition_starts_in(build: Build)
     assert [found(reader, name) for name in ("alpha", "beta", "gamma", "delta")] == [[1], [1], [3], [4]]
 
 
+@pytest.mark.parametrize(
+    ("name", "qualified", "terms"),
+    [
+        ("ordering", "Model.Meta.ordering", ["ordering", "Meta.ordering", "Model.Meta.ordering", "meta.ordering"]),
+        ("QuerySet", "QuerySet", ["QuerySet", "queryset"]),
+        ("main", "main", ["main"]),
+        ("it", "Title.Install `it`", ["it"]),
+        ("", "", []),
+    ],
+)
+def test_a_definition_is_found_by_its_name_and_every_ending_of_its_path(name: str, qualified: str, terms: list[str]) -> None:
+    found = lexical.defined_terms(name, qualified)
+    assert len(set(found)) == len(found) and set(found) >= set(terms) and (len(found) > 0) == bool(name)
+    assert {term.lower() for term in found} <= set(found)
+
+
+def test_the_chunks_that_define_a_name_are_found_by_it_alone(build: Build) -> None:
+    reader = LexicalReader(build())
+    assert reader.defining("QuerySet", 10).ids.tolist() == reader.defining("queryset", 10).ids.tolist() == [10]
+    assert reader.defining("QuerySet", 10).scores.tolist() == [lexical.EXACT]
+    assert reader.defining("QUERYSET", 10).scores.tolist() == [lexical.NEAR]
+    assert reader.defining("Query", 10).scores.tolist() == [lexical.PREFIX]
+    assert reader.defining("applying_migrations", 10).ids.tolist() == []
+    assert reader.defining("start", 0).ids.tolist() == []
+    assert reader.defining("start", 10, allowed=np.array([10, 20], np.int64)).ids.tolist() == []
+    assert reader.defining("start", 10, allowed=np.array([10, 30], np.int64)).ids.tolist() == [30]
+
+
 def test_an_index_is_one_segment_without_lock_files(build: Build) -> None:
     root = build()
     names = [path.name for path in (root / LexicalIndex.DIRECTORY).iterdir()]
@@ -279,7 +307,11 @@ def test_a_missing_file_is_named_as_damage(build: Build, gone: str) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "error"),
-    [({"version": 2}, IndexFormatError), ({"analyzer": "x"}, IndexFormatError), ({"documents": 5}, IndexCorruptionError)],
+    [
+        ({"version": lexical.FORMAT + 1}, IndexFormatError),
+        ({"analyzer": "x"}, IndexFormatError),
+        ({"documents": 5}, IndexCorruptionError),
+    ],
 )
 def test_a_description_that_does_not_fit_is_refused(build: Build, changes: dict[str, object], error: type[Exception]) -> None:
     path = build() / LexicalIndex.META

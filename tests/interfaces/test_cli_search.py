@@ -46,6 +46,12 @@ def test_contributions_of_the_channels_add_up_to_the_score_and_scores_fall(built
         ("--path", "*.md", lambda hit: hit["uri"].endswith(".md")),
         ("--path", "harbour/**/*.py", lambda hit: hit["uri"].startswith("harbour/")),
         ("--kind", "function", lambda hit: hit["kind"] == "function"),
+        ("--module", "harbour", lambda hit: hit["uri"].startswith("harbour/")),
+        ("--module", "harbour.fees", lambda hit: hit["uri"] == "harbour/fees.py"),
+        ("--module", "harbour/fees.py", lambda hit: hit["uri"] == "harbour/fees.py"),
+        ("--defines", "next_high_water", lambda hit: hit["uri"] == "harbour/tides.py"),
+        ("--defines", "Ship.is_seaworthy", lambda hit: hit["uri"] == "harbour/ships.py"),
+        ("--defines", "Ship::is_seaworthy()", lambda hit: hit["uri"] == "harbour/ships.py"),
     ],
 )
 def test_each_filter_keeps_exactly_what_passes_it(built: Any, option: str, value: str, passes: Callable[[Any], bool]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pipeline import files, tables
 from pipeline.config import ChunkSettings, Settings
 from pipeline.schemas import Table
+from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact
 from pipeline.stages import MANIFEST, STAGES, identity_of, plan_keys
@@ -88,13 +89,15 @@ def _write(root: Path, state: str) -> None:
 
 def _settle(store: Store, repository: Repository, tree: Path) -> dict[str, Artefact[Any]]:
     scanned = scan(tree, settings=SETTINGS.source)
+    history = read_history(tree, commit=None, days=SETTINGS.modules.churn_days)
+    externals = {"scan": scanned, "history": history}
     made: dict[str, Artefact[Any]] = {}
     for stage in STAGES:
         if stage is not MANIFEST:
             inputs = {kind.asset: made[kind.asset] for kind in stage.inputs.values()}
             runtime = Runtime(shared=store.shared)
-            made |= settle(repository, stage, inputs, SETTINGS, externals={"scan": scanned}, runtime=runtime).artefacts
-    assert {asset: artefact.key for asset, artefact in made.items()} == plan_keys(SETTINGS, scanned)
+            made |= settle(repository, stage, inputs, SETTINGS, externals=externals, runtime=runtime).artefacts
+    assert {asset: artefact.key for asset, artefact in made.items()} == plan_keys(SETTINGS, scanned, history)
     return made
 
 

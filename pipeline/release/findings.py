@@ -1,0 +1,73 @@
+"""What checks are made of: findings, and what several of them ask of tables.
+
+Belongs here: what `checks` and `symbol_checks` share. Not here: any invariant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import tables
+from pipeline.schemas import Files, Table
+
+Roots = Mapping[str, Path]
+"""Asset -> the folder that holds its files."""
+
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of a check: it passed when there are no problems. `facts` are what was looked at."""
+
+    problems: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def finding(problems: Iterator[str] | list[str], **facts: Any) -> Finding:
+    found = tuple(problem for problem, _ in zip(problems, range(MOST_PROBLEMS), strict=False))
+    return Finding(found, facts)
+
+
+def pairs(left: Path, left_kind: type[Table], right: Path, right_kind: type[Table]) -> Iterator[tuple[Path, Path]]:
+    """Matching parts of two tables."""
+    yield from zip(tables.parts(left, left_kind), tables.parts(right, right_kind), strict=True)
+
+
+def file_sizes(files_path: Path) -> dict[str, int]:
+    listed = tables.read_part(files_path, Files, ["uri", "size", "status"])
+    return {
+        uri: size
+        for uri, size, status in zip(*(listed[name].to_pylist() for name in ("uri", "size", "status")), strict=True)
+        if status == "indexed"
+    }
+
+
+def outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[str]:
+    """Files whose spans leave the file, or run backwards."""
+    if table.num_rows == 0:
+        return
+    # A million nodes have a thousand uris: they are compared by number, run by run.
+    column = table["uri"]
+    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes, uris = coded.combine_chunks().indices.to_numpy(), coded.chunk(0).dictionary
+    starts, ends = table["start_byte"].to_numpy(), table["end_byte"].to_numpy()
+    if (ends < starts).any():
+        yield f"{uris[int(codes[np.argmax(ends < starts)])].as_py()}: a {what} ends before it starts"
+    runs = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+    lowest, highest = np.minimum.reduceat(starts, runs), np.maximum.reduceat(ends, runs)
+    for code, low, high in zip(codes[runs].tolist(), lowest.tolist(), highest.tolist(), strict=True):
+        uri = uris[code].as_py()
+        if low < 0 or high > sizes.get(uri, -1):
+            yield f"{uri}: a {what} lies outside the file"

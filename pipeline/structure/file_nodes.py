@@ -1,0 +1,129 @@
+"""The syntax nodes of one file, out of a part of `ast_nodes`, as slices of arrays.
+
+Belongs here: reading node columns, and finding nodes by type, parent and text. Not here: what they mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+NODE_COLUMNS = ("uri", "parent_id", "type", "start_byte", "end_byte", "depth", "named")
+
+
+@dataclass(frozen=True, slots=True)
+class FileNodes:
+    """The nodes of one file in pre-order, as arrays [nodes]; a node's id is its row."""
+
+    words: list[str]
+    """What the codes in `kind` stand for."""
+    kind: NDArray[np.int32]
+    parent: NDArray[np.int32]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+    depth: NDArray[np.int16]
+    named: NDArray[np.bool_]
+    numbers: dict[str, int]
+    content: bytes
+
+    def codes(self, types: frozenset[str]) -> list[int]:
+        """The codes of those of the types that occur in the part."""
+        return [self.numbers[name] for name in types if name in self.numbers]
+
+    def of_types(self, types: frozenset[str]) -> NDArray[np.int64]:
+        """Ids of the nodes of some types, named or not, ascending."""
+        codes = self.codes(types)
+        if not codes:
+            return np.zeros(0, np.int64)
+        if len(codes) == 1:
+            return np.flatnonzero(self.kind == codes[0])
+        wanted = np.zeros(len(self.words), np.bool_)
+        wanted[codes] = True
+        return np.flatnonzero(wanted[self.kind])
+
+    def under(self, ids: NDArray[np.int64], types: frozenset[str]) -> NDArray[np.int64]:
+        """Those of some nodes whose parent is of some types."""
+        if not len(ids):
+            return ids
+        wanted = np.zeros(len(self.words) + 1, np.bool_)
+        wanted[self.codes(types)] = True
+        parent = self.parent[ids]
+        return ids[wanted[np.where(parent >= 0, self.kind[parent], len(self.words))]]
+
+    def spelled(self, ids: NDArray[np.int64], texts: frozenset[bytes]) -> list[int]:
+        """Those of some nodes whose text is one of `texts`."""
+        sizes = self.end[ids] - self.start[ids]
+        fitting = np.zeros(len(ids), np.bool_)
+        for size in {len(text) for text in texts}:
+            fitting |= sizes == size
+        return [node for node in ids[fitting].tolist() if self.raw(node) in texts]
+
+    def raw(self, node: int) -> bytes:
+        """The bytes of a node."""
+        return self.content[self.start[node] : self.end[node]]
+
+    def text(self, node: int) -> str:
+        """The text of a node; bytes that are not UTF-8 are replaced."""
+        return self.raw(node).decode("utf-8", "replace")
+
+    def type(self, node: int) -> str:
+        """The type of a node."""
+        return self.words[int(self.kind[node])]
+
+    def subtree_end(self, node: int) -> int:
+        """The id after the last node below a node."""
+        step, low = 64, node + 1
+        while low < len(self.depth):
+            outside = np.flatnonzero(self.depth[low : low + step] <= self.depth[node])
+            if len(outside):
+                return low + int(outside[0])
+            low, step = low + step, step * 4
+        return len(self.depth)
+
+    def children(self, node: int) -> list[int]:
+        """Ids of the children of a node."""
+        below = slice(node + 1, self.subtree_end(node))
+        found: list[int] = (np.flatnonzero(self.parent[below] == node) + node + 1).tolist()
+        return found
+
+
+class PartNodes:
+    """The node columns of one part, by uri."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._spans = runs(table["uri"])
+        self._kind, self._words = codes_of(table["type"])
+        self._numbers = {name: code for code, name in enumerate(self._words)}
+        self._parent, self._start, self._end, self._depth, self._named = (
+            table[name].to_numpy() for name in ("parent_id", "start_byte", "end_byte", "depth", "named")
+        )
+
+    def of(self, uri: str, content: bytes) -> FileNodes | None:
+        """The nodes of a file; None when it was not parsed."""
+        at = self._spans.get(uri)
+        if at is None:
+            return None
+        columns = (self._kind[at], self._parent[at], self._start[at], self._end[at], self._depth[at], self._named[at])
+        return FileNodes(self._words, *columns, self._numbers, content)
+
+
+def runs(column: pa.ChunkedArray) -> dict[str, slice]:
+    """Where the rows of each value lie; equal values are neighbours."""
+    codes, words = codes_of(column)
+    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
+    return {words[codes[low]]: slice(low, high) for low, high in itertools.pairwise(edges)}
+
+
+def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[Any], list[str]]:
+    """Codes and vocabulary of a column of strings."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    pieces = column.unify_dictionaries().chunks
+    if not pieces:
+        return np.zeros(0, np.int32), []
+    return np.concatenate([piece.indices.to_numpy(zero_copy_only=False) for piece in pieces]), pieces[0].dictionary.to_pylist()

@@ -1,0 +1,71 @@
+"""Lines and columns of an index as byte offsets of a file.
+
+Belongs here: units of columns. Not here: where lines begin (`source.text`), reading ranges (`scip_reader`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.source.text import line_starts
+
+UTF8, UTF16, UTF32 = 1, 2, 3
+"""What a column counts, numbered as SCIP's `PositionEncoding`."""
+_UNDECLARED = {"ty-scip": UTF8, "scip-go": UTF8, "scip-clang": UTF8, "scip-ruby": UTF8, "rust-analyzer": UTF8}
+"""Tools that count bytes, though their indexes may not say so."""
+
+
+def column_unit(encoding: int, tool_name: str) -> int:
+    """What columns count: 1 bytes, 2 UTF-16 units, 3 code points. `encoding` is the document's own; 0 is decided by the tool.
+
+    Tools not known to count bytes count UTF-16 units, as the language servers do that they are made from.
+    """
+    return encoding if encoding in (UTF8, UTF16, UTF32) else _UNDECLARED.get(tool_name, UTF16)
+
+
+def byte_offsets(content: bytes, lines: NDArray[Any], columns: NDArray[Any], unit: int) -> NDArray[np.int64]:
+    """Byte offsets, int64 [n], of positions: `lines` and `columns` [n], from 0, columns counted in `unit` (see `column_unit`).
+
+    -1 where the file has no such position: a line beyond the last, a column beyond the end of its line (line breaks excluded)
+    or inside of a surrogate pair, a negative number. A byte order mark counts as a character of the first line. After a line
+    break at the very end there is one more, empty line. In bytes that are no UTF-8 every byte but 0x80-0xBF begins a character.
+    """
+    lines = np.asarray(lines, dtype=np.int64)
+    columns = np.asarray(columns, dtype=np.int64)
+    data = np.frombuffer(content, dtype=np.uint8)
+    starts = line_starts(content)
+    if content.endswith((b"\n", b"\r")):
+        starts = np.append(starts, len(content))
+    ends = np.append(starts[1:], len(content))
+    if len(starts) > 1:
+        breaks = ends[:-1]
+        ends[:-1] -= 1 + ((data[breaks - 1] == 0x0A) & (breaks - 2 >= starts[:-1]) & (data[breaks - 2] == 0x0D))
+    inside = (lines >= 0) & (lines < len(starts)) & (columns >= 0) & (columns <= len(content))
+    line = np.where(inside, lines, 0)
+    column = np.where(inside, columns, 0)
+    if unit == UTF8 or content.isascii():
+        offsets = starts[line] + column
+    else:
+        offsets, found = _by_character(data, starts[line], column, unit)
+        inside &= found
+    return np.where(inside & (offsets <= ends[line]), offsets, -1)
+
+
+def _by_character(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], columns: NDArray[np.int64], unit: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Offsets that lie `columns` units after `starts`, and which of them begin a character."""
+    widths = ((data & 0xC0) != 0x80).astype(np.int8)
+    if unit == UTF16:
+        widths += data >= 0xF0
+    before = np.zeros(len(data) + 1, dtype=np.int64)
+    np.cumsum(widths, out=before[1:])
+    wanted = before[starts] + columns
+    # Of the offsets with so many units before them the last one: the others lie inside of the character before.
+    offsets = np.searchsorted(before, wanted, side="right") - 1
+    # No line begins elsewhere, not even one whose first bytes are no beginning of a character.
+    offsets = np.where(columns == 0, starts, offsets)
+    return offsets, before[offsets] == wanted
