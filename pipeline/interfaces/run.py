@@ -120,31 +120,45 @@ def _instance(dg: Any, store: Store, *, ephemeral: bool) -> Iterator[Any]:
 def _calm_sqlite() -> Iterator[None]:
     """Make SQLite cheap for a Dagster instance inside the block.
 
-    Dagster opens and closes a connection for every event, and closing the last one of a file folds its write-ahead log back
-    with two fsyncs; so one more connection stays open. A commit waits for no fsync either: a power cut may cost the history of
-    the last moments, and never the index, which is not in these files.
+    For every statement Dagster makes an engine and opens and closes a connection: a thousand times in a build. So an engine is
+    made once a file. Closing the last connection of a file folds its write-ahead log back with two fsyncs; so one more stays
+    open. And a commit waits for no fsync: a power cut may cost the history of the last moments, and never the index, which is
+    not in these files.
     """
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
+    import sqlalchemy
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.runs.sqlite import sqlite_run_storage
 
+    engines: dict[str, sqlalchemy.Engine] = {}
     kept: dict[str, sqlite3.Connection] = {}
+    logged: set[str] = set()
 
-    def calm(connection: Any, record: Any) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            return
+    def calm(path: str, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
-        if path:
-            if path not in kept:
-                kept[path] = sqlite3.connect(path, check_same_thread=False)
+        if path not in kept:
+            kept[path] = sqlite3.connect(path, check_same_thread=False)
+        if path not in logged:
             # Reading is what makes a connection take part in the log, which a new file gets only later.
             kept[path].execute("SELECT 1 FROM sqlite_master").fetchone()
+            if kept[path].execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                logged.add(path)
 
-    event.listen(Engine, "connect", calm)
+    def engine_of(url: str, **options: Any) -> sqlalchemy.Engine:
+        if url not in engines:
+            engine = engines[url] = sqlalchemy.create_engine(url, **options)
+            path = engine.url.database
+            if path:
+                sqlalchemy.event.listen(engine, "connect", lambda connection, _record: calm(path, connection))
+        return engines[url]
+
+    modules: tuple[Any, ...] = (sqlite_event_log, sqlite_run_storage)
+    for module in modules:
+        module.create_engine = engine_of
     try:
         yield
     finally:
-        event.remove(Engine, "connect", calm)
+        for module in modules:
+            module.create_engine = sqlalchemy.create_engine
         for connection in kept.values():
             connection.close()
 
