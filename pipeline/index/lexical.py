@@ -9,7 +9,9 @@ Belongs here: everything that a search process needs, without Arrow. Not here: w
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -43,6 +45,9 @@ EXACT, NEAR, PREFIX = 3.0, 2.0, 1.0
 """Scores of `LexicalReader.defining`."""
 _LEAST_PREFIX = 3
 """Characters; a shorter one starts half of all names."""
+
+_REMOVALS = 100
+"""How often removing a private directory is tried, a millisecond apart."""
 
 MAX_TERMS = 64
 
@@ -287,7 +292,8 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codeintel-lexical-")))
+            folder = Path(tempfile.mkdtemp(prefix="codeintel-lexical-"))
+            stack.callback(_remove, folder)
             for file in files:
                 (folder / file.name).symlink_to(file)
         except OSError as error:
@@ -295,6 +301,15 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
                 f"No temporary directory can be written: {error.strerror}.", hint="Set TMPDIR to one that can."
             ) from error
         yield folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a private directory. A thread with which Tantivy watches what it opens may put a lock file back meanwhile."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.001)
 
 
 @contextmanager

@@ -262,6 +262,26 @@ def test_reading_leaves_a_read_only_version_and_the_temporary_folder_as_they_wer
             folder.chmod(0o755)
 
 
+def test_a_lock_file_that_comes_back_while_the_private_folder_is_removed_does_no_harm(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, private = build(), tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(private))
+    real, late = lexical.shutil.rmtree, [".tantivy-meta.lock"] * 3
+
+    def removed_but_for_a_late_file(folder: Path, **options: object) -> None:
+        if late:
+            (folder / late.pop()).touch()  # As Tantivy's watching thread does between the listing and the end.
+        else:
+            real(folder)
+
+    monkeypatch.setattr(lexical.shutil, "rmtree", removed_but_for_a_late_file)
+    with LexicalReader(root) as reader:
+        assert found(reader, "QuerySet")[0] == 10
+    assert not late and not list(private.iterdir())
+
+
 def test_threads_get_the_answers_of_one(build: Build) -> None:
     reader = LexicalReader(build())
     queries = ["QuerySet", "http server", "日本語", "encode", "return self"] * 20
