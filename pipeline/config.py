@@ -25,6 +25,10 @@ ENVIRONMENT_PREFIX = "CODEINTEL_"
 _RESERVED_VARIABLES = frozenset({"CODEINTEL_DATA", "CODEINTEL_WORKERS"})
 
 
+# Programs and files of this machine: a repository, which nobody vouches for, must not choose what is run or read.
+_NOT_FOR_REPOSITORIES = frozenset({"scip_files", "scip_python", "scip_typescript"})
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the settings sections; a stage parameter of such a type makes the section part of the stage's key."""
 
@@ -201,24 +205,21 @@ def _loosen(section_type: type[Section], name: str, value: Any, strict: bool) ->
     return value
 
 
-def load(*folders: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from `codeintel.toml` of each folder (later ones win), then the environment.
+def load(*folders: Path, repository: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `codeintel.toml` of the repository, then of each folder (later ones win), then the environment.
 
-    Raises `ConfigError` for files that cannot be read, unknown names, wrong types and values out of range.
+    Raises `ConfigError` for files that cannot be read, unknown names, wrong types, values out of range, and for a program or a
+    file of this machine that the repository names.
     """
     merged: dict[str, Any] = {}
-    for folder in folders:
+    for folder in folders if repository is None else (repository, *folders):
         path = folder / FILE_NAME
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-        try:
-            values = tomllib.loads(raw.decode("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+        values = _read(path)
+        if folder is repository and (named := sorted(_NOT_FOR_REPOSITORIES & values.keys())):
+            raise ConfigError(
+                f"{path}: `{named[0]}` cannot be set by a repository.",
+                hint=f"Set it in `{FILE_NAME}` of the store, or as {ENVIRONMENT_PREFIX}{named[0].upper()}.",
+            )
         from_flat(values, origin=str(path))
         merged.update(values)
     environment = os.environ if environment is None else environment
@@ -231,3 +232,16 @@ def load(*folders: Path, environment: Mapping[str, str] | None = None) -> Settin
     from_environment = from_flat(given, origin="environment", strict=False)
     merged.update({name: from_environment.flat()[name] for name in given})
     return from_flat(merged, origin="settings")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.config import ChunkSettings, Section, Settings, SourceSettings, from_flat, load
+from pipeline.config import FILE_NAME, ChunkSettings, Section, Settings, SourceSettings, from_flat, load
 from pipeline.errors import ConfigError
 
 
@@ -162,3 +162,18 @@ def test_a_memory_limit_that_duckdb_would_refuse_is_refused_when_settings_are_re
     (tmp_path / "codeintel.toml").write_text(f'duckdb_memory_limit = "{limit}"\n')
     with pytest.raises(ConfigError, match="duckdb_memory_limit"):
         load(tmp_path, environment={})
+
+
+@pytest.mark.parametrize("name", ["scip_python", "scip_typescript", "scip_files"])
+def test_a_repository_does_not_choose_what_is_run_or_read_on_this_machine(tmp_path: Path, name: str) -> None:
+    repository, store = tmp_path / "repository", tmp_path / "store"
+    for folder in (repository, store):
+        folder.mkdir()
+        value = '["python=/tmp/x.scip"]' if name == "scip_files" else '"./x.sh"'
+        (folder / FILE_NAME).write_text(f"{name} = {value}\n")
+    with pytest.raises(ConfigError, match=f"{name}. cannot be set by a repository") as caught:
+        load(store, repository=repository, environment={})
+    assert f"CODEINTEL_{name.upper()}" in str(caught.value)
+    (repository / FILE_NAME).write_text("chunk_budget = 900\n")
+    settings = load(store, repository=repository, environment={})
+    assert settings.flat()[name] and settings.chunks.chunk_budget == 900
