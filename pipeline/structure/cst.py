@@ -18,7 +18,7 @@ A node's parent is the innermost node of these around it. A comment belongs to t
 trails or closes, and so may lie outside the span of its parent; every other node lies inside. Definitions begin at their first
 decorator.
 
-Belongs here: rows from one tree, and which files are refused. Not here: what names mean (`cst_names`), tables (`cst_stage`).
+Belongs here: rows from one tree, and which files are refused. Not here: what names mean (`cst_names`), tables (`cst_reading`).
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ from pipeline.structure.syntax import parse, walk
 
 MAX_DEPTH = 500
 """Levels of the syntax tree beyond which a file is refused: libcst takes time by their square, and stack."""
+MAX_NODES = 300_000
+"""Syntax nodes beyond which a file is refused: a file of that many statements took libcst 2.5 GB and 36 s. Django has 200,000 a
+megabyte."""
 MAX_BRACKETS = 200
 """Open brackets beyond which a file with syntax errors is refused; Python itself takes no more."""
 
@@ -93,20 +96,20 @@ class CstRows:
 def read(content: bytes) -> CstRows:
     """The nodes of a Python file, spans in bytes of `content`.
 
-    Raises `RejectedError` for bytes that are no text, for what libcst cannot parse, and for what is nested too deep. Nesting
-    within the bound needs a recursion limit of 20,000 and a stack to match, which `cst_stage` provides.
+    Raises `RejectedError` for bytes that are no text, for what libcst cannot parse, and for what is too large or nested too
+    deep. Nesting within the bound needs a recursion limit of 20,000 and a stack to match, which `cst_reading` provides.
     """
     text = decode(content, "python")
     if text is None:
         raise RejectedError("it cannot be decoded")
-    _refuse_depth(content)
+    _refuse_excess(content)
     try:
         recorder, names = _record(text.removeprefix("\ufeff"))
-    except RejectedError:
-        raise
+    except (RejectedError, MemoryError):
+        raise  # What the machine lacks is not the file's fault, and must not be remembered as such.
     except cst.ParserSyntaxError as error:
         raise RejectedError(f"syntax error at line {error.raw_line}") from None
-    except (RecursionError, MemoryError):
+    except RecursionError:
         raise RejectedError("it is nested too deep") from None
     except BaseException as error:
         # A panic of the native parser is a BaseException of its own.
@@ -116,12 +119,15 @@ def read(content: bytes) -> CstRows:
     return _rows(content, text, recorder, names)
 
 
-def _refuse_depth(content: bytes) -> None:
-    """Look at the nesting with a parser whose cost is linear and whose stack is not the process's."""
+def _refuse_excess(content: bytes) -> None:
+    """Look at size and nesting with a parser whose cost is linear and whose stack is not the process's."""
     tree = parse(content, "python")
     if tree is None:
         raise RejectedError("it takes too much work to parse")
-    if int(walk(tree).depth.max()) > MAX_DEPTH:
+    depth = walk(tree).depth
+    if len(depth) > MAX_NODES:
+        raise RejectedError(f"it has more than {MAX_NODES:,} syntax nodes")
+    if int(depth.max()) > MAX_DEPTH:
         raise RejectedError("it is nested too deep")
     if tree.root_node.has_error:
         data = np.frombuffer(content, np.uint8)

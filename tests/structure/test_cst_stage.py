@@ -13,8 +13,12 @@ import pytest
 
 from pipeline import tables, workers
 from pipeline.config import CstSettings, Settings
-from pipeline.schemas import CstNodes, Sources
+from pipeline.errors import CodeIntelError
+from pipeline.files import new_hash
+from pipeline.schemas import CstNodes, Files, Sources
 from pipeline.stage import Artefact, Output
+from pipeline.structure import cst_reading, cst_stage
+from pipeline.structure.cst import MAX_NODES
 from pipeline.structure.cst_stage import REJECTED, STAGE, cst_nodes
 from pipeline.workers import Runtime
 
@@ -41,7 +45,28 @@ def snapshot(root: Path, sources: dict[str, tuple[str, bytes]], parts: int = 2) 
             }
         )
         tables.write_part(root / "sources", Sources, part, table)
+        tables.write_part(root / "files", Files, part, listed(table))
     return Artefact(repo="r", asset="source_snapshot", key="k", path=root, schema="", digest="", lineage={})
+
+
+def listed(sources: pa.Table) -> pa.Table:
+    """The rows of `files` for those of `sources`, and one that was skipped."""
+    hashes = []
+    for content in sources["content"].to_pylist():
+        digest = new_hash()
+        digest.update(content)
+        hashes.append(digest.digest())
+    skipped = "vendor/skipped.py"
+    return pa.table(
+        {
+            "uri": [*sources["uri"].to_pylist(), skipped],
+            "lang": [*sources["lang"].to_pylist(), "python"],
+            "size": [*map(len, sources["content"].to_pylist()), 7],
+            "content_hash": pa.array([*hashes, bytes(32)], pa.binary(32)),
+            "status": [*["indexed"] * len(hashes), "skipped"],
+            "reason": pa.array([*[None] * len(hashes), "vendored"], pa.string()),
+        }
+    )
 
 
 def build(source: Artefact[Any], out: Path, worker_count: int = 1, on: bool = True) -> dict[str, Any]:
@@ -106,11 +131,18 @@ def test_the_bytes_depend_neither_on_the_run_nor_on_the_workers(tmp_path: Path, 
     assert facts[0] == facts[1] == facts[2]
 
 
-def test_switched_off_it_writes_empty_parts_and_says_so(tmp_path: Path) -> None:
-    facts = build(snapshot(tmp_path / "in", SOURCES), tmp_path / "out", on=False)
+def test_switched_off_it_writes_empty_parts_says_so_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = snapshot(tmp_path / "in", SOURCES, parts=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "read_part", lambda *_: pytest.fail("a part was opened"))
+        patched.setattr(cst_stage, "write", lambda *_: pytest.fail("a part was made"))
+        facts = build(source, tmp_path / "out", on=False)
     assert facts == {"cst": "off", "files": 0, "rejected": 0, "nodes": 0, "nodes_by_kind": {}}
-    assert len(tables.parts(tmp_path / "out", CstNodes)) == 2
-    assert tables.read_table(tmp_path / "out", CstNodes).num_rows == 0
+    assert len(tables.parts(tmp_path / "out", CstNodes)) == 4
+    for path in tables.parts(tmp_path / "out", CstNodes):
+        part = tables.read_part(path, CstNodes)
+        assert part.schema.remove_metadata().equals(CstNodes.schema)
+        assert part.num_rows == 0
     assert json.loads((tmp_path / "out" / REJECTED).read_bytes()) == {"version": 1, "rejected": []}
 
 
@@ -129,3 +161,64 @@ def test_the_key_covers_libcst_the_interpreter_and_the_setting() -> None:
     assert set(STAGE.uses(Settings())) == {"libcst", "python", "tree-sitter", "tree-sitter-language-pack"}
     assert list(STAGE.sections.values()) == [CstSettings]
     assert STAGE.assets == ("cst_nodes",)
+
+
+WORD = "é"
+BAD_INPUT: dict[str, tuple[bytes, str | None]] = {
+    "latin-1 with its cookie": (f"# -*- coding: latin-1 -*-\nf('{WORD}')\n".encode("latin-1"), None),
+    "latin-1 without a cookie": (f"f('{WORD}')\n".encode("latin-1"), "it cannot be decoded"),
+    "an unknown cookie over UTF-8": (f"# coding: nonsense\nf('{WORD}')\n".encode(), None),
+    "an unknown cookie over latin-1": (f"# coding: nonsense\nf('{WORD}')\n".encode("latin-1"), "it cannot be decoded"),
+    "a cookie that is wrong": (f"# coding: ascii\nf('{WORD}')\n".encode(), "it cannot be decoded"),
+    "a cookie of a codec that is no text": (f"# coding: rot13\nf('{WORD}')\n".encode(), None),
+    "a byte order mark": (f"\ufefff('{WORD}')\n".encode(), None),
+    "UTF-16": (f"f('{WORD}')\n".encode("utf-16"), "it cannot be decoded"),
+    "CRLF": (b"f(\r\n1)\r\n", None),
+    "lone carriage returns": (b"a = 1\rf(1)\r", "libcst does not give back its text"),
+    "form feeds": (b"a = 1\n\x0c\nf(1)\n", None),
+    "a null byte": (b"f(1)\0\n", "syntax error at line 1"),
+    "nothing": (b"", None),
+    "white space alone": (b" \n\t\n", None),
+    "no newline at the end": (b"f(1)", None),
+    "brackets 2,000 deep": (b"f(" * 2_000 + b")" * 2_000 + b"\n", "it is nested too deep"),
+    "blocks 1,000 deep": (b"".join(b" " * n + b"if a:\n" for n in range(1000)) + b" " * 1000 + b"b\n", "it is nested too deep"),
+    "open brackets": (b"f(" * 2_000 + b"\n", "it has syntax errors and is nested too deep"),
+    "a syntax error": (b"a = 1\ndef f(:\n", "syntax error at line 2"),
+    "Python 2": (b"def f():\n    print 'x'\n", "syntax error at line 2"),
+    "50,000 functions": (
+        b"".join(b"def f%d():\n  pass\n" % n for n in range(50_000)),
+        f"it has more than {MAX_NODES:,} syntax nodes",
+    ),
+    "a thousand functions": (b"".join(b"def f%d(a):\n    return g(a)\n" % n for n in range(1_000)), None),
+    "surrogates": (b"f('\xed\xa0\x80')\n", "it cannot be decoded"),
+}
+
+
+def test_every_bad_file_is_read_or_listed_with_its_reason(tmp_path: Path) -> None:
+    """One build of all of them: none may cost another one its rows."""
+    names = {f"{number:02}.py": what for number, what in enumerate(BAD_INPUT)}
+    source = snapshot(tmp_path / "in", {uri: ("python", BAD_INPUT[what][0]) for uri, what in names.items()})
+    facts = build(source, tmp_path / "out")
+    listed = json.loads((tmp_path / "out" / REJECTED).read_bytes())["rejected"]
+    assert {names[one["uri"]]: one["reason"] for one in listed} == {what: why for what, (_, why) in BAD_INPUT.items() if why}
+    table = tables.read_table(tmp_path / "out", CstNodes)
+    assert {names[uri] for uri in set(table["uri"].to_pylist())} == {what for what, (_, why) in BAD_INPUT.items() if not why}
+    assert facts["files"] + facts["rejected"] == len(BAD_INPUT)
+    calls = {
+        names[row["uri"]]: BAD_INPUT[names[row["uri"]]][0][row["start_byte"] : row["end_byte"]]
+        for row in table.to_pylist()
+        if row["kind"] == "call"
+    }
+    assert calls["latin-1 with its cookie"] == b"f('\xe9')"
+    assert calls["a byte order mark"] == calls["an unknown cookie over UTF-8"] == b"f('\xc3\xa9')"
+    assert calls["CRLF"] == b"f(\r\n1)"
+    assert calls["form feeds"] == calls["no newline at the end"] == b"f(1)"
+
+
+def test_a_machine_without_memory_is_not_taken_for_a_bad_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cst_reading, "read", fail)
+    with pytest.raises(CodeIntelError, match=r"not enough memory to read the concrete syntax of `a\.py`.*CODEINTEL_WORKERS=1"):
+        build(snapshot(tmp_path / "in", SOURCES, parts=1), tmp_path / "out")
