@@ -125,10 +125,10 @@ def _refuse_excess(content: bytes) -> None:
     if tree is None:
         raise RejectedError("it takes too much work to parse")
     depth = walk(tree).depth
-    if len(depth) > MAX_NODES:
-        raise RejectedError(f"it has more than {MAX_NODES:,} syntax nodes")
     if int(depth.max()) > MAX_DEPTH:
         raise RejectedError("it is nested too deep")
+    if len(depth) > MAX_NODES:
+        raise RejectedError(f"it has more than {MAX_NODES:,} syntax nodes")
     if tree.root_node.has_error:
         data = np.frombuffer(content, np.uint8)
         steps = np.isin(data, list(b"([{")).astype(np.int32) - np.isin(data, list(b")]}"))
