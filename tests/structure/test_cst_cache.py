@@ -157,9 +157,10 @@ def test_why_a_file_was_rejected_is_remembered(world: World, monkeypatch: pytest
 
 def test_parts_made_with_other_versions_are_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.table(FILES)
+    real = cst_stage.version
     for changed in ("libcst", "pyarrow"):
         with reading(monkeypatch) as asked, monkeypatch.context() as patched:
-            patched.setattr(cst_stage, "version", lambda name, changed=changed: "0" if name == changed else "1")
+            patched.setattr(cst_stage, "version", lambda name, changed=changed: "0" if name == changed else real(name))
             world.table(FILES)
         assert len(asked) == len(FILES)
     assert len(list(world.shared.glob("cst/*"))) == 3
@@ -229,6 +230,20 @@ def test_a_part_that_vanishes_meanwhile_is_a_miss(world: World, monkeypatch: pyt
         assert world.table(FILES) == wanted
         assert world.table(edited) == world.fresh(edited)
     assert world.bad() == []
+
+
+def test_a_part_that_vanishes_after_it_was_checked_is_a_miss(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, real = world.table(FILES), cst_cache.link_or_copy
+
+    def link_or_copy(source: Path, target: Path) -> None:
+        if source.is_relative_to(world.shared):
+            shutil.rmtree(source.parent)
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cst_cache, "link_or_copy", link_or_copy)
+        assert world.table(FILES) == wanted
+    assert len(world.parts()) == 1
 
 
 def test_a_build_that_was_interrupted_keeps_the_parts_that_it_finished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,16 +336,18 @@ def _used(part: Path, seconds_ago: float) -> None:
 
 
 def test_the_parts_that_were_not_used_for_longest_are_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cst_cache, "MAX_PARTS", 3)
+    monkeypatch.setattr(cst_cache, "MAX_PARTS", 8)
     kept: dict[str, Path] = {}
-    for number, name in enumerate("abc"):
+    for number, name in enumerate("abcdefgh"):
         world.table({f"{name}.py": f"{name} = 1\n"})
         kept[name] = next(part for part in world.parts() if part not in kept.values())
-        _used(kept[name], 1000 - number)
+        _used(kept[name], 1000 - number * 3 % 8)
     world.table({"a.py": "a = 1\n"})
-    world.table({"d.py": "d = 1\n"})
-    assert len(world.parts()) == 3
-    assert kept["a"].exists() and kept["c"].exists() and not kept["b"].exists()
+    monkeypatch.setattr(cst_cache, "MAX_PARTS", 4)
+    world.table({"new.py": "new = 1\n"})
+    # In the order of their last use: d, g, b, e, h, c, f, and a, which was used again.
+    assert "".join(name for name, part in kept.items() if part.exists()) == "acf"
+    assert len(world.parts()) == 4
 
 
 def test_a_bound_in_bytes_holds_but_for_what_is_in_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
