@@ -3,6 +3,7 @@
     <data>/
       store.json                    what this folder is, and its format
       _shared/embeddings/           vectors by text and embedder, for all repositories
+      _shared/cst/                  parts of `cst_nodes` by the contents of their files, for all repositories
       _dagster/                     the Dagster instance of this store
       <repository>/                 an encoded name: none can nest in another or leave the store
         repository.json             where it is indexed from
