@@ -19,8 +19,8 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,8 +30,7 @@ import msgspec
 from pipeline.config import ScipSettings
 from pipeline.errors import IndexFormatError
 from pipeline.files import digest_file
-from pipeline.structure import scip_proto
-from pipeline.structure.scip_frames import frames
+from pipeline.structure import scip_frames, scip_proto
 
 MAX_FUNCTIONS = 5000
 """Functions of one file; `ty-scip` takes time that grows with their square."""
@@ -345,15 +344,17 @@ def settle(path: Path) -> set[str]:
     Raises IndexFormatError for what is no index.
     """
     described: set[str] = set()
-    written = path.with_suffix(".tmp")
-    with written.open("wb") as file:
-        for frame in frames(path):
-            payload = frame.payload
+
+    def settled() -> Iterator[scip_frames.Frame]:
+        for frame in scip_frames.frames(path):
             if frame.field == scip_proto.METADATA:
-                payload = _placeless(payload, frame.place)
+                frame = replace(frame, payload=_placeless(frame.payload, frame.place))
             elif frame.field == scip_proto.DOCUMENTS:
-                described.add(_path_of(payload, frame.place))
-            file.write(bytes([frame.field << 3 | 2]) + _varint(len(payload)) + payload)
+                described.add(_path_of(frame.payload, frame.place))
+            yield frame
+
+    written = path.with_suffix(".tmp")
+    scip_frames.write(written, settled())
     written.replace(path)
     return described
 
@@ -378,11 +379,3 @@ def _parsed(name: str, payload: bytes, place: str) -> Any:
         return scip_proto.message_class(name).FromString(payload)
     except Exception as error:  # the decoder's own class differs by implementation
         raise IndexFormatError(f"The index has a damaged {name} at {place}: {error}.", hint="Run the indexer again.") from None
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*digits, number])

@@ -85,7 +85,7 @@ def frames(path: Path) -> Iterator[Frame]:
         parts = [section] if name == "metadata" else _decode(section, list[msgspec.Raw], path, start)
         for part in parts:
             start = content.find(part, start)
-            yield Frame(field, _payload(part, message, path, start), f"byte {start}")
+            yield Frame(field, _payload(part, message, path, start), start)
             start += len(memoryview(part))
 
 

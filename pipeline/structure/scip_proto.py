@@ -24,6 +24,7 @@ _MESSAGES = {
     "Metadata": "version:1 tool_info:2:ToolInfo project_root:3:string",
     "ToolInfo": "name:1:string version:2:string",
     "Document": "relative_path:1:string occurrences:2:*Occurrence symbols:3:*SymbolInformation position_encoding:6",
+    "DocumentPath": "relative_path:1:string",
     "Occurrence": (
         "range:1:* symbol:2:string symbol_roles:3 enclosing_range:7:* single_line_range:8:SingleLineRange "
         "multi_line_range:9:MultiLineRange single_line_enclosing_range:10:SingleLineRange "
@@ -40,7 +41,7 @@ _MESSAGES = {
         "symbol:1:string is_reference:2:bool is_implementation:3:bool is_type_definition:4:bool is_definition:5:bool"
     ),
 }
-"""Per message `name:number:type`, `*` before what is repeated; without a type it is an int32, as are enumerations."""
+"""`DocumentPath` is a document of which nothing else is read. Per message `name:number:type`, `*` before what is repeated; without a type it is an int32, as are enumerations."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
     message: {name: kind for name, _, kind in (f"{field}:".split(":")[:3] for field in fields.split())}

@@ -9,7 +9,7 @@ Belongs here: decoding, ranges, kinds. Not here: message types (`scip_proto`), f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,20 @@ from numpy.typing import NDArray
 from pipeline.errors import IndexFormatError
 from pipeline.schemas import ScipSymbols
 from pipeline.structure import scip_json, scip_proto
-from pipeline.structure.scip_frames import HINT, Frame, frames
+from pipeline.structure.scip_frames import HINT, Frame, frames, frames_at
 from pipeline.structure.scip_positions import byte_offsets, column_unit
 
-__all__ = ["DocumentGroup", "ScipMetadata", "byte_offsets", "column_unit", "read_metadata", "read_occurrences"]
+__all__ = [
+    "Contents",
+    "DocumentGroup",
+    "ScipMetadata",
+    "byte_offsets",
+    "column_unit",
+    "read_contents",
+    "read_documents",
+    "read_metadata",
+    "read_occurrences",
+]
 
 GROUP_BYTES = 8 << 20
 GROUP_DOCUMENTS = 4096
@@ -79,12 +89,55 @@ def read_occurrences(path: Path, *, language: str) -> Iterator[DocumentGroup]:
     come twice, or lead out of the project. A group holds about 8 MB of the file, or one document. Raises IndexFormatError
     naming the file and the byte offset of the part that is not as it should be.
     """
-    decoder = _Decoder(f"The SCIP index for {language} {path}")
-    known = False
+    yield from _groups(_known(path), f"The SCIP index for {language} {path}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Where the documents of an index lie in its file: `paths` as they are written, and the bytes that they begin at, int64
+    [documents]; and the same of external symbols."""
+
+    paths: list[str]
+    starts: NDArray[np.int64]
+    external: NDArray[np.int64]
+
+
+def read_contents(path: Path, *, language: str) -> Contents:
+    """What is where in an index in protobuf. Raises IndexFormatError like `read_occurrences`, but decodes paths alone."""
+    paths: list[str] = []
+    starts: dict[int, list[int]] = {scip_proto.METADATA: [], scip_proto.DOCUMENTS: [], scip_proto.EXTERNAL_SYMBOLS: []}
+    decode = scip_proto.message_class("DocumentPath").FromString
+    for frame in _known(path):
+        starts[frame.field].append(frame.at)
+        if frame.field == scip_proto.DOCUMENTS:
+            try:
+                paths.append(decode(frame.payload).relative_path)
+            except Exception as error:  # the decoder's own class differs by implementation
+                raise _wrong(f"The SCIP index for {language} {path}", frame, f"cannot be read ({error})") from None
+    documents, external = (np.array(starts[field], np.int64) for field in (scip_proto.DOCUMENTS, scip_proto.EXTERNAL_SYMBOLS))
+    return Contents(paths, documents, external)
+
+
+def read_documents(path: Path, starts: NDArray[np.int64], *, language: str) -> Iterator[DocumentGroup]:
+    """What `read_occurrences` gives, of the documents and external symbols that begin at `starts`, bytes as in `Contents`."""
+    yield from _groups(frames_at(path, starts.tolist()), f"The SCIP index for {language} {path}")
+
+
+def _known(path: Path) -> Iterator[Frame]:
+    """What an index holds, which must be something."""
+    frame = None
+    for frame in _frames(path):
+        yield frame
+    if frame is None:
+        raise IndexFormatError(f"{path} is not a SCIP index: from byte 0 on it holds nothing that an index has.", hint=HINT)
+
+
+def _groups(found: Iterable[Frame], name: str) -> Iterator[DocumentGroup]:
+    """Frames decoded a group at a time; `name` is how to call the index in an error."""
+    decoder = _Decoder(name)
     group: list[Frame] = []
     size = 0
-    for frame in _frames(path):
-        known = True
+    for frame in found:
         if frame.field == scip_proto.METADATA:
             continue
         if group and (size + len(frame.payload) > GROUP_BYTES or len(group) >= GROUP_DOCUMENTS):
@@ -92,10 +145,13 @@ def read_occurrences(path: Path, *, language: str) -> Iterator[DocumentGroup]:
             group, size = [], 0
         group.append(frame)
         size += len(frame.payload)
-    if not known:
-        raise IndexFormatError(f"{path} is not a SCIP index: from byte 0 on it holds nothing that an index has.", hint=HINT)
     if group:
         yield decoder.group(group)
+
+
+def _wrong(name: str, frame: Frame, what: str) -> IndexFormatError:
+    part = "document" if frame.field == scip_proto.DOCUMENTS else "external symbol"
+    return IndexFormatError(f"{name} is damaged: the {part} at {frame.place} {what}.", hint=HINT)
 
 
 def read_metadata(path: Path) -> ScipMetadata:
@@ -171,8 +227,7 @@ class _Decoder:
             raise self._wrong(frame, f"cannot be read ({error})") from None
 
     def _wrong(self, frame: Frame, what: str) -> IndexFormatError:
-        part = "document" if frame.field == scip_proto.DOCUMENTS else "external symbol"
-        return IndexFormatError(f"{self._name} is damaged: the {part} at {frame.place} {what}.", hint=HINT)
+        return _wrong(self._name, frame, what)
 
     def _check(self, group: list[Frame], wrong: NDArray[np.bool_], what: str) -> None:
         """Raise for the first of the group that is `wrong`."""
