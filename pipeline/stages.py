@@ -27,7 +27,7 @@ from pipeline.store.layout import Repository
 from pipeline.structure.cst_stage import STAGE as CST
 from pipeline.structure.modules_stage import STAGE as MODULES
 from pipeline.structure.scip_stage import INDEX_STAGE as SCIP_INDEX
-from pipeline.structure.scip_stage import TABLES_STAGE as SCIP_TABLES
+from pipeline.structure.scip_tables import STAGE as SCIP_TABLES
 from pipeline.structure.stage import STAGE as SYNTAX
 
 __all__ = [

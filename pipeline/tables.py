@@ -70,9 +70,16 @@ def _canonical(table: pa.Table) -> pa.Table:
     table = table.combine_chunks()
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type) and table.num_rows:
-            words = table.column(place).cast(field.type.value_type).combine_chunks().dictionary_encode()
-            table = table.set_column(place, field, words.cast(field.type))
+            pieces = [_by_first_use(piece).cast(field.type) for piece in table.column(place).chunks]
+            table = table.set_column(place, field, pa.chunked_array(pieces, field.type))
     return table
+
+
+def _by_first_use(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same values, each word once, the words in the order in which they come. Only numbers are compared, not all words."""
+    words = array.dictionary.dictionary_encode()
+    codes = words.indices.take(array.indices).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(codes.indices, words.dictionary.take(codes.dictionary))
 
 
 def parts(root: Path, kind: type[Table]) -> list[Path]:
@@ -117,6 +124,12 @@ def plain(table: pa.Table) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
+
+
+def stored_bytes(paths: Iterable[Path]) -> int:
+    """Bytes of Parquet files before compression, by the footers alone."""
+    footers = [pq.read_metadata(path) for path in paths]
+    return sum(footer.row_group(group).total_byte_size for footer in footers for group in range(footer.num_row_groups))
 
 
 def count_rows(paths: Iterable[Path]) -> int:

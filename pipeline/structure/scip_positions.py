@@ -1,6 +1,6 @@
 """Lines and columns of an index as byte offsets of a file.
 
-Belongs here: units of columns. Not here: where lines begin (`source.text`), reading ranges (`scip_reader`).
+Belongs here: units of columns. Not here: where lines begin (`scip_texts`), reading ranges (`scip_reader`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.source.text import line_starts
+from pipeline.structure.scip_texts import Texts
 
 UTF8, UTF16, UTF32 = 1, 2, 3
 """What a column counts, numbered as SCIP's `PositionEncoding`."""
@@ -27,7 +27,16 @@ def column_unit(encoding: int, tool_name: str) -> int:
 
 
 def byte_offsets(content: bytes, lines: NDArray[Any], columns: NDArray[Any], unit: int) -> NDArray[np.int64]:
-    """Byte offsets, int64 [n], of positions: `lines` and `columns` [n], from 0, columns counted in `unit` (see `column_unit`).
+    """Byte offsets, int64 [n], of positions in one file: see `offsets_in`."""
+    file = np.zeros(len(lines), np.int64)
+    return offsets_in(Texts.of([content]), file, lines, columns, np.array([unit]))
+
+
+def offsets_in(
+    texts: Texts, file: NDArray[Any], lines: NDArray[Any], columns: NDArray[Any], units: NDArray[Any]
+) -> NDArray[np.int64]:
+    """Byte offsets, int64 [n], of positions: `file`, `lines` and `columns` [n], from 0; `units` [files] says what columns count
+    (see `column_unit`).
 
     -1 where the file has no such position: a line beyond the last, a column beyond the end of its line (line breaks excluded)
     or inside of a surrogate pair, a negative number. A byte order mark counts as a character of the first line. After a line
@@ -35,23 +44,15 @@ def byte_offsets(content: bytes, lines: NDArray[Any], columns: NDArray[Any], uni
     """
     lines = np.asarray(lines, dtype=np.int64)
     columns = np.asarray(columns, dtype=np.int64)
-    data = np.frombuffer(content, dtype=np.uint8)
-    starts = line_starts(content)
-    if content.endswith((b"\n", b"\r")):
-        starts = np.append(starts, len(content))
-    ends = np.append(starts[1:], len(content))
-    if len(starts) > 1:
-        breaks = ends[:-1]
-        ends[:-1] -= 1 + ((data[breaks - 1] == 0x0A) & (breaks - 2 >= starts[:-1]) & (data[breaks - 2] == 0x0D))
-    inside = (lines >= 0) & (lines < len(starts)) & (columns >= 0) & (columns <= len(content))
-    line = np.where(inside, lines, 0)
-    column = np.where(inside, columns, 0)
-    if unit == UTF8 or content.isascii():
-        offsets = starts[line] + column
-    else:
-        offsets, found = _by_character(data, starts[line], column, unit)
-        inside &= found
-    return np.where(inside & (offsets <= ends[line]), offsets, -1)
+    count = np.diff(texts.first)
+    inside = (lines >= 0) & (lines < count[file]) & (columns >= 0) & (columns <= texts.size[file])
+    line = texts.first[file] + np.where(inside, lines, 0)
+    offsets = texts.starts[line] + np.where(inside, columns, 0)
+    for unit in (UTF16, UTF32):
+        rows = np.flatnonzero(inside & ((units == unit) & texts.wide())[file])
+        if len(rows):
+            offsets[rows], inside[rows] = _by_character(texts.data, texts.starts[line[rows]], columns[rows], unit)
+    return np.where(inside & (offsets <= texts.line_ends()[line]), offsets - texts.base[file], -1)
 
 
 def _by_character(

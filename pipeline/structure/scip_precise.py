@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import posixpath
 import re
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.source.text import line_of, line_starts
-from pipeline.structure.scip_reader import DocumentGroup, byte_offsets, column_unit
+from pipeline.structure.scip_positions import column_unit, offsets_in
+from pipeline.structure.scip_reader import DocumentGroup
+from pipeline.structure.scip_texts import Texts
 
 MISMATCHES = 0.02
 """Share of a file's definitions whose name is not what stands there, from which on the index is of another state."""
@@ -25,21 +26,24 @@ TWICE = "the index describes it twice"
 OUTSIDE = "the index has positions outside of the file"
 OTHER = "the index is of another state of the file"
 
+_LONG = 256
+"""Bytes; names are shorter."""
 _ESCAPED = re.compile(r"`((?:[^`]|``)+)`$")
-_SIMPLE = string.ascii_letters + string.digits + "_+-$"
+_SUFFIX = r"(?s)(\([^(]*\)\.|.)$"
+_BEFORE_NAME = r"(?s)^.*[^A-Za-z0-9_+\-$]"
 _LINE_COLUMNS = ("start_line", "end_line", "enclosing_start_line", "enclosing_end_line")
 _COLUMN_COLUMNS = ("start_column", "end_column", "enclosing_start_column", "enclosing_end_column")
 
 
 @dataclass(slots=True)
 class Precise:
-    """What the indexes say, so far. `occurrences` have the columns of `ScipOccurrences` without provenance and indexer."""
+    """What the indexes say, so far. `occurrences` have the columns of `ScipOccurrences`, words as dictionaries."""
 
     occurrences: list[pa.Table] = field(default_factory=list)
     symbols: list[pa.Table] = field(default_factory=list)
     """The columns of `ScipSymbols` without provenance, and `uri` (null: external)."""
-    indexers: dict[str, str] = field(default_factory=dict)
-    """uri -> the indexer of each file that is taken from an index."""
+    taken: set[str] = field(default_factory=set)
+    """The uri of each file that is taken from an index."""
     left_out: dict[str, str] = field(default_factory=dict)
     """uri -> why its document was not taken."""
 
@@ -47,90 +51,103 @@ class Precise:
 def add(precise: Precise, group: DocumentGroup, tool: str, indexer: str, content_of: Callable[[str], bytes | None]) -> None:
     """Take the documents of a group that fit the snapshot; `content_of` gives a file's bytes, or None."""
     table = group.occurrences
-    bounds = np.searchsorted(table["document"].to_numpy(), np.arange(len(group.paths) + 1))
-    lines = np.stack([table[name].to_numpy() for name in _LINE_COLUMNS])
-    columns = np.stack([table[name].to_numpy() for name in _COLUMN_COLUMNS])
+    document = table["document"].to_numpy()
     defines = (table["roles"].to_numpy() & 1) == 1
     symbols = table["symbol"].combine_chunks()
-    names = [_defined_name(symbol) for symbol in symbols.dictionary.to_pylist()]
-    numbers = symbols.indices.to_numpy()
-    offsets = np.full((4, table.num_rows), -1, np.int64)
-    line_numbers = np.zeros((2, table.num_rows), np.int64)
-    kept = np.zeros(table.num_rows, bool)
     uris = [posixpath.normpath(path) for path in group.paths]
+    contents = [content_of(uri) for uri in uris]
+    texts = Texts.of([content or b"" for content in contents])
+    units = np.array([column_unit(encoding, tool) for encoding in group.encoding.tolist()], np.int64)
+    lines, columns = ([table[name].to_numpy() for name in names] for names in (_LINE_COLUMNS, _COLUMN_COLUMNS))
+    found = [offsets_in(texts, document, *position, units) for position in zip(lines, columns, strict=True)]
+    start, end = found[:2]
+    outside, other = _mismatches(texts, document, found, lines[2] >= 0, defines, symbols)
     taken = np.zeros(len(uris), bool)
-    for place, uri in enumerate(uris):
-        rows = slice(int(bounds[place]), int(bounds[place + 1]))
-        content = content_of(uri)
-        if content is None or uri in precise.indexers:
+    for place, (uri, content) in enumerate(zip(uris, contents, strict=True)):
+        if content is None or uri in precise.taken:
             precise.left_out[uri] = UNKNOWN if content is None else TWICE
-            continue
-        unit = column_unit(int(group.encoding[place]), tool)
-        found = byte_offsets(content, lines[:, rows].ravel(), columns[:, rows].ravel(), unit).reshape(4, -1)
-        reason = _mismatch(content, found, lines[2, rows] >= 0, defines[rows], numbers[rows], names)
-        if reason:
-            precise.left_out[uri] = reason
-            continue
-        offsets[:, rows] = found
-        starts = line_starts(content)
-        line_numbers[0, rows] = line_of(starts, found[0])
-        line_numbers[1, rows] = line_of(starts, np.maximum(found[1] - 1, found[0]))
-        # An empty range names nothing, but for the module that a file is. Some indexers write ends that lie before the start.
-        kept[rows] = (found[1] > found[0]) | (defines[rows] & (found[1] == found[0]))
-        taken[place] = True
-        precise.indexers[uri] = indexer
-        precise.left_out.pop(uri, None)
+        elif outside[place] or other[place]:
+            precise.left_out[uri] = OUTSIDE if outside[place] else OTHER
+        else:
+            taken[place] = True
+            precise.taken.add(uri)
+            precise.left_out.pop(uri, None)
     words = pa.array(uris, pa.string())
-    enclosed = (offsets[2] < 0) | (offsets[3] < offsets[2])
-    precise.occurrences.append(
-        pa.table(
-            {
-                "uri": pa.DictionaryArray.from_arrays(table["document"].combine_chunks(), words),
-                "symbol": symbols,
-                "roles": table["roles"],
-                "is_definition": pa.array(defines),
-                "start_byte": pa.array(offsets[0].astype(np.int32)),
-                "end_byte": pa.array(offsets[1].astype(np.int32)),
-                "start_line": pa.array(line_numbers[0].astype(np.int32)),
-                "end_line": pa.array(line_numbers[1].astype(np.int32)),
-                "enclosing_start_byte": pa.array(offsets[2].astype(np.int32), mask=enclosed),
-                "enclosing_end_byte": pa.array(offsets[3].astype(np.int32), mask=enclosed),
-            }
-        ).filter(pa.array(kept))
+    distinct = words.dictionary_encode()
+    free = (found[2] < 0) | (found[3] < found[2])
+    alike = np.zeros(len(start), np.int32)
+    rows = pa.table(
+        {
+            "uri": pa.DictionaryArray.from_arrays(distinct.indices.take(pa.array(document)), distinct.dictionary),
+            "symbol": symbols,
+            "roles": table["roles"],
+            "is_definition": pa.array(defines),
+            "start_byte": pa.array(start.astype(np.int32)),
+            "end_byte": pa.array(end.astype(np.int32)),
+            "start_line": pa.array(texts.lines(document, start).astype(np.int32)),
+            "end_line": pa.array(texts.lines(document, np.maximum(end - 1, start)).astype(np.int32)),
+            "enclosing_start_byte": pa.array(found[2].astype(np.int32), mask=free),
+            "enclosing_end_byte": pa.array(found[3].astype(np.int32), mask=free),
+            "provenance": pa.DictionaryArray.from_arrays(alike, pa.array(["scip"])),
+            "indexer": pa.DictionaryArray.from_arrays(alike, pa.array([indexer])),
+        }
     )
+    # An empty range names nothing, but for the module that a file is. Some indexers write ends that lie before the start.
+    kept = taken[document] & ((end > start) | (defines & (end == start)))
+    precise.occurrences.append(rows if kept.all() else rows.filter(pa.array(kept)))
     precise.symbols.append(_symbols(group.symbols, words, taken))
 
 
-def _mismatch(
-    content: bytes,
-    found: NDArray[np.int64],
+def _mismatches(
+    texts: Texts,
+    document: NDArray[np.int32],
+    found: list[NDArray[np.int64]],
     enclosed: NDArray[np.bool_],
     defines: NDArray[np.bool_],
-    numbers: NDArray[np.int32],
-    names: list[bytes],
-) -> str:
-    """Why the occurrences of one document cannot be of this content, or nothing. `names` by symbol; empty: cannot be told."""
-    start, end = found[0], found[1]
-    if (found[:2] < 0).any() or (found[2:, enclosed] < 0).any():
-        return OUTSIDE
-    asked = wrong = 0
-    for a, b, number in zip(start[defines].tolist(), end[defines].tolist(), numbers[defines].tolist(), strict=True):
-        name = names[number]
-        if name and b > a:
-            asked += 1
-            wrong += name not in content[a:b]
-    return OTHER if wrong > MISMATCHES * asked else ""
+    symbols: pa.DictionaryArray,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of which documents, bool [documents] each, some position lies outside of its file, and which are of other contents.
+
+    `found` are the bytes of starts, ends, and enclosing starts and ends, where there is such.
+    """
+    start, end = found[:2]
+    lost = (start < 0) | (end < 0) | (enclosed & ((found[2] < 0) | (found[3] < 0)))
+    count = len(texts.base)
+    outside = np.bincount(document[lost], minlength=count) > 0
+    rows = np.flatnonzero(defines & (end > start) & ~lost)
+    distinct, numbers = np.unique(symbols.indices.to_numpy()[rows], return_inverse=True)
+    names = _defined_names(symbols.dictionary.take(pa.array(distinct)))
+    named = pc.not_equal(names, b"").to_numpy(zero_copy_only=False)[numbers]
+    rows, expected = rows[named], names.take(pa.array(numbers[named]))
+    # Nearly all are equal, which columns tell; what spans more than names do is not put into columns.
+    differs = end[rows] - start[rows] > _LONG
+    short = np.flatnonzero(~differs)
+    there = texts.spans(document[rows[short]], start[rows[short]], end[rows[short]])
+    differs[short] = pc.not_equal(there, expected.take(pa.array(short))).to_numpy(zero_copy_only=False)
+    unlike = rows[differs]
+    spans = zip(texts.base[document[unlike]] + start[unlike], texts.base[document[unlike]] + end[unlike], strict=True)
+    wanted = expected.filter(pa.array(differs)).to_pylist()
+    wrong = [name not in texts.data[low:high].tobytes() for (low, high), name in zip(spans, wanted, strict=True)]
+    asked = np.bincount(document[rows], minlength=count)
+    return outside, np.bincount(document[unlike[np.array(wrong, bool)]], minlength=count) > MISMATCHES * asked
 
 
-def _defined_name(symbol: str) -> bytes:
-    """The name that stands where a symbol is defined; empty for locals and namespaces, which may stand for a file."""
-    if symbol.startswith("local ") or symbol.endswith("/"):
-        return b""
-    head = symbol[: symbol.rfind("(")] if symbol.endswith(").") else symbol[:-1]
-    if head.endswith("`"):
-        match = _ESCAPED.search(head)
-        return match[1].replace("``", "`").encode() if match else b""
-    return head[len(head.rstrip(_SIMPLE)) :].encode()
+def _defined_names(symbols: pa.StringArray) -> pa.LargeBinaryArray:
+    """The name that stands where each symbol is defined; empty for locals and namespaces, which may stand for a file."""
+    nameless = pc.or_(pc.starts_with(symbols, "local "), pc.ends_with(symbols, "/"))
+    asked = np.flatnonzero(~nameless.to_numpy(zero_copy_only=False))
+    heads = pc.replace_substring_regex(symbols.take(pa.array(asked)), _SUFFIX, "")
+    names = pc.replace_substring_regex(heads, _BEFORE_NAME, "")
+    quoted = np.flatnonzero(pc.ends_with(heads, "`").to_numpy(zero_copy_only=False))
+    if len(quoted):
+        matches = [_ESCAPED.search(head) for head in heads.take(pa.array(quoted)).to_pylist()]
+        mask = np.zeros(len(heads), bool)
+        mask[quoted] = True
+        unquoted = [match[1].replace("``", "`") if match else "" for match in matches]
+        names = pc.replace_with_mask(names, pa.array(mask), pa.array(unquoted, pa.string()))
+    place = np.zeros(len(symbols), np.int64)
+    place[asked] = np.arange(1, len(asked) + 1)
+    return pa.concat_arrays([pa.array([""], pa.string()), names]).take(pa.array(place)).cast(pa.large_binary())
 
 
 def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Table:
@@ -141,8 +158,7 @@ def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Ta
     uri = uris.take(pa.array(document, mask=external))
     table = table.drop_columns(["document"]).append_column("uri", uri)
     # The ids of locals mean something in their document only.
-    is_global = [not symbol.startswith("local ") for symbol in table["symbol"].to_pylist()]
-    return table.filter(pa.array(known & np.array(is_global, bool)))
+    return table.filter(pc.and_(pa.array(known), pc.invert(pc.starts_with(table["symbol"], "local "))))
 
 
 def reasons(left_out: Mapping[str, str]) -> dict[str, int]:

@@ -41,7 +41,9 @@ _MESSAGES = {
         "symbol:1:string is_reference:2:bool is_implementation:3:bool is_type_definition:4:bool is_definition:5:bool"
     ),
 }
-"""`DocumentPath` is a document of which nothing else is read. Per message `name:number:type`, `*` before what is repeated; without a type it is an int32, as are enumerations."""
+"""`DocumentPath` is a document of which nothing else is read.
+
+Per message `name:number:type`, `*` before what is repeated; without a type it is an int32, as are enumerations."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
     message: {name: kind for name, _, kind in (f"{field}:".split(":")[:3] for field in fields.split())}

@@ -16,8 +16,10 @@ from pipeline.schemas import ScipOccurrences, ScipSymbols, Sources
 from pipeline.stage import Artefact, Output
 from pipeline.structure import scip_indexers
 from pipeline.structure.scip_indexers import Program
-from pipeline.structure.scip_stage import INDEX_STAGE, TABLES_STAGE, scip_index, scip_tables
+from pipeline.structure.scip_stage import INDEX_STAGE, scip_index
 from pipeline.structure.scip_symbol import parse
+from pipeline.structure.scip_tables import STAGE as TABLES_STAGE
+from pipeline.structure.scip_tables import scip_tables
 from pipeline.structure.stage import syntax
 from pipeline.workers import Runtime
 
