@@ -30,6 +30,9 @@ class FileNodes:
     named: NDArray[np.bool_]
     numbers: dict[str, int]
     content: bytes
+    part: PartNodes
+    number: int
+    """Which file of the part it is."""
 
     def codes(self, types: frozenset[str]) -> list[int]:
         """The codes of those of the types that occur in the part."""
@@ -37,14 +40,7 @@ class FileNodes:
 
     def of_types(self, types: frozenset[str]) -> NDArray[np.int64]:
         """Ids of the nodes of some types, named or not, ascending."""
-        codes = self.codes(types)
-        if not codes:
-            return np.zeros(0, np.int64)
-        if len(codes) == 1:
-            return np.flatnonzero(self.kind == codes[0])
-        wanted = np.zeros(len(self.words), np.bool_)
-        wanted[codes] = True
-        return np.flatnonzero(wanted[self.kind])
+        return self.part.of_types(types, self.number)
 
     def under(self, ids: NDArray[np.int64], types: frozenset[str]) -> NDArray[np.int64]:
         """Those of some nodes whose parent is of some types."""
@@ -97,11 +93,14 @@ class PartNodes:
 
     def __init__(self, table: pa.Table) -> None:
         self._spans = runs(table["uri"])
+        self._edges = np.array([*(at.start for at in self._spans.values()), table.num_rows], np.int64)
+        self._places = {uri: number for number, uri in enumerate(self._spans)}
         self._kind, self._words = codes_of(table["type"])
         self._numbers = {name: code for code, name in enumerate(self._words)}
         self._parent, self._start, self._end, self._depth, self._named = (
             table[name].to_numpy() for name in ("parent_id", "start_byte", "end_byte", "depth", "named")
         )
+        self._found: dict[frozenset[str], tuple[NDArray[np.int64], list[int]]] = {}
 
     def of(self, uri: str, content: bytes) -> FileNodes | None:
         """The nodes of a file; None when it was not parsed."""
@@ -109,7 +108,17 @@ class PartNodes:
         if at is None:
             return None
         columns = (self._kind[at], self._parent[at], self._start[at], self._end[at], self._depth[at], self._named[at])
-        return FileNodes(self._words, *columns, self._numbers, content)
+        return FileNodes(self._words, *columns, self._numbers, content, self, self._places[uri])
+
+    def of_types(self, types: frozenset[str], number: int) -> NDArray[np.int64]:
+        """Ids of the nodes of some types in one file, ascending. The whole part is looked through once for all files."""
+        if types not in self._found:
+            wanted = np.array([word in types for word in self._words], np.bool_)
+            rows = np.flatnonzero(wanted[self._kind]) if wanted.any() else np.zeros(0, np.int64)
+            edges = np.searchsorted(rows, self._edges)
+            self._found[types] = rows - np.repeat(self._edges[:-1], np.diff(edges)), edges.tolist()
+        ids, bounds = self._found[types]
+        return ids[bounds[number] : bounds[number + 1]]
 
 
 def runs(column: pa.ChunkedArray) -> dict[str, slice]:

@@ -61,14 +61,18 @@ def _python(nodes: FileNodes) -> Iterator[Import]:
         nodes.of_types(frozenset({"dotted_name"})), frozenset({"import_statement", "import_from_statement", "aliased_import"})
     )
     others = nodes.of_types(frozenset({"relative_import", "wildcard_import"}))
+    ids = np.sort(np.concatenate((names, others)))
+    parents = nodes.parent[ids]
+    aliased, plain, wildcard = (
+        nodes.numbers.get(name, -1) for name in ("aliased_import", "import_statement", "wildcard_import")
+    )
+    parents = np.where(nodes.kind[parents] == aliased, nodes.parent[parents], parents)
+    columns = (parents, nodes.kind[parents] == plain, nodes.kind[ids] == wildcard, nodes.start[ids], nodes.end[ids])
     statement, module = -1, ""
-    for node in np.sort(np.concatenate((names, others))).tolist():
-        parent = int(nodes.parent[node])
-        if nodes.type(parent) == "aliased_import":
-            parent = int(nodes.parent[parent])
-        kind = nodes.type(node)
-        text = "*" if kind == "wildcard_import" else "".join(nodes.text(node).replace("\\", " ").split())
-        if nodes.type(parent) == "import_statement":
+    for parent, is_plain, is_all, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        raw = nodes.content[start:end].decode("utf-8", "replace")
+        text = "*" if is_all else "".join(raw.replace("\\", " ").split())
+        if is_plain:
             yield Import("", text)
         elif parent != statement:
             statement, module = parent, text

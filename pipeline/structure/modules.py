@@ -4,7 +4,7 @@ Complexity is a count in McCabe's manner (T. J. McCabe, "A Complexity Measure", 
 branch in it (conditions, loops, cases, handlers, `and`/`or` and their likes), over the whole file.
 
 Belongs here: from the nodes and definitions of a file to its row. Not here: facts about languages (`module_rules`), imports
-(`imports`), tables (`modules_stage`).
+(`imports`), tables (`modules_part`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ def exports(nodes: FileNodes, lang: str, top: list[Top]) -> Iterable[str]:
 
 def _python_all(nodes: FileNodes) -> list[str] | None:
     """The names in `__all__`; None when there is none, or it is anything else than lists of strings."""
+    if b"__all__" not in nodes.content:
+        return None
     names: list[str] | None = None
     identifiers = nodes.of_types(frozenset({"identifier"}))
     identifiers = identifiers[nodes.depth[identifiers] == 2]
@@ -307,7 +309,7 @@ def tags(
     """What kind of file it is, in the order of `module_rules.TAGS`."""
     found = _path_tags(uri)
     language = RULES[lang]
-    if any(_is_of(item.module, language.command_line) for item in imported):
+    if any(_is_of(module, language.command_line) for module in {item.module for item in imported}):
         found.add("cli")
     if content.startswith(b"#!") and lang != "rust":
         found.add("entry_point")
@@ -346,11 +348,16 @@ def _path_tags(uri: str) -> set[str]:
 
 def _is_of(module: str, names: frozenset[str]) -> bool:
     """Whether a module is one of some, or inside of one."""
-    return any(module == name or (module.startswith(name) and not module[len(name)].isalnum()) for name in names)
+    # Few begin like one.
+    return module.startswith(tuple(names)) and any(
+        module == name or (module.startswith(name) and not module[len(name)].isalnum()) for name in names
+    )
 
 
 def _asks_for_main(nodes: FileNodes) -> bool:
     """Whether there is `if __name__ == "__main__"` at the top."""
+    if b"__main__" not in nodes.content:
+        return False
     identifiers = nodes.of_types(frozenset({"identifier"}))
     for node in nodes.spelled(identifiers[nodes.depth[identifiers] == 3], frozenset({b"__name__"})):
         comparison = int(nodes.parent[node])
