@@ -42,7 +42,10 @@ class Outcome:
     error: CodeIntelError | None = None
 
 
-_WORKERS_IMPORT = ("pipeline.structure.stage", "pipeline.chunks.stage", "pipeline.embed.stage", "pipeline.index.lexical_stage")
+_WORKERS_IMPORT = (
+    "pipeline.structure.stage", "pipeline.structure.scip_parts", "pipeline.structure.modules_part", "pipeline.chunks.stage",
+    "pipeline.chunks.symbols_stage", "pipeline.embed.stage", "pipeline.index.lexical_stage",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:

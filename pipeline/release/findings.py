@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import tables
 from pipeline.schemas import Files, Table
@@ -47,11 +48,8 @@ def pairs(left: Path, left_kind: type[Table], right: Path, right_kind: type[Tabl
 
 def file_sizes(files_path: Path) -> dict[str, int]:
     listed = tables.read_part(files_path, Files, ["uri", "size", "status"])
-    return {
-        uri: size
-        for uri, size, status in zip(*(listed[name].to_pylist() for name in ("uri", "size", "status")), strict=True)
-        if status == "indexed"
-    }
+    listed = listed.filter(pc.equal(listed["status"], "indexed"))
+    return dict(zip(listed["uri"].to_pylist(), listed["size"].to_pylist(), strict=True))
 
 
 def outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[str]:

@@ -28,9 +28,10 @@ def occurrences_inside_files(roots: Roots) -> Finding:
         found = tables.read_part(path, ScipOccurrences, [*_SPAN, "provenance"])
         count += found.num_rows
         problems.extend(outside(found.select(_SPAN), file_sizes(files_path), "occurrence"))
-        plain = tables.plain(found.select(["uri", "provenance"])).group_by(["uri", "provenance"]).aggregate([])
-        for uri, provenance in zip(plain["uri"].to_pylist(), plain["provenance"].to_pylist(), strict=True):
-            (precise if provenance == "scip" else syntax).add(uri)
+        (uris, codes), (words, provenances) = _coded(found["uri"]), _coded(found["provenance"])
+        exact = np.array([word == "scip" for word in words.to_pylist()], bool)[provenances]
+        for known, rows in ((precise, exact), (syntax, ~exact)):
+            known.update(uris.take(pa.array(np.unique(codes[rows]))).to_pylist())
     share = len(precise) / max(len(precise | syntax), 1)
     return finding(problems, occurrences=count, precise_files=len(precise), share_of_precise_files=round(share, 4))
 
@@ -42,8 +43,8 @@ def defining_identifiers_in_one_chunk(roots: Roots) -> Finding:
     for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences):
         found = tables.read_part(path, ScipOccurrences, [*_SPAN, "is_definition"])
         # The module of an empty file is defined at its bytes 0 to 0, and an empty file has no chunks.
-        found = tables.plain(found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], 0))).select(_SPAN))
-        chunks = tables.plain(tables.read_part(chunk_path, Chunks, _SPAN))
+        found = found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], 0)))
+        chunks = tables.read_part(chunk_path, Chunks, _SPAN)
         count += found.num_rows
         first, last = _owners(chunks, found, "start_byte", 0), _owners(chunks, found, "end_byte", -1)
         empty = found["end_byte"].to_numpy() <= found["start_byte"].to_numpy()
@@ -56,11 +57,11 @@ def defining_identifiers_in_one_chunk(roots: Roots) -> Finding:
 
 def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) -> Any:
     """The row of the chunk that each occurrence's byte lies in; -1 for none. Both tables hold whole files."""
-    uris = pa.chunked_array([*chunks["uri"].chunks, *occurrences["uri"].chunks], pa.string())
-    codes = pc.rank(uris, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
-    starts = (codes[: len(chunks)] << 32) + chunks["start_byte"].to_numpy()
-    order = np.argsort(starts)
-    wanted = (codes[len(chunks) :] << 32) + np.maximum(occurrences[column].to_numpy() + shift, 0)
+    (uris, codes), (words, files) = _coded(chunks["uri"]), _coded(occurrences["uri"])
+    starts = (codes << 32) + chunks["start_byte"].to_numpy()
+    order = np.argsort(starts, kind="stable")
+    numbers = pc.fill_null(pc.index_in(words, value_set=uris), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    wanted = (numbers[files] << 32) + np.maximum(occurrences[column].to_numpy() + shift, 0)
     places = np.searchsorted(starts[order], wanted, side="right") - 1
     if not len(order):
         return np.full(len(wanted), -1)
@@ -69,15 +70,26 @@ def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) ->
     return np.where(same & (chunks["end_byte"].to_numpy()[owners] > wanted - ((wanted >> 32) << 32)), owners, -1)
 
 
+def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Any]:
+    """The distinct words of a column, and for each row which it is, int64 [n]: a million rows have a thousand uris."""
+    if not column.num_chunks:
+        return pa.array([], pa.string()), np.zeros(0, np.int64)
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    joined = coded.unify_dictionaries().combine_chunks()
+    return joined.dictionary, joined.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 def symbol_counts_agree(roots: Roots) -> Finding:
     """`chunk_symbols` counts every occurrence of a symbol that is not local to a function, in every file that has chunks."""
     expected = counted = 0
     for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.plain(tables.read_part(path, ScipOccurrences, ["uri", "symbol"]))
+        found = tables.read_part(path, ScipOccurrences, ["uri", "symbol"])
+        (uris, files), (symbols, codes) = _coded(found["uri"]), _coded(found["symbol"])
         # An empty file has no chunks, and yet a module that is defined at its bytes 0 to 0.
-        chunked = pc.unique(tables.read_part(chunk_path, Chunks, ["uri"])["uri"])
-        symbols = found.filter(pc.is_in(found["uri"], value_set=chunked))["symbol"]
-        expected += len(symbols) - (pc.sum(pc.starts_with(symbols, "local ")).as_py() or 0)
+        chunked, _ = _coded(tables.read_part(chunk_path, Chunks, ["uri"])["uri"])
+        has_chunks = pc.is_in(uris, value_set=chunked).to_numpy(zero_copy_only=False)
+        is_local = pc.starts_with(symbols, "local ").to_numpy(zero_copy_only=False)
+        expected += int(np.count_nonzero(has_chunks[files] & ~is_local[codes]))
     for path in tables.parts(roots[ChunkSymbols.asset], ChunkSymbols):
         counted += pc.sum(tables.read_part(path, ChunkSymbols, ["count"])["count"]).as_py() or 0
     problems = [] if expected == counted else [f"{counted} occurrences in chunks, {expected} in scip_occurrences"]
@@ -90,9 +102,11 @@ def cst_inside_files(roots: Roots) -> Finding:
     count = 0
     for files_path, path in pairs(roots[Files.asset], Files, roots[CstNodes.asset], CstNodes):
         nodes = tables.read_part(path, CstNodes, [*_SPAN, "node_id", "parent_id"])
+        if not nodes.num_rows:
+            continue
         count += nodes.num_rows
         problems.extend(outside(nodes.select(_SPAN), file_sizes(files_path), "node"))
-        if nodes.num_rows and not pc.all(pc.less(nodes["parent_id"], nodes["node_id"])).as_py():
+        if not pc.all(pc.less(nodes["parent_id"], nodes["node_id"])).as_py():
             problems.append(f"{path.name}: a node comes before its parent")
     return finding(problems, nodes=count)
 

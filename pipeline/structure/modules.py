@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,7 @@ _METHODS = frozenset({"method", "constructor"})
 _BOOLEAN_WORDS = frozenset({b"&&", b"||"})
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
+class Top(NamedTuple):
     """A definition that no other encloses."""
 
     name: str
