@@ -19,8 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import measure
+import numpy as np
 
-from pipeline.structure.scip_reader import DocumentGroup, byte_offsets, column_unit, read_metadata, read_occurrences
+from pipeline.structure.scip_positions import column_unit, offsets_in
+from pipeline.structure.scip_reader import read_metadata, read_occurrences
+from pipeline.structure.scip_texts import Texts
 
 
 def timed(work: Callable[[], int], runs: int) -> tuple[int, list[float]]:
@@ -34,37 +37,38 @@ def timed(work: Callable[[], int], runs: int) -> tuple[int, list[float]]:
     return count, seconds
 
 
-def offsets(folder: Path, groups: list[DocumentGroup], tool: str) -> Callable[[], int]:
-    """Converting both ends of all occurrences, as work; files are read beforehand."""
-    jobs = []
-    for group in groups:
-        document = group.occurrences["document"].to_numpy()
-        for number, name in enumerate(group.paths):
-            rows = group.occurrences.filter(document == number)
-            content = (folder / name).read_bytes() if (folder / name).is_file() else b""
-            unit = column_unit(int(group.encoding[number]), tool)
-            ends = [(rows[f"{end}_line"].to_numpy(), rows[f"{end}_column"].to_numpy()) for end in ("start", "end")]
-            jobs.extend((content, lines, columns, unit) for lines, columns in ends)
+def in_bytes(folder: Path, index: Path, tool: str) -> Callable[[], int]:
+    """Reading an index with both ends of every occurrence as bytes, as work; files are read beforehand."""
+    paths = [name for group in read_occurrences(index, language="python") for name in group.paths]
+    contents = {name: (folder / name).read_bytes() if (folder / name).is_file() else b"" for name in paths}
 
-    def convert() -> int:
-        lost = sum(int((byte_offsets(*job) < 0).sum()) for job in jobs)
+    def read() -> int:
+        count = lost = 0
+        for group in read_occurrences(index, language="python"):
+            table = group.occurrences
+            document = table["document"].to_numpy()
+            texts = Texts.of([contents[name] for name in group.paths])
+            units = np.array([column_unit(encoding, tool) for encoding in group.encoding.tolist()])
+            for end in ("start", "end"):
+                position = (table[f"{end}_{part}"].to_numpy() for part in ("line", "column"))
+                lost += int((offsets_in(texts, document, *position, units) < 0).sum())
+            count += len(table)
         if lost:
             print(f"{lost} positions lie outside of their files", file=sys.stderr)
-        return sum(len(job[1]) for job in jobs)
+        return count
 
-    return convert
+    return read
 
 
 def report(folder: Path, index: Path, runs: int) -> None:
     """Measure and print."""
-    groups = list(read_occurrences(index, language="python"))
-    size = index.stat().st_size / 2**20
-    print(f"`{index.name}`: {size:.1f} MiB, {sum(len(g.paths) for g in groups)} documents, {len(groups)} groups\n")
-    print("| work | rows | best, s | first, s | rows/s |")
+    sizes = [len(group.paths) for group in read_occurrences(index, language="python")]
+    print(f"`{index.name}`: {index.stat().st_size / 2**20:.1f} MiB, {sum(sizes)} documents, {len(sizes)} groups\n")
+    print("| work | occurrences | best, s | first, s | occurrences/s |")
     print("|---|---|---|---|---|")
     works: dict[str, Callable[[], int]] = {
-        "occurrences read": lambda: sum(len(g.occurrences) for g in read_occurrences(index, language="python")),
-        "positions to bytes": offsets(folder, groups, read_metadata(index).tool_name),
+        "read": lambda: sum(len(group.occurrences) for group in read_occurrences(index, language="python")),
+        "read, with both ends in bytes": in_bytes(folder, index, read_metadata(index).tool_name),
     }
     for name, work in works.items():
         count, seconds = timed(work, runs)

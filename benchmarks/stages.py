@@ -22,6 +22,7 @@ import corpus
 import pyarrow.parquet as pq
 
 from pipeline.config import Settings
+from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact, External
 from pipeline.stages import STAGES, identity_of, plan_keys
@@ -72,8 +73,9 @@ def profile(path: Path, data: Path, workers: int) -> list[Cost]:
     scanned = scan(path, settings=settings.source, skip=store.root)
     seconds = time.perf_counter() - started
     costs = [Cost("scan", seconds, seconds, processor_seconds() - used, 0, 0)]
-    identity = identity_of(settings, repository, scanned.commit, scanned.dirty, plan_keys(settings, scanned))
-    known: dict[str, External] = {"scan": scanned, "identity": identity}
+    history = read_history(path, commit=scanned.commit, days=settings.modules.churn_days)
+    identity = identity_of(settings, repository, scanned.commit, scanned.dirty, plan_keys(settings, scanned, history))
+    known: dict[str, External] = {"scan": scanned, "history": history, "identity": identity}
     settled: dict[str, Artefact[Any]] = {}
     for stage in STAGES:
         started, used = time.perf_counter(), processor_seconds()
