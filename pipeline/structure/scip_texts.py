@@ -48,7 +48,7 @@ class Texts:
 
     def line_ends(self) -> Numbers:
         """int64 [lines]: where each line ends in `data`, without its break."""
-        ends = np.append(self.starts[1:], 0)
+        ends = np.append(self.starts, 0)[1:]
         last = self.first[1:] - 1
         inner = np.ones(len(ends), np.bool_)
         inner[last] = False
