@@ -4,7 +4,7 @@ An indexer sees a scratch copy of the snapshot and nothing else: no configuratio
 use of our own making. What would make it give up the whole project is left out beforehand, with the reason.
 
 Belongs here: programs, their traps, and making what they wrote a function of what they read. Not here: decoding it
-(`scip_reader`), tables (`scip_stage`).
+(`scip_reader`), tables (`scip_tables`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Occurrences of an index in bytes of the snapshot's files, and which of its files are not those of the snapshot.
 
-Belongs here: from a group of documents to columns. Not here: decoding (`scip_reader`), tables and parts (`scip_stage`).
+Belongs here: from a group of documents to columns. Not here: decoding (`scip_reader`), tables and parts (`scip_parts`).
 """
 
 from __future__ import annotations
