@@ -117,6 +117,16 @@ def read_table(root: Path, kind: type[Table], columns: Sequence[str] | None = No
     return pa.concat_tables([plain(table) for table in read_parts(root, kind, columns)])
 
 
+def has_table(root: Path, kind: type[Table]) -> bool:
+    """Whether an object or a version has the table."""
+    return any((root / kind.name).glob("part-*.parquet"))
+
+
+def read_columns(root: Path, kind: type[Table], columns: Sequence[str]) -> pa.Table:
+    """Columns of a whole table as they are stored: each chunk of a dictionary column has a dictionary of its own."""
+    return pa.concat_tables(list(read_parts(root, kind, columns)))
+
+
 def plain(table: pa.Table) -> pa.Table:
     """The same table with dictionary columns decoded, so that parts with different dictionaries can be joined."""
     fields = [

@@ -1,145 +1,155 @@
-"""Symbols by name, and what is known of a symbol: where it occurs, what implements, calls or is called by it.
+"""Which symbols a name means.
 
-A version that was built without symbols still answers by its definitions; it knows no references.
-
-Belongs here: queries of our own over symbols, with every value bound. Not here: chunks by id (`hydrate`), people's SQL (`sql`),
-putting answers together for people (`describe`).
+Belongs here: the ways in which a name may be written and meant, and the order of what it means. Not here: what is known of a
+symbol (`symbol_table`), putting answers together for people (`describe`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from typing import Any, Literal
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import duckdb
-import pyarrow as pa
+import numpy as np
 
-from pipeline.catalog.views import fetch, has_views, reading
+from pipeline.catalog.numbering import Numbers
+from pipeline.catalog.symbol_table import SymbolTable
 from pipeline.errors import QueryError
 
-Roles = Literal["definition", "reference", "all"]
-
-_NO_LIMIT = (1 << 63) - 1
-_NOTHING = pa.schema(
-    [(name, pa.string()) for name in ("symbol", "display_name", "kind", "provenance", "uri")]
-    + [("line", pa.int32()), ("count", pa.int64())]
-).empty_table()
-_SYMBOL_TABLES = ("scip_symbols", "scip_occurrences")
-
-_PREPARING = threading.Lock()
-# Every symbol once, with the place of its first definition; `path` is the symbol as people write it, without scheme, package
-# and marks: `django.db.models.query.QuerySet.filter`.
-_SYMBOLS = """
-    SELECT symbol, display_name, kind, provenance, uri, line, lower(display_name) AS folded,
-        rtrim(regexp_replace(replace(symbol, '`', ''), '\\([A-Za-z0-9_+$-]*\\)\\.|[/#:!]', '.', 'g'), '.') AS path
-    FROM (
-        SELECT symbol, min(display_name) AS display_name, min(kind) AS kind, min(provenance) AS provenance
-        FROM scip_symbols WHERE NOT starts_with(symbol, 'local ') GROUP BY symbol
-    ) LEFT JOIN (
-        SELECT symbol, first(uri ORDER BY uri, start_byte) AS uri, first(start_line ORDER BY uri, start_byte) AS line
-        FROM scip_occurrences WHERE is_definition AND NOT starts_with(symbol, 'local ') GROUP BY symbol
-    ) USING (symbol)
-"""
-_DEFINITIONS = """
-    SELECT qualified_name AS symbol, name AS display_name, kind, 'syntax' AS provenance, uri, start_line AS line,
-        lower(name) AS folded, qualified_name AS path
-    FROM definitions
-"""
-# `way` is how the name may be meant; each counts when those before it found nothing. Parameters and other parts of a definition
-# share their names with what people look for, so they come after it.
-_FIND = """
-    SELECT symbol, display_name, kind, provenance, uri, line FROM (
-        SELECT *, CASE
-            WHEN symbol = $whole OR display_name = $name THEN 0
-            WHEN display_name = $last AND ends_with('.' || replace(path, ' ', '.'), '.' || $name) THEN 1
-            WHEN starts_with(display_name, $last) AND contains('.' || replace(path, ' ', '.'), '.' || $name) THEN 2
-            WHEN folded = lower($last) AND ends_with('.' || replace(lower(path), ' ', '.'), '.' || lower($name)) THEN 3
-        END AS way
-        FROM lookup.symbols WHERE starts_with(folded, lower($last)) OR symbol = $whole
-    ) WHERE way IS NOT NULL QUALIFY way = min(way) OVER ()
-    ORDER BY uri IS NULL, regexp_matches(symbol, '[\\])]$'), uri, line, symbol LIMIT $most
-"""
-_OCCURRENCES = """
-    SELECT uri, symbol, start_line, start_byte, end_byte, is_definition, provenance FROM scip_occurrences
-    WHERE list_contains($1::VARCHAR[], symbol) AND ($2 = 'all' OR is_definition = ($2 = 'definition'))
-    ORDER BY uri, start_byte, end_byte, symbol LIMIT $3
-"""
-_DEFINED = """
-    SELECT uri, qualified_name AS symbol, start_line, name_start_byte AS start_byte,
-        CAST(name_start_byte + strlen(name) AS INTEGER) AS end_byte, true AS is_definition, 'syntax' AS provenance
-    FROM definitions WHERE list_contains($1::VARCHAR[], qualified_name) AND $2 <> 'reference'
-    ORDER BY uri, start_byte, end_byte, symbol LIMIT $3
-"""
-# One row for each symbol at the other end. It is shown where it is defined, or else where the relation is found.
-_RELATED = """
-    SELECT symbol, coalesce(display_name, if(starts_with(symbol, 'file:'), substr(symbol, 6), symbol)) AS display_name,
-        coalesce(kind, if(starts_with(symbol, 'file:'), 'file', '')) AS kind, coalesce(provenance, '') AS provenance,
-        coalesce(uri, found_in) AS uri, line, count
-    FROM (
-        SELECT {other} AS symbol, CAST(sum(count) AS BIGINT) AS count, min(uri) AS found_in
-        FROM symbol_edges WHERE kind = $2 AND list_contains($1::VARCHAR[], {this}) GROUP BY ALL
-    ) LEFT JOIN lookup.symbols USING (symbol)
-    ORDER BY uri, line, symbol LIMIT $3
-"""
+_SEPARATOR = re.compile(r"::|->|[#/\\]")
+_EXTENSION = re.compile(r"(?<=[^/.])\.\w{1,10}(?=::|#|$)")
+"""Of a file, also before what it defines: `django/db/models/query.py::QuerySet`."""
+_FILE = re.compile(r"`([^`]*?[^`/.])\.\w{1,10}`/")
+_MARKS = re.compile(r"\([\w+$-]*\)\.|[)(\]\[/#:!]")
+_DOTS = re.compile(r"\.{2,}")
 
 
-def find_symbols(connection: duckdb.DuckDBPyConnection, name: str, limit: int) -> pa.Table:
-    """The symbols that `name` means: symbol, display_name, kind, provenance, uri and line of the (first) definition.
+def find_symbols(table: SymbolTable, name: str) -> Numbers:
+    """The symbols that `name` means, int32 [n].
 
-    `name` is a whole symbol, a simple name, or a qualified one (`QuerySet.filter`, also with `#`, `::` or `/`). The first of
-    these ways that finds something counts: exact, qualified, as a prefix, without regard to case. Symbols that are defined
-    here come first; uri and line of others are null. At most `limit` rows. Raises `QueryError` for no name.
+    `name` is a whole symbol, a simple name, or a qualified one (`QuerySet.filter`, `a.b.QuerySet`, also with `#`, `::`, `->` or
+    `/`, or after the path of its file). The first of these ways that finds something counts: as written, as the start of a
+    name, without regard to case. What is defined here comes before other things, and what is referred to more comes first.
+    Parameters, which share their names with what people look for, count where nothing else has the name. Where syntax alone
+    was known, the symbol of unresolved references that are spelt like the name comes last. Raises `QueryError` for no name.
     """
     whole = _checked(name)
-    written = whole.removesuffix("()").replace("::", ".").replace("#", ".").replace("/", ".").strip(".") or whole
-    values = {"whole": whole, "name": written, "last": written.rpartition(".")[2] or written, "most": max(0, limit)}
-    _prepare(connection)
-    return fetch(connection, _FIND, values)
+    if " " in whole and (number := table.number_of(whole)) is not None:
+        return np.array([number], np.int32)
+    for written in _spellings(whole):
+        sought = _Sought(table, written)
+        for way in (sought.exactly, sought.as_start, sought.in_any_case):
+            if len(found := way()):
+                return _ordered(table, found)
+    return np.empty(0, np.int32)
 
 
-def occurrences_of(
-    connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], *, roles: Roles = "all", limit: int | None = None
-) -> pa.Table:
-    """Where symbols occur: uri, symbol, start_line, start_byte, end_byte, is_definition, provenance, by file and place."""
-    template = _OCCURRENCES if has_views(connection, *_SYMBOL_TABLES) else _DEFINED
-    return fetch(connection, template, [list(map(_checked, symbols)), roles, _NO_LIMIT if limit is None else max(0, limit)])
+def qualified_name(table: SymbolTable, number: int) -> str:
+    """A symbol as people write it, without scheme, package and module: `QuerySet.filter`; the display name of a module."""
+    symbol = table.symbol(number)
+    tail = symbol.rpartition("/")[2].rpartition(" ")[2]
+    if table.plain:
+        return symbol
+    if "`" in tail or not tail or table.kinds[number] == "file":
+        return table.name(number)
+    return _dotted(tail)
 
 
-def implementations_of(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], *, limit: int | None = None) -> pa.Table:
-    """What implements one of the symbols: symbol, display_name, kind, provenance, uri, line, count."""
-    return _related(connection, "implements", symbols, limit, other="source", this="target")
+def dotted_path(table: SymbolTable, number: int) -> str:
+    """A symbol with dots only, scheme and package included, files without their extension:
+    `ty-scip.python.django.db.models.query.QuerySet.filter`."""
+    symbol = table.symbol(number)
+    return symbol if table.plain else _dotted(_FILE.sub(r"\1/", symbol).replace(" ", "."))
 
 
-def callers_of(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], *, limit: int | None = None) -> pa.Table:
-    """What calls one of the symbols, columns as those of `implementations_of`; `count` is how often."""
-    return _related(connection, "calls", symbols, limit, other="source", this="target")
+def _dotted(symbol: str) -> str:
+    return _DOTS.sub(".", _MARKS.sub(".", symbol.replace("`", ""))).strip(".")
 
 
-def callees_of(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], *, limit: int | None = None) -> pa.Table:
-    """What one of the symbols calls, columns as those of `implementations_of`; `count` is how often."""
-    return _related(connection, "calls", symbols, limit, other="target", this="source")
+def _spellings(whole: str) -> Iterator[str]:
+    """A name with dots only, as it is and without the extension of a file."""
+    whole = whole.removesuffix("()")
+    without = _EXTENSION.sub("", whole) if re.search(r"::|[/#]", whole) else whole
+    for form in dict.fromkeys((whole, without)):
+        if written := _SEPARATOR.sub(".", form).lstrip("@&").strip("."):
+            yield written
 
 
-def _related(
-    connection: duckdb.DuckDBPyConnection, kind: str, symbols: Sequence[str], limit: int | None, *, other: str, this: str
-) -> pa.Table:
-    if not has_views(connection, "symbol_edges", *_SYMBOL_TABLES):
-        return _NOTHING
-    _prepare(connection)
-    values: list[Any] = [list(map(_checked, symbols)), kind, _NO_LIMIT if limit is None else max(0, limit)]
-    return fetch(connection, _RELATED.format(other=other, this=this), values)
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """The ways to mean a name that is written with dots."""
+
+    table: SymbolTable
+    written: str
+
+    @property
+    def last(self) -> str:
+        return self.written.rpartition(".")[2]
+
+    def exactly(self) -> Numbers:
+        """The name as it is, alone or at the end of a path. Names may have dots of their own."""
+        found = [self._spelt(self.written)]
+        if self.last != self.written:
+            found.append(self._on_path(self._spelt(self.last), str.endswith, str))
+        return self._with_unresolved(np.concatenate(found))
+
+    def as_start(self) -> Numbers:
+        """The start of a name."""
+        names = self.table.names
+        first, end = bisect_left(names.folded, self.last.lower()), len(names.folded)
+        end = bisect_left(names.folded, True, first, end, key=lambda name: not name.startswith(self.last.lower()))
+        found = names.symbols[names.bounds[first] : names.bounds[end]]
+        found = self._written(found, lambda name: name.startswith(self.last))
+        return found if self.last == self.written else self._on_path(found, str.__contains__, str)
+
+    def in_any_case(self) -> Numbers:
+        """The name in other case."""
+        found = self._folded(self.last)
+        return found if self.last == self.written else self._on_path(found, str.endswith, str.lower)
+
+    def _folded(self, name: str) -> Numbers:
+        names, folded = self.table.names, name.lower()
+        place = bisect_left(names.folded, folded)
+        if place == len(names.folded) or names.folded[place] != folded:
+            return np.empty(0, np.int32)
+        return names.symbols[names.bounds[place] : names.bounds[place + 1]]
+
+    def _spelt(self, name: str) -> Numbers:
+        return self._written(self._folded(name), name.__eq__)
+
+    def _written(self, found: Numbers, good: Callable[[str], bool]) -> Numbers:
+        names = self.table.names
+        codes = names.code[found]
+        written: Numbers = found[np.isin(codes, [code for code in np.unique(codes).tolist() if good(names.spelt[code])])]
+        return written
+
+    def _on_path(self, found: Numbers, how: Callable[[str, str], bool], fold: Callable[[str], str]) -> Numbers:
+        sought = "." + fold(self.written)
+        good = [how("." + fold(dotted_path(self.table, number)), sought) for number in found.tolist()]
+        on_path: Numbers = found[np.array(good, bool)]
+        return on_path
+
+    def _with_unresolved(self, found: Numbers) -> Numbers:
+        """With the references to something of that name, of which syntax alone could not tell what it is."""
+        table = self.table
+        if not any(table.provenances[number] == "syntax" for number in found.tolist()):
+            return found
+        spelt = self._spelt(self.last)
+        return np.union1d(found, spelt[[table.kinds[number] == "name" for number in spelt.tolist()]])
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Keep every symbol in the memory of the connection, in a schema of its own: each answer would read them anew."""
-    with _PREPARING:
-        if fetch(connection, "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'lookup'", []).num_rows:
-            return
-        rows = _SYMBOLS if has_views(connection, *_SYMBOL_TABLES) else _DEFINITIONS
-        with reading(connection) as own:
-            own.execute("CREATE SCHEMA IF NOT EXISTS lookup")
-            own.execute(f"CREATE TABLE lookup.symbols AS {rows}")
+def _ordered(table: SymbolTable, found: Numbers) -> Numbers:
+    found = np.unique(found)
+    if not table.part[found].all():
+        found = found[~table.part[found]]
+    bounds = table.places.bounds
+    first, references = bounds[2 * found], bounds[2 * found + 1]
+    elsewhere = first == references
+    uri, line = (column[np.minimum(first, len(column) - 1)] if len(column) else first for column in
+                 (table.places.uri, table.places.line))  # fmt: skip
+    count = bounds[2 * found + 2] - references
+    return found[np.lexsort((found, np.where(elsewhere, 0, line), np.where(elsewhere, 0, uri), -count, elsewhere))]
 
 
 def _checked(name: str) -> str:

@@ -181,6 +181,7 @@ def show(
     """Print a chunk: where it lies, what it stands in and defines, who calls that and what it calls, and its text."""
     from pipeline.catalog.describe import around_chunk
     from pipeline.catalog.hydrate import hydrate
+    from pipeline.catalog.symbol_table import read_symbols
     from pipeline.catalog.views import connect
     from pipeline.errors import NotFoundError, QueryError
     from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
@@ -192,7 +193,8 @@ def show(
         raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
-        connection = connect(opened.ensure("chunks", "embeddings", *symbol_assets(opened)), memory_limit="512MB", threads=1)
+        folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
+        connection = connect(folder, memory_limit="512MB", threads=1)
         try:
             rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
             if not rows:
@@ -200,7 +202,7 @@ def show(
                     f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids."
                 )
             row = rows[0]
-            around = around_chunk(connection, row)
+            around = around_chunk(read_symbols(folder), row)
         finally:
             connection.close()
         commit = opened.manifest.commit

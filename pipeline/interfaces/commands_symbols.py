@@ -14,14 +14,20 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, VersionName
 
 if TYPE_CHECKING:
-    import duckdb
+    from rich.text import Text
 
+    from pipeline.config import Settings
     from pipeline.store.versions import Version
 
 _READ = ("definitions", "scip_occurrences", "scip_symbols", "chunk_symbols", "symbol_edges")
 """The artefacts that questions about symbols read."""
 _MOST_NAMES = 10
 _MOST_SIGNATURE_LINES = 4
+_MOST_IN_FULL = 5
+"""More symbols than that are listed, a line each."""
+_NAME = "name"
+"""The kind of what is spelt so and not resolved."""
+_ELSEWHERE = {"uri": None, "line": None}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +38,20 @@ def register(app: typer.Typer) -> None:
 def symbols(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name, also qualified (`QuerySet.filter`), or a SCIP symbol.")],
     k: Annotated[int, typer.Option("-k", metavar="N", min=0, help="How many references of each symbol.")] = 20,
+    most: Annotated[int, typer.Option("-n", "--most", metavar="N", min=1, help="How many symbols of that name.")] = 20,
     refs: Annotated[bool, typer.Option("--refs/--no-refs", help="Whether to list references.")] = True,
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Where a name is defined and referred to, what implements it, who calls it, and what it calls."""
-    from pipeline.catalog.describe import describe_name
+    """Where a name is defined and referred to, what implements it, who calls it, and what it calls.
+
+    Of a name that more than five symbols have, each is a line; qualify the name (`Class.name`) or lower -n to see more.
+    """
+    from pipeline.catalog.describe import describe
+    from pipeline.catalog.lookup import find_symbols
+    from pipeline.catalog.symbol_table import read_symbols
     from pipeline.errors import QueryError
     from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
     from pipeline.interfaces.output import as_text, print_json, stale_note
-    from pipeline.search.query import identifier_of
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
@@ -52,20 +63,18 @@ def symbols(
     settings = settings_of(store, read_origin(repository))
     with open_version(repository, version) as opened:
         fresh = freshness_of(store, repository, opened, settings)
-        connection = _connect(opened, settings.search.duckdb_memory_limit, settings.search.duckdb_threads)
-        try:
-            spellings = dict.fromkeys((name, identifier_of(name) or name))
-            found = next(filter(None, (describe_name(connection, one, k=k, references=refs) for one in spellings)), None)
-            if found is None:
-                raise _not_found(connection, name, opened.name)
-        finally:
-            connection.close()
-        if json:
-            print_json({
-                "repo": repository.name, "version": opened.name, "stale": fresh.stale, "name": name, "symbols": found,
-            })  # fmt: skip
-            return
-        _print_symbols(found, refs=refs)
+        table = read_symbols(opened.ensure(*symbol_assets(opened)))
+        found = find_symbols(table, name)
+        if not len(found):
+            raise _not_found(opened, name, settings)
+        described = describe(table, found[:most], k=k, references=refs)
+    if json:
+        print_json({
+            "repo": repository.name, "version": opened.name, "stale": fresh.stale, "name": name,
+            "symbol_count": len(found), "symbols": described,
+        })  # fmt: skip
+        return
+    _print_symbols(name, described, len(found), refs=refs)
     if fresh.stale:
         sys.stderr.write(f"{stale_note(repository.name, fresh.reason)}\n")
 
@@ -75,43 +84,72 @@ def symbol_assets(opened: Version) -> list[str]:
     return [asset for asset in _READ if asset in opened.manifest.artefacts]
 
 
-def _connect(opened: Version, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+def _not_found(opened: Version, name: str, settings: Settings) -> Exception:
+    from pipeline.catalog.suggestions import near_names
     from pipeline.catalog.views import connect
-
-    return connect(opened.ensure(*symbol_assets(opened)), memory_limit=memory_limit, threads=threads)
-
-
-def _not_found(connection: duckdb.DuckDBPyConnection, name: str, version: str) -> Exception:
-    from pipeline.catalog.describe import near_names
     from pipeline.errors import NotFoundError
 
-    near = near_names(connection, name)
+    limits = settings.search
+    with connect(opened.path, memory_limit=limits.duckdb_memory_limit, threads=limits.duckdb_threads) as connection:
+        near = near_names(connection, name)
     hint = f"Near it: {', '.join(near)}." if near else "`indexctl search` finds code by what it is about."
-    return NotFoundError(f"There is no symbol `{name[:200]}` in {version}.", hint=hint)
+    if name.startswith("local "):
+        hint = "What is local to a function is not kept by name."
+    return NotFoundError(f"There is no symbol `{name[:200]}` in {opened.name}.", hint=hint)
 
 
-def _print_symbols(found: Sequence[dict[str, Any]], *, refs: bool) -> None:
+def _print_symbols(name: str, shown: Sequence[dict[str, Any]], total: int, *, refs: bool) -> None:
+    """Symbols in full, or a line each where there are many."""
     from rich.text import Text
 
-    from pipeline.catalog.describe import MOST_SYMBOLS
-    from pipeline.interfaces.output import console, printable
+    from pipeline.interfaces.output import console, counts, printable
 
+    if not any(symbol["display_name"] in name for symbol in shown):
+        sys.stderr.write(f"no symbol is called `{printable(name[:200])}`; what follows starts so or differs in case\n")
     out = console()
-    for place, symbol in enumerate(found):
-        head = Text("\n" if place else "")
-        head.append(printable(symbol["display_name"]), style="bold cyan")
-        head.append(f"  {symbol['kind']}")
-        head.append(f"  from {symbol['provenance']}", style="dim")
-        out.print(head)
-        out.print(Text(f"    {printable(symbol['symbol'])}", style="dim"))
-        for line in symbol["signature"].splitlines()[:_MOST_SIGNATURE_LINES]:
-            out.print(Text(f"    {printable(line)}"))
-        if summary := next((line.strip() for line in symbol["documentation"].splitlines() if line.strip()), ""):
-            out.print(Text(f"    {printable(summary)}", style="italic"))
-        for line in _sections(symbol, refs=refs):
+    if len(shown) > _MOST_IN_FULL:
+        for line in _listed(shown):
             out.print(Text(line))
-    if len(found) == MOST_SYMBOLS:
-        sys.stderr.write(f"the first {MOST_SYMBOLS} symbols of this name; qualify it (`Class.name`) to see others\n")
+    else:
+        for place, symbol in enumerate(shown):
+            out.print(_head(symbol, first=not place))
+            for line in _sections(symbol, refs=refs):
+                out.print(Text(line))
+    if total > len(shown):
+        more = counts(total - len(shown), "more symbol")
+        sys.stderr.write(f"and {more}; qualify the name (`Class.name`), or raise -n to see them\n")
+
+
+def _listed(shown: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line for each symbol: its name, kind and place, and how often it is referred to."""
+    from pipeline.interfaces.output import counts, printable
+
+    names = [printable(symbol["qualified_name"]) for symbol in shown]
+    width, kinds = max(map(len, names)), max(len(symbol["kind"]) for symbol in shown)
+    for name, symbol in zip(names, shown, strict=True):
+        references = counts(symbol["reference_count"], "reference") if symbol["reference_count"] else ""
+        where = "not resolved" if symbol["kind"] == _NAME else _where(next(iter(symbol["definitions"]), _ELSEWHERE))
+        yield f"{name:<{width}}  {symbol['kind']:<{kinds}}  {where}  {references}".rstrip()
+
+
+def _head(symbol: dict[str, Any], *, first: bool) -> Text:
+    """What a symbol is, before the places."""
+    from rich.text import Text
+
+    from pipeline.interfaces.output import printable
+
+    head = Text("" if first else "\n")
+    head.append(printable(symbol["qualified_name"]), style="bold cyan")
+    head.append(f"  {symbol['kind']}" if symbol["kind"] else "")
+    head.append(f"  from {symbol['provenance']}\n", style="dim")
+    head.append(f"    {printable(symbol['symbol'])}", style="dim")
+    if symbol["kind"] == _NAME:
+        head.append("\n    spelt so, but syntax alone cannot tell what is meant")
+    for line in symbol["signature"].splitlines()[:_MOST_SIGNATURE_LINES]:
+        head.append(f"\n    {printable(line)}")
+    if summary := next((line.strip() for line in symbol["documentation"].splitlines() if line.strip()), ""):
+        head.append(f"\n    {printable(summary)}", style="italic")
+    return head
 
 
 def _sections(symbol: dict[str, Any], *, refs: bool) -> Iterator[str]:
@@ -121,23 +159,33 @@ def _sections(symbol: dict[str, Any], *, refs: bool) -> Iterator[str]:
     yield from _places("defined", symbol["definitions"])
     total, shown = symbol["reference_count"], len(symbol["references"])
     if refs and total:
-        yield from _places(f"referred to {counts(total, 'time')}", symbol["references"])
+        yield f"  referred to {counts(total, 'time')}"
+        yield from _places("", symbol["references"])
         if shown < total:
             yield f"      … and {total - shown:,} more (-k {total} shows them)"
-    for what, title in (("implementations", "implemented by"), ("callers", "called by"), ("callees", "calls")):
-        yield from _places(title, symbol[what][:_MOST_NAMES])
-        if len(symbol[what]) > _MOST_NAMES:
-            yield f"      … and {len(symbol[what]) - _MOST_NAMES:,} more (--json shows them)"
+    for what, title in (("implementation", "implemented by"), ("caller", "called by"), ("callee", "calls")):
+        total, others = symbol[f"{what}_count"], symbol[f"{what}s"]
+        yield from _places(title, others[:_MOST_NAMES])
+        if total > _MOST_NAMES:
+            yield f"      … and {total - _MOST_NAMES:,} more" + (" (--json names them)" if total <= len(others) else "")
 
 
 def _places(title: str, places: Sequence[dict[str, Any]]) -> Iterator[str]:
     from pipeline.interfaces.output import printable
 
-    if places:
+    if places and title:
         yield f"  {title}"
     for place in places:
-        where = f"{place['uri']}:{place['line']}" if place["uri"] else "outside of this repository"
-        yield printable(f"      {where}  {place.get('display_name', '')}".rstrip())
+        name = place.get("qualified_name", "")
+        yield printable(f"      {_where(place)}  {name if name != place['uri'] else ''}".rstrip())
+
+
+def _where(place: dict[str, Any]) -> str:
+    from pipeline.interfaces.output import printable
+
+    if place["uri"] is None:
+        return "outside of this repository"
+    return printable(place["uri"]) + (f":{place['line']}" if place["line"] else "")
 
 
 def around_lines(around: dict[str, Any]) -> Iterator[str]:
@@ -147,7 +195,7 @@ def around_lines(around: dict[str, Any]) -> Iterator[str]:
     scope = " › ".join(f"{definition['kind']} {definition['name'].rpartition('.')[2]}" for definition in around["scope"])
     if scope:
         yield printable(f"  in        {scope}")
-    names = list(dict.fromkeys(symbol["display_name"] for symbol in around["defines"]))
+    names = list(dict.fromkeys(symbol["qualified_name"] for symbol in around["defines"]))
     yield from _names("defines", names[:_MOST_NAMES], len(names))
     yield from _names("called by", around["callers"], around["caller_count"])
     yield from _names("calls", around["callees"], around["callee_count"])

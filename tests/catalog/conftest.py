@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
+from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
 from pipeline.chunks.symbols_stage import symbols
 from pipeline.schemas import (
@@ -196,6 +197,12 @@ def symbol_connection(symbol_version: Path) -> Iterator[duckdb.DuckDBPyConnectio
     """A connection over it."""
     with connect(symbol_version) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def symbol_table(symbol_version: Path) -> SymbolTable:
+    """Its symbols in memory."""
+    return read_symbols(symbol_version)
 
 
 @pytest.fixture

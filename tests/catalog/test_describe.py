@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
-from pipeline.catalog.describe import MOST_NAMES, around_chunk, describe_name, near_names
+from pipeline.catalog.describe import MOST_NAMES, around_chunk, describe_name
+from pipeline.catalog.suggestions import near_names
+from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
 from pipeline.schemas import Chunks, ChunkSymbols, Definitions, ScipOccurrences, ScipSymbols, SymbolEdges, Table
 
@@ -132,14 +134,19 @@ def connection(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-def one(connection: duckdb.DuckDBPyConnection, identifier: int) -> dict[str, Any]:
-    return around_chunk(connection, next(row for row in rows()[Chunks] if row["id"] == identifier))
+@pytest.fixture(scope="module")
+def table(folder: Path) -> SymbolTable:
+    return read_symbols(folder)
+
+
+def one(table: SymbolTable, identifier: int) -> dict[str, Any]:
+    return around_chunk(table, next(row for row in rows()[Chunks] if row["id"] == identifier))
 
 
 def test_a_symbol_has_its_definition_references_and_relations_with_precise_places(
-    connection: duckdb.DuckDBPyConnection,
+    table: SymbolTable,
 ) -> None:
-    [ship] = describe_name(connection, "Ship", k=100)
+    [ship] = describe_name(table, "Ship", k=100)
     assert (ship["symbol"], ship["display_name"], ship["kind"], ship["provenance"]) == (SHIP, "Ship", "class", "scip")
     assert (ship["signature"], ship["documentation"]) == ("class Ship", "On Ship.")
     assert ship["definitions"] == [{"uri": "ships.py", "line": 1, "start_byte": 6, "end_byte": 10}]
@@ -152,8 +159,8 @@ def test_a_symbol_has_its_definition_references_and_relations_with_precise_place
     assert (ship["implementations"][0]["uri"], ship["implementations"][0]["line"]) == ("ships.py", 6)
 
 
-def test_callers_and_callees_are_those_of_the_symbol_alone(connection: duckdb.DuckDBPyConnection) -> None:
-    sails = {found["symbol"]: found for found in describe_name(connection, "sail", k=5)}
+def test_callers_and_callees_are_those_of_the_symbol_alone(table: SymbolTable) -> None:
+    sails = {found["symbol"]: found for found in describe_name(table, "sail", k=5)}
     assert set(sails) == {SAIL, FERRY_SAIL}
     assert {row["symbol"] for row in sails[SAIL]["callers"]} == set(VOYAGES)
     assert sails[FERRY_SAIL]["callers"] == []
@@ -161,22 +168,22 @@ def test_callers_and_callees_are_those_of_the_symbol_alone(connection: duckdb.Du
     assert [row["symbol"] for row in sails[SAIL]["implementations"]] == [FERRY_SAIL]
 
 
-def test_references_are_cut_at_k_and_all_are_counted(connection: duckdb.DuckDBPyConnection) -> None:
-    everything = describe_name(connection, "Ship", k=100)[0]["references"]
+def test_references_are_cut_at_k_and_all_are_counted(table: SymbolTable) -> None:
+    everything = describe_name(table, "Ship", k=100)[0]["references"]
     for k in (0, 1, 5):
-        [ship] = describe_name(connection, "Ship", k=k)
+        [ship] = describe_name(table, "Ship", k=k)
         assert (ship["references"], ship["reference_count"]) == (everything[:k], 13)
-    assert describe_name(connection, "Ship", k=5, references=False)[0]["references"] == []
+    assert describe_name(table, "Ship", k=5, references=False)[0]["references"] == []
 
 
 @pytest.mark.parametrize("name", ["Ferry.sail", FERRY_SAIL])
-def test_a_qualified_name_and_a_whole_symbol_mean_one(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    assert [found["symbol"] for found in describe_name(connection, name, k=1)] == [FERRY_SAIL]
+def test_a_qualified_name_and_a_whole_symbol_mean_one(table: SymbolTable, name: str) -> None:
+    assert [found["symbol"] for found in describe_name(table, name, k=1)] == [FERRY_SAIL]
 
 
 @pytest.mark.parametrize("name", ["Shipp", "nothing", "'; DROP TABLE definitions; --", "%", "\x00"])
-def test_a_name_of_nothing_has_no_symbols(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    assert describe_name(connection, name, k=5) == []
+def test_a_name_of_nothing_has_no_symbols(table: SymbolTable, name: str) -> None:
+    assert describe_name(table, name, k=5) == []
 
 
 def test_near_names_are_similar_and_the_nearest_comes_first(connection: duckdb.DuckDBPyConnection) -> None:
@@ -187,17 +194,17 @@ def test_near_names_are_similar_and_the_nearest_comes_first(connection: duckdb.D
     assert near_names(connection, "zzzzqqq") == []
 
 
-def test_a_chunk_inside_of_a_class_stands_in_its_scope(connection: duckdb.DuckDBPyConnection) -> None:
-    assert one(connection, 2)["scope"] == [{"kind": "class", "name": "Ferry", "line": 6}]
-    assert one(connection, 1)["scope"] == one(connection, 3)["scope"] == []
+def test_a_chunk_inside_of_a_class_stands_in_its_scope(table: SymbolTable) -> None:
+    assert one(table, 2)["scope"] == [{"kind": "class", "name": "Ferry", "line": 6}]
+    assert one(table, 1)["scope"] == one(table, 3)["scope"] == []
 
 
-def test_a_chunk_has_the_symbols_that_it_defines_and_who_else_calls_them(connection: duckdb.DuckDBPyConnection) -> None:
-    first = one(connection, 1)
+def test_a_chunk_has_the_symbols_that_it_defines_and_who_else_calls_them(table: SymbolTable) -> None:
+    first = one(table, 1)
     assert {row["symbol"] for row in first["defines"]} == {SHIP, SAIL, FERRY}
-    assert {"symbol": SAIL, "display_name": "sail", "kind": "method"} in first["defines"]
+    assert {"symbol": SAIL, "display_name": "sail", "qualified_name": "Ship.sail", "kind": "method"} in first["defines"]
     assert first["callees"] == ["steer"] and first["callee_count"] == 1
     assert len(first["callers"]) == MOST_NAMES and first["caller_count"] == 12
-    assert one(connection, 3)["callers"] == ["sail"]
-    fleet = one(connection, 4)
-    assert (fleet["callers"], fleet["callees"]) == ([], ["sail"])
+    assert one(table, 3)["callers"] == ["Ship.sail", "Ferry.sail"]
+    fleet = one(table, 4)
+    assert (fleet["callers"], fleet["callees"]) == ([], ["Ship.sail"])

@@ -14,11 +14,13 @@ FILES = {
     "dance.py": f'class Dance:\n    """A dance."""\n\n{_STEPS}    def waltz(self):\n        return self.step1()\n',
     "ball.py": "from dance import Dance\n\n\ndef open_ball():\n    # straße\n    return Dance().waltz()\n",
     "codeintel.toml": 'scip = "off"\n',
+    "steps.py": "".join(f"class Step{number}:\n    def tap(self):\n        pass\n\n" for number in range(7)),
+    "shoes.py": "def shoe(step):\n    return step.tap()\n",
     "hall.js": "function lightUp(hall) {\n  return hall;\n}\n\nfunction evening() {\n  return lightUp(1);\n}\n",
 }
 SYMBOL = (
-    "symbol", "display_name", "kind", "provenance", "signature", "documentation", "definitions", "references",
-    "reference_count", "implementations", "callers", "callees",
+    "symbol", "display_name", "qualified_name", "kind", "provenance", "signature", "documentation", "definitions", "references",
+    "reference_count", "implementations", "implementation_count", "callers", "caller_count", "callees", "callee_count",
 )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def spelled(place: dict[str, Any]) -> str:
 
 def test_an_answer_has_the_documented_shape(built: Any) -> None:
     answer = built("symbols", "berth_fee", "--json").json
-    assert sorted(answer) == ["name", "repo", "stale", "symbols", "version"]
+    assert sorted(answer) == ["name", "repo", "stale", "symbol_count", "symbols", "version"]
     assert (answer["repo"], answer["version"], answer["stale"], answer["name"]) == ("demo", built.version, False, "berth_fee")
     [symbol] = answer["symbols"]
     assert sorted(symbol) == sorted(SYMBOL)
@@ -98,6 +100,41 @@ def test_references_are_limited_and_the_rest_is_counted(ball: Ball) -> None:
     assert "referred to" not in ball("symbols", "Dance", "--no-refs").out
 
 
+def test_a_name_of_many_symbols_is_a_list_with_all_of_them_counted(ball: Ball) -> None:
+    done = ball("symbols", "tap")
+    assert [line.split()[0] for line in done.out.splitlines()] == [*(f"Step{number}.tap" for number in range(7)), "tap"]
+    assert "steps.py:2" in done.out and "not resolved  1 reference" in done.out
+    few = ball("symbols", "tap", "-n", "2")
+    assert few.out.count("steps.py:") == 2 and "and 6 more symbols" in few.err and "Step1.tap  method" in few.out
+    answer = ball("symbols", "tap", "-n", "3", "--json").json
+    assert (answer["symbol_count"], len(answer["symbols"])) == (8, 3)
+
+
+def test_what_syntax_cannot_resolve_is_told_beside_what_it_may_mean(ball: Ball) -> None:
+    answer = ball("symbols", "Step3.tap", "--json").json
+    assert [(symbol["qualified_name"], symbol["kind"]) for symbol in answer["symbols"]] == [
+        ("Step3.tap", "method"), ("tap", "name"),
+    ]  # fmt: skip
+    [place] = answer["symbols"][1]["references"]
+    assert place["uri"] == "shoes.py" and spelled(place) == "tap"
+    assert "cannot tell" in ball("symbols", "Step3.tap").out
+
+
+@pytest.mark.parametrize("name", ["DANCE", "wal"])
+def test_a_name_that_nothing_has_as_it_is_says_so(ball: Ball, name: str) -> None:
+    done = ball("symbols", name)
+    assert done.code == 0 and done.out and f"no symbol is called `{name}`" in done.err
+    assert "no symbol is called" not in ball("symbols", "waltz").err
+
+
+def test_what_is_only_in_a_comment_is_no_symbol(ball: Ball) -> None:
+    assert ball("symbols", "straße").code == 3
+
+
+def test_no_references_are_shown_for_none_and_still_counted(ball: Ball) -> None:
+    assert "referred to" in ball("symbols", "Dance", "-k", "0").out
+
+
 def test_people_read_places_as_file_and_line(ball: Ball) -> None:
     done = ball("symbols", "Dance")
     assert done.code == 0 and "Dance  class" in done.out
@@ -116,7 +153,7 @@ def test_any_text_is_just_a_name(ball: Ball, name: str) -> None:
     assert ball("symbols", "--json", "--", name).code == 3
 
 
-@pytest.mark.parametrize("arguments", [("",), ("  ",), ("waltz", "-k", "-1"), ("waltz", "-k", "x"), ()])
+@pytest.mark.parametrize("arguments", [("",), ("  ",), ("waltz", "-k", "-1"), ("waltz", "-k", "x"), ("waltz", "-n", "0"), ()])
 def test_what_cannot_be_asked_is_a_usage_error(ball: Ball, arguments: tuple[str, ...]) -> None:
     done = ball("symbols", *arguments)
     assert (done.code, done.out) == (2, "") and done.err
