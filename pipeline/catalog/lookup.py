@@ -20,29 +20,35 @@ from pipeline.errors import QueryError
 _SEPARATOR = re.compile(r"::|->|[#/\\]")
 _EXTENSION = re.compile(r"(?<=[^/.])\.\w{1,10}(?=::|#|$)")
 """Of a file, also before what it defines: `django/db/models/query.py::QuerySet`."""
+_FILE_MARK = re.compile(r"::|[/#]")
 _FILE = re.compile(r"`([^`]*?[^`/.])\.\w{1,10}`/")
 _MARKS = re.compile(r"\([\w+$-]*\)\.|[)(\]\[/#:!]")
 _DOTS = re.compile(r"\.{2,}")
+_LEAF = re.compile(r"(?:`(?:[^`]|``)+`|[\w+$-]+)(?:[/#:!.]|\([\w+$-]*\)\.)$")
+"""The last step of a symbol."""
+_NOTHING: Numbers = np.empty(0, np.int32)
 
 
 def find_symbols(table: SymbolTable, name: str) -> Numbers:
     """The symbols that `name` means, int32 [n].
 
     `name` is a whole symbol, a simple name, or a qualified one (`QuerySet.filter`, `a.b.QuerySet`, also with `#`, `::`, `->` or
-    `/`, or after the path of its file). The first of these ways that finds something counts: as written, as the start of a
-    name, without regard to case. What is defined here comes before other things, and what is referred to more comes first.
-    Parameters, which share their names with what people look for, count where nothing else has the name. Where syntax alone
-    was known, the symbol of unresolved references that are spelt like the name comes last. Raises `QueryError` for no name.
+    `/`, or after the path of its file). The first of these ways that finds something counts: as written, with parts of the path
+    left out (`a.QuerySet` for `a.b.QuerySet`), as what a class inherits, as the start of a name, without regard to case.
+
+    What is defined here comes before other things, and what is referred to more comes first. Parameters, which share their
+    names with what people look for, count where nothing else has the name. Where syntax alone was known, the symbol of
+    unresolved references that are spelt like the name comes last. Raises `QueryError` for no name.
     """
     whole = _checked(name)
     if " " in whole and (number := table.number_of(whole)) is not None:
         return np.array([number], np.int32)
     for written in _spellings(whole):
         sought = _Sought(table, written)
-        for way in (sought.exactly, sought.as_start, sought.in_any_case):
+        for way in (sought.exactly, sought.leaving_out, sought.inherited, sought.as_start, sought.in_any_case):
             if len(found := way()):
                 return _ordered(table, found)
-    return np.empty(0, np.int32)
+    return _NOTHING
 
 
 def qualified_name(table: SymbolTable, number: int) -> str:
@@ -63,6 +69,13 @@ def dotted_path(table: SymbolTable, number: int) -> str:
     return symbol if table.plain else _dotted(_FILE.sub(r"\1/", symbol).replace(" ", "."))
 
 
+def _has_parts(path: str, sought: str) -> bool:
+    """Whether the parts of `sought` are among those of `path`, in their order, and both end alike."""
+    parts = iter(reversed(path.split(".")))
+    wanted = sought.split(".")[::-1]
+    return next(parts) == wanted[0] and all(part in parts for part in wanted[1:])
+
+
 def _dotted(symbol: str) -> str:
     return _DOTS.sub(".", _MARKS.sub(".", symbol.replace("`", ""))).strip(".")
 
@@ -70,10 +83,13 @@ def _dotted(symbol: str) -> str:
 def _spellings(whole: str) -> Iterator[str]:
     """A name with dots only, as it is and without the extension of a file."""
     whole = whole.removesuffix("()")
-    without = _EXTENSION.sub("", whole) if re.search(r"::|[/#]", whole) else whole
-    for form in dict.fromkeys((whole, without)):
-        if written := _SEPARATOR.sub(".", form).lstrip("@&").strip("."):
-            yield written
+    yield from filter(None, [_dots(whole)])
+    if _FILE_MARK.search(whole):
+        yield from filter(None, [_dots(_EXTENSION.sub("", whole))])
+
+
+def _dots(name: str) -> str:
+    return _SEPARATOR.sub(".", name).lstrip("@&").strip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,26 @@ class _Sought:
             found.append(self._on_path(self._spelt(self.last), str.endswith, str))
         return self._with_unresolved(np.concatenate(found))
 
+    def leaving_out(self) -> Numbers:
+        """The end of a path and, in their order, some of what is before it: packages name what their modules define."""
+        return self._on_path(self._spelt(self.last), _has_parts, str) if self.last != self.written else _NOTHING
+
+    def inherited(self) -> Numbers:
+        """What the nearest bases of a class have of that name."""
+        if self.last == self.written:
+            return _NOTHING
+        table, members = self.table, self._spelt(self.last)
+        seen: set[int] = set()
+        level = set(_Sought(table, self.written.rpartition(".")[0]).exactly().tolist()) if len(members) else set()
+        while level:
+            owners = tuple(table.symbol(number) for number in level)
+            own = [_LEAF.sub("", table.symbol(number)) in owners for number in members.tolist()]
+            if any(own):
+                return members[own]
+            seen |= level
+            level = set(table.relations["bases"].of(level).tolist()) - seen
+        return _NOTHING
+
     def as_start(self) -> Numbers:
         """The start of a name."""
         names = self.table.names
@@ -112,7 +148,7 @@ class _Sought:
         names, folded = self.table.names, name.lower()
         place = bisect_left(names.folded, folded)
         if place == len(names.folded) or names.folded[place] != folded:
-            return np.empty(0, np.int32)
+            return _NOTHING
         return names.symbols[names.bounds[place] : names.bounds[place + 1]]
 
     def _spelt(self, name: str) -> Numbers:

@@ -34,7 +34,7 @@ from pipeline.catalog.surroundings import Surroundings, read_surroundings
 from pipeline.schemas import Definitions, ScipOccurrences, ScipSymbols, SymbolEdges
 from pipeline.tables import has_table, read_columns
 
-Relation = Literal["implementations", "callers", "callees"]
+Relation = Literal["bases", "implementations", "callers", "callees"]
 
 FILE = "file:"
 """How `symbol_edges` names a file whose code outside of all definitions is the source."""
@@ -271,6 +271,7 @@ def _relations(count: int, edges: pa.Table | None, ends: Sequence[Numbers]) -> d
     kinds = np.array(words_of(edges["kind"]), dtype=object) if edges else np.empty(0, object)
     calls, implements = kinds == "calls", kinds == "implements"
     return {
+        "bases": _links(count, source[implements], target[implements]),
         "implementations": _links(count, target[implements], source[implements]),
         "callers": _links(count, target[calls], source[calls]),
         "callees": _links(count, source[calls], target[calls]),

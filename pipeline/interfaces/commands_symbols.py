@@ -5,6 +5,7 @@ Belongs here: reading the arguments, printing symbols. Not here: what is known o
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 _READ = ("definitions", "scip_occurrences", "scip_symbols", "chunk_symbols", "symbol_edges")
 """The artefacts that questions about symbols read."""
 _MOST_NAMES = 10
-_MOST_SIGNATURE_LINES = 4
+_MOST_SIGNATURE = 200
 _MOST_IN_FULL = 5
 """More symbols than that are listed, a line each."""
+_TITLES = {"base": "implements", "implementation": "implemented by", "caller": "called by", "callee": "calls"}
 _NAME = "name"
 """The kind of what is spelt so and not resolved."""
 _ELSEWHERE = {"uri": None, "line": None}
@@ -145,8 +147,9 @@ def _head(symbol: dict[str, Any], *, first: bool) -> Text:
     head.append(f"    {printable(symbol['symbol'])}", style="dim")
     if symbol["kind"] == _NAME:
         head.append("\n    spelt so, but syntax alone cannot tell what is meant")
-    for line in symbol["signature"].splitlines()[:_MOST_SIGNATURE_LINES]:
-        head.append(f"\n    {printable(line)}")
+    if signature := " ".join(symbol["signature"].split()):
+        cut = signature[:_MOST_SIGNATURE] + (" …" if len(signature) > _MOST_SIGNATURE else "")
+        head.append(f"\n    {printable(cut)}")
     if summary := next((line.strip() for line in symbol["documentation"].splitlines() if line.strip()), ""):
         head.append(f"\n    {printable(summary)}", style="italic")
     return head
@@ -163,7 +166,12 @@ def _sections(symbol: dict[str, Any], *, refs: bool) -> Iterator[str]:
         yield from _places("", symbol["references"])
         if shown < total:
             yield f"      … and {total - shown:,} more (-k {total} shows them)"
-    for what, title in (("implementation", "implemented by"), ("caller", "called by"), ("callee", "calls")):
+    for what, title in (
+        ("base", "implements"),
+        ("implementation", "implemented by"),
+        ("caller", "called by"),
+        ("callee", "calls"),
+    ):
         total, others = symbol[f"{what}_count"], symbol[f"{what}s"]
         yield from _places(title, others[:_MOST_NAMES])
         if total > _MOST_NAMES:
@@ -175,9 +183,11 @@ def _places(title: str, places: Sequence[dict[str, Any]]) -> Iterator[str]:
 
     if places and title:
         yield f"  {title}"
-    for place in places:
-        name = place.get("qualified_name", "")
-        yield printable(f"      {_where(place)}  {name if name != place['uri'] else ''}".rstrip())
+    # Several places in a line are one line here.
+    for where, same in itertools.groupby(places, key=lambda place: (_where(place), place.get("qualified_name", ""))):
+        times = len(list(same))
+        text = "  ".join(part for part in (where[0], where[1] if where[1] != where[0] else "") if part)
+        yield f"      {printable(text)}" + (f"  ({times} times)" if times > 1 else "")
 
 
 def _where(place: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ TEXTS = {"ships.py": SHIPS, "fleet.py": FLEET}
 SHIP, SAIL, FERRY, FERRY_SAIL, STEER = (
     f"scip-python python demo 1 ships/{name}" for name in ("Ship#", "Ship#sail().", "Ferry#", "Ferry#sail().", "steer().")
 )
+ANCHOR = SHIP + "anchor()."
 VOYAGES = [f"scip-python python demo 1 fleet/voyage{number}()." for number in range(12)]
 NAMED = {"class Ship": SHIP, "class Ferry": FERRY, "def steer": STEER}
 METHODS = {25: SAIL, SHIPS.index("sail", 40): FERRY_SAIL}
@@ -97,7 +98,7 @@ def rows() -> dict[type[Table], list[dict[str, Any]]]:
         ScipOccurrences: occurrences,
         ScipSymbols: [
             symbol(SHIP, "Ship", "class"), symbol(SAIL, "sail", "method"), symbol(FERRY, "Ferry", "class"),
-            symbol(FERRY_SAIL, "sail", "method"), symbol(STEER, "steer", "function"),
+            symbol(FERRY_SAIL, "sail", "method"), symbol(ANCHOR, "anchor", "method"), symbol(STEER, "steer", "function"),
             *(symbol(voyage, f"voyage{number}", "function") for number, voyage in enumerate(VOYAGES)),
         ],
         SymbolEdges: [dict(zip(("uri", "source", "target", "kind", "count"), (*edge, 1), strict=True)) for edge in edges],
@@ -166,6 +167,14 @@ def test_callers_and_callees_are_those_of_the_symbol_alone(table: SymbolTable) -
     assert sails[FERRY_SAIL]["callers"] == []
     assert [row["display_name"] for row in sails[SAIL]["callees"]] == ["steer"]
     assert [row["symbol"] for row in sails[SAIL]["implementations"]] == [FERRY_SAIL]
+
+
+def test_a_class_answers_for_what_it_inherits_but_not_for_what_it_overrides(table: SymbolTable) -> None:
+    assert [found["symbol"] for found in describe_name(table, "Ferry.anchor", k=1)] == [ANCHOR]
+    assert [found["symbol"] for found in describe_name(table, "ships.Ferry.sail", k=1)] == [FERRY_SAIL]
+    assert describe_name(table, "Ferry.steer", k=1) == []
+    [ferry] = describe_name(table, "Ferry", k=1)
+    assert [base["symbol"] for base in ferry["bases"]] == [SHIP] and ferry["base_count"] == 1
 
 
 def test_references_are_cut_at_k_and_all_are_counted(table: SymbolTable) -> None:

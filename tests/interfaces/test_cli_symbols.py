@@ -19,8 +19,9 @@ FILES = {
     "hall.js": "function lightUp(hall) {\n  return hall;\n}\n\nfunction evening() {\n  return lightUp(1);\n}\n",
 }
 SYMBOL = (
-    "symbol", "display_name", "qualified_name", "kind", "provenance", "signature", "documentation", "definitions", "references",
-    "reference_count", "implementations", "implementation_count", "callers", "caller_count", "callees", "callee_count",
+    "symbol", "display_name", "qualified_name", "kind", "provenance", "signature", "documentation", "definitions",
+    "references", "reference_count", "bases", "base_count", "implementations", "implementation_count", "callers", "caller_count",
+    "callees", "callee_count",
 )  # fmt: skip
 
 
