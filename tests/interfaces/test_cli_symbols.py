@@ -20,8 +20,8 @@ FILES = {
 }
 SYMBOL = (
     "symbol", "display_name", "qualified_name", "kind", "provenance", "signature", "documentation", "definitions",
-    "references", "reference_count", "bases", "base_count", "implementations", "implementation_count", "callers", "caller_count",
-    "callees", "callee_count",
+    "references", "reference_count", "bases", "base_count", "implementations", "implementation_count", "callers",
+    "caller_count", "callees", "callee_count",
 )  # fmt: skip
 
 
