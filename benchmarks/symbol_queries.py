@@ -49,7 +49,7 @@ NAMES = (
     "render include redirect login authenticate User Form.is_valid ModelAdmin __init__ request name models gettext_lazy "
     "_ getattr len cached_property _filter_or_exclude HttpResponse.status_code transaction.atomic "
     "django.db.models.query.QuerySet.filter django/db/models/query.py::QuerySet::exclude QuerySet#get "
-    "queryset.FILTER filt x Model.svae NoSuchNameAnywhere 日本"
+    "queryset.FILTER filt x QuerySet.self Foo.self A.s Model.svae NoSuchNameAnywhere 日本"
 ).split()
 COLD_NAMES = ("QuerySet.filter", "get", "QuerySet.fliter")
 CHUNKS = 200

@@ -38,7 +38,7 @@ def _described(table: SymbolTable, number: int, most_references: int) -> dict[st
     references = table.places.references(number)
     related = {relation: links.of([number]) for relation, links in table.relations.items()}
     return {
-        "symbol": table.symbol(number), "display_name": table.name(number), "qualified_name": qualified_name(table, number),
+        "symbol": table.symbols[number], "display_name": table.name(number), "qualified_name": qualified_name(table, number),
         "kind": table.kinds[number], "provenance": table.provenances[number],
         "signature": table.text(number, "signature"), "documentation": table.text(number, "documentation"),
         "definitions": _places(table, table.places.definitions(number)),
@@ -73,7 +73,7 @@ def _shown(table: SymbolTable, symbols: Numbers) -> list[dict[str, Any]]:
     for number in symbols.tolist():
         row = table.places.definitions(number)
         defined = row.start < row.stop
-        symbol = table.symbol(number)
+        symbol = table.symbols[number]
         uri = (
             table.uris[table.places.uri[row.start]]
             if defined
@@ -100,7 +100,7 @@ def around_chunk(table: SymbolTable, chunk: dict[str, Any]) -> dict[str, Any]:
     text_end = chunk["start_byte"] + len(chunk["content"].rstrip().encode())
     scope = around.scope(chunk["uri"], chunk["start_byte"], text_end)
     symbols = around.defined_in(chunk["id"])
-    defines = sorted((table.symbol(number), number) for number in symbols.tolist())
+    defines = sorted((table.symbols[number], number) for number in symbols.tolist())
     callers, callees = (_other_names(table, table.relations[relation], symbols) for relation in _AROUND)
     return {
         "scope": [{"kind": kind, "name": name, "line": line} for kind, name, line in scope],

@@ -26,6 +26,11 @@ _MARKS = re.compile(r"\([\w+$-]*\)\.|[)(\]\[/#:!]")
 _DOTS = re.compile(r"\.{2,}")
 _LEAF = re.compile(r"(?:`(?:[^`]|``)+`|[\w+$-]+)(?:[/#:!.]|\([\w+$-]*\)\.)$")
 """The last step of a symbol."""
+_BETWEEN = r"(?:\W|\([\w+$-]+\)\.|\.\w{1,10}`)+"
+"""What stands between two parts of a path in a symbol: marks, the number of an overload, the extension of a file."""
+_END = r"`?(?:\.\w{1,10}`)?(?:[/#:!.)\]]|\([\w+$-]*\)\.)?$"
+_MOST_PARTS = 64
+"""Of a name; what has more is data."""
 _NOTHING: Numbers = np.empty(0, np.int32)
 
 
@@ -53,7 +58,7 @@ def find_symbols(table: SymbolTable, name: str) -> Numbers:
 
 def qualified_name(table: SymbolTable, number: int) -> str:
     """A symbol as people write it, without scheme, package and module: `QuerySet.filter`; the display name of a module."""
-    symbol = table.symbol(number)
+    symbol = table.symbols[number]
     tail = symbol.rpartition("/")[2].rpartition(" ")[2]
     if table.plain:
         return symbol
@@ -62,17 +67,13 @@ def qualified_name(table: SymbolTable, number: int) -> str:
     return _dotted(tail)
 
 
-def dotted_path(table: SymbolTable, number: int) -> str:
-    """A symbol with dots only, scheme and package included, files without their extension:
-    `ty-scip.python.django.db.models.query.QuerySet.filter`."""
-    symbol = table.symbol(number)
-    return symbol if table.plain else _dotted(_FILE.sub(r"\1/", symbol).replace(" ", "."))
-
-
-def _has_parts(path: str, sought: str) -> bool:
-    """Whether the parts of `sought` are among those of `path`, in their order, and both end alike."""
+def _has_parts(table: SymbolTable, number: int, wanted: list[str]) -> bool:
+    """Whether a symbol has these parts, last one first, in their order; and ends with the first of them."""
+    symbol = table.symbols[number]
+    if not all(part in symbol for part in wanted):
+        return False
+    path = symbol if table.plain else _dotted(_FILE.sub(r"\1/", symbol).replace(" ", "."))
     parts = iter(reversed(path.split(".")))
-    wanted = sought.split(".")[::-1]
     return next(parts) == wanted[0] and all(part in parts for part in wanted[1:])
 
 
@@ -83,9 +84,10 @@ def _dotted(symbol: str) -> str:
 def _spellings(whole: str) -> Iterator[str]:
     """A name with dots only, as it is and without the extension of a file."""
     whole = whole.removesuffix("()")
-    yield from filter(None, [_dots(whole)])
-    if _FILE_MARK.search(whole):
-        yield from filter(None, [_dots(_EXTENSION.sub("", whole))])
+    spellings = (whole, _EXTENSION.sub("", whole)) if _FILE_MARK.search(whole) else (whole,)
+    for written in map(_dots, spellings):
+        if written and written.count(".") < _MOST_PARTS:
+            yield written
 
 
 def _dots(name: str) -> str:
@@ -103,29 +105,37 @@ class _Sought:
     def last(self) -> str:
         return self.written.rpartition(".")[2]
 
+    def whole(self, found: Numbers) -> Numbers:
+        """Without parameters and other parts of definitions, which are found only by all that they belong to."""
+        definitions: Numbers = found[~self.table.part[found]]
+        return definitions
+
     def exactly(self) -> Numbers:
         """The name as it is, alone or at the end of a path. Names may have dots of their own."""
         found = [self._spelt(self.written)]
         if self.last != self.written:
-            found.append(self._on_path(self._spelt(self.last), str.endswith, str))
+            found.append(self._on_path(self._spelt(self.last), _END))
         return self._with_unresolved(np.concatenate(found))
 
     def leaving_out(self) -> Numbers:
         """The end of a path and, in their order, some of what is before it: packages name what their modules define."""
-        return self._on_path(self._spelt(self.last), _has_parts, str) if self.last != self.written else _NOTHING
+        if self.last == self.written:
+            return _NOTHING
+        found, wanted = self.whole(self._spelt(self.last)), self.written.split(".")[::-1]
+        return np.array([number for number in found.tolist() if _has_parts(self.table, number, wanted)], np.int32)
 
     def inherited(self) -> Numbers:
         """What the nearest bases of a class have of that name."""
         if self.last == self.written:
             return _NOTHING
-        table, members = self.table, self._spelt(self.last)
+        table, members = self.table, self.whole(self._spelt(self.last))
         seen: set[int] = set()
         level = set(_Sought(table, self.written.rpartition(".")[0]).exactly().tolist()) if len(members) else set()
         while level:
-            owners = tuple(table.symbol(number) for number in level)
-            own = [_LEAF.sub("", table.symbol(number)) in owners for number in members.tolist()]
-            if any(own):
-                return members[own]
+            owners = tuple(table.symbols[number] for number in level)
+            near = [number for number in members.tolist() if table.symbols[number].startswith(owners)]
+            if own := [number for number in near if _LEAF.sub("", table.symbols[number]) in owners]:
+                return np.array(own, np.int32)
             seen |= level
             level = set(table.relations["bases"].of(level).tolist()) - seen
         return _NOTHING
@@ -137,12 +147,16 @@ class _Sought:
         end = bisect_left(names.folded, True, first, end, key=lambda name: not name.startswith(self.last.lower()))
         found = names.symbols[names.bounds[first] : names.bounds[end]]
         found = self._written(found, lambda name: name.startswith(self.last))
-        return found if self.last == self.written else self._on_path(found, str.__contains__, str)
+        if self.last == self.written:
+            return found
+        return self._on_path(self.whole(found), "")
 
     def in_any_case(self) -> Numbers:
         """The name in other case."""
         found = self._folded(self.last)
-        return found if self.last == self.written else self._on_path(found, str.endswith, str.lower)
+        if self.last == self.written:
+            return found
+        return self._on_path(self.whole(found), _END, re.IGNORECASE)
 
     def _folded(self, name: str) -> Numbers:
         names, folded = self.table.names, name.lower()
@@ -160,11 +174,15 @@ class _Sought:
         written: Numbers = found[np.isin(codes, [code for code in np.unique(codes).tolist() if good(names.spelt[code])])]
         return written
 
-    def _on_path(self, found: Numbers, how: Callable[[str, str], bool], fold: Callable[[str], str]) -> Numbers:
-        sought = "." + fold(self.written)
-        good = [how("." + fold(dotted_path(self.table, number)), sought) for number in found.tolist()]
-        on_path: Numbers = found[np.array(good, bool)]
-        return on_path
+    def _on_path(self, found: Numbers, end: str, flags: int = 0) -> Numbers:
+        """Those whose symbols have all of the name, one part after the other, before what matches `end`."""
+        if not len(found):
+            return found
+        first, *rest = map(re.escape, self.written.split("."))
+        # Starting with plain letters, and looking back over them, which is what `re` is fast at.
+        path = _BETWEEN.join([rf"{first}(?<![\w$+-]{first})", *rest])
+        good, symbols = re.compile(path + end, flags).search, self.table.symbols
+        return np.array([number for number in found.tolist() if good(symbols[number])], np.int32)
 
     def _with_unresolved(self, found: Numbers) -> Numbers:
         """With the references to something of that name, of which syntax alone could not tell what it is."""

@@ -9,6 +9,7 @@ Belongs here: reading the tables into arrays. Not here: what a name means (`look
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,8 +103,8 @@ class SymbolTable:
     asked for."""
 
     version: Path
-    symbols: pa.StringArray
-    """[n]"""
+    symbols: list[str]
+    """[n] As they are written."""
     part: npt.NDArray[np.bool_]
     """[n] Whether it is a parameter or another part of a definition, which share their names with what people look for."""
     names: Names
@@ -123,10 +124,6 @@ class SymbolTable:
     _by_hash: tuple[Bounds, Bounds] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def symbol(self, number: int) -> str:
-        """A symbol as it is written."""
-        return str(self.symbols[number].as_py())
-
     def name(self, number: int) -> str:
         """The display name of a symbol."""
         return self.names.spelt[int(self.names.code[number])]
@@ -140,21 +137,21 @@ class SymbolTable:
         """The number of a symbol that is written out; None for one that is local, or not of this version."""
         with self._lock:
             if self._by_hash is None:
-                hashes = np.fromiter(map(hash, self.symbols.to_pylist()), np.int64, len(self.symbols))
+                hashes = np.fromiter(map(hash, self.symbols), np.int64, len(self.symbols))
                 order = np.argsort(hashes, kind="stable")
                 self._by_hash = hashes[order], order
             hashes, order = self._by_hash
         if symbol.startswith(_LOCAL):
             return None
         first, end = np.searchsorted(hashes, hash(symbol)), np.searchsorted(hashes, hash(symbol), "right")
-        return next((int(one) for one in order[first:end] if self.symbol(one) == symbol), None)
+        return next((int(one) for one in order[first:end] if self.symbols[one] == symbol), None)
 
     @property
     def surroundings(self) -> Surroundings:
         """What stands around and in chunks."""
         with self._lock:
             if self._surroundings is None:
-                self._surroundings = read_surroundings(self.version, self.symbols)
+                self._surroundings = read_surroundings(self.version, pa.array(self.symbols, pa.string()))
             return self._surroundings
 
     @property
@@ -163,9 +160,9 @@ class SymbolTable:
         arrays = [self.part, self.row, self.names.code, self.names.bounds, self.names.symbols]
         arrays += [getattr(self.places, name) for name in Places.__slots__]
         arrays += [array for one in self.relations.values() for array in (one.bounds, one.others)]
-        words = sum(len(word) + 57 for word in (*self.names.spelt, *self.names.folded, *self.uris))
+        words = sum(sys.getsizeof(word) + 8 for word in (*self.symbols, *self.names.spelt, *self.names.folded, *self.uris))
         lists = 8 * (len(self.kinds) + len(self.provenances))
-        return int(sum(array.nbytes for array in arrays) + self.symbols.nbytes + self.texts.nbytes + words + lists)
+        return int(sum(array.nbytes for array in arrays) + self.texts.nbytes + words + lists)
 
 
 def read_symbols(version: Path) -> SymbolTable:
@@ -222,17 +219,18 @@ def _table(
     displayed = known["display_name"].to_pylist()
     kinds_known = words_of(known["kind"])
     provenances_known = words_of(known["provenance"]) if "provenance" in known.column_names else ["syntax"] * len(rows)
+    written: list[str] = symbols.to_pylist()
     names, kinds, provenances = [""] * len(symbols), [""] * len(symbols), ["scip"] * len(symbols)
     for number, place in enumerate(row.tolist()):
         if place >= 0:
             names[number], kinds[number], provenances[number] = displayed[place], kinds_known[place], provenances_known[place]
         else:
-            names[number], kinds[number], provenances[number] = _facts_of_unknown(symbols[number].as_py())
+            names[number], kinds[number], provenances[number] = _facts_of_unknown(written[number])
     hidden = local | starting_with(symbols, FILE)
     part = np.isin(last_bytes(symbols), np.frombuffer(b")]", np.uint8))
     texts = known.select(["signature", "documentation"])
     names_of = _named(names, ~hidden)
-    return SymbolTable(version, symbols, part, names_of, kinds, provenances, texts, row, uris, places, relations, plain)
+    return SymbolTable(version, written, part, names_of, kinds, provenances, texts, row, uris, places, relations, plain)
 
 
 def _facts_of_unknown(symbol: str) -> tuple[str, str, str]:

@@ -56,13 +56,13 @@ def test_relations_hold_each_symbol_once(symbol_table: SymbolTable, symbol_of: S
 
 def test_what_is_local_is_neither_named_nor_placed(symbol_table: SymbolTable) -> None:
     assert symbol_table.number_of("local 0") is None
-    local = symbol_table.symbols.to_pylist().index("local 0")
+    local = symbol_table.symbols.index("local 0")
     assert local not in symbol_table.names.symbols
     assert symbol_table.places.definitions(local) == symbol_table.places.references(local)
 
 
 def test_every_symbol_but_local_ones_is_found_as_it_is_written(symbol_table: SymbolTable) -> None:
-    for number, symbol in enumerate(symbol_table.symbols.to_pylist()):
+    for number, symbol in enumerate(symbol_table.symbols):
         assert symbol_table.number_of(symbol) == (None if symbol.startswith("local ") else number)
     assert symbol_table.number_of("tool python . . src/a/None#") is None
 

@@ -149,7 +149,10 @@ def test_a_name_that_is_not_there_is_not_found_and_near_ones_are_named(ball: Bal
     assert (nothing.code, nothing.out) == (3, "") and "Near" not in nothing.err
 
 
-@pytest.mark.parametrize("name", ["'; DROP TABLE definitions; --", "%", "*", "(((", "日本語", "a b c", "x" * 10_000, "\\"])
+@pytest.mark.parametrize(
+    "name",
+    ["'; DROP TABLE definitions; --", "%", "*", "(((", "日本語", "a b c", "x" * 10_000, "a." * 10_000, "(" * 10_000, "\\"],
+)
 def test_any_text_is_just_a_name(ball: Ball, name: str) -> None:
     assert ball("symbols", "--json", "--", name).code == 3
 
