@@ -26,7 +26,7 @@ from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.cst import CstRows, RejectedError, read
 from pipeline.workers import Runtime, run_jobs
 
-REJECTED = "cst_rejected.json"
+REJECTED = CstNodes.REJECTED
 """Beside the table: `{"version": 1, "rejected": [{"uri": …, "reason": …}, …]}`, sorted by uri; `reason` is one line."""
 
 _COST = 8

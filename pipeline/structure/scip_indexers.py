@@ -32,6 +32,7 @@ from pipeline.errors import IndexFormatError
 from pipeline.files import digest_file
 from pipeline.structure import scip_proto
 from pipeline.structure.scip_frames import frames
+from pipeline.structure.scip_scratch import scratch
 
 MAX_FUNCTIONS = 5000
 """Functions of one file; `ty-scip` takes time that grows with their square."""
@@ -47,8 +48,10 @@ TYPESCRIPT = ("typescript", "tsx", "javascript")
 """Languages of the files that scip-typescript indexes."""
 _TYPESCRIPT_FILES = re.compile(r"(?:.*/)?(?:[tj]sconfig[^/]*|package)\.json")
 
-# A shell of its own sets the limits: between fork and exec, Python code could deadlock in a process with threads.
-_LIMITED = f'ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; exec "$@"'
+# A shell of its own sets the limits: between fork and exec, Python code could deadlock in a process with threads. Its input
+# is a pipe that ends with this process, however that ends; then the indexer ends as well.
+_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
+_LIMITED = f"ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; {_WATCHED}"
 _UNIMPORTABLE = re.compile(r"(?:no importable module name|cannot read project file):? (.+?\.\w+)(?::|$)", re.MULTILINE)
 _UNFIT_NAME = "its path is no importable module name"
 
@@ -112,24 +115,24 @@ def index_python(program: Program, sources: Mapping[str, bytes], target: Path, t
     """Index Python files (uri -> bytes) into `target`."""
     roots = module_roots(list(sources)) if program.tool == "ty-scip" else ["."]
     fitting, left_out = fitting_files(sources, roots)
-    with tempfile.TemporaryDirectory(prefix="codeintel-scip-") as scratch:
-        project = Path(scratch, "project")
+    with scratch() as folder:
+        project = folder / "project"
         _write_sources(project, {uri: sources[uri] for uri in fitting})
         if program.tool == "ty-scip":
-            _configure_ty(Path(scratch), roots)
+            _configure_ty(folder, roots)
             # Package name and version are those of no package: they would change every symbol at every release.
             command = [program.path, "--quiet", "--project-name", ".", "--project-version", ".", str(project), str(target)]
         else:
-            Path(scratch, "packages.json").write_text("[]")
+            (folder / "packages.json").write_text("[]")
             command = [program.path, "index", "--cwd", str(project), "--project-name", ".", "--project-version", "."]
-            command += ["--environment", str(Path(scratch, "packages.json")), "--output", str(target)]
+            command += ["--environment", str(folder / "packages.json"), "--output", str(target)]
         return _attempts(command, project, target, timeout, dict.fromkeys(fitting), sources, left_out)
 
 
 def index_typescript(program: Program, sources: Mapping[str, bytes], target: Path, timeout: float) -> Ran:
     """Index TypeScript and JavaScript files, with the configuration files among them, into `target`."""
-    with tempfile.TemporaryDirectory(prefix="codeintel-scip-") as scratch:
-        project = Path(scratch, "project")
+    with scratch() as folder:
+        project = folder / "project"
         _write_sources(project, sources)
         if not any(_TYPESCRIPT_FILES.fullmatch(uri) and not uri.endswith("package.json") for uri in sources):
             # The one that scip-typescript would infer leaves JavaScript out where there is TypeScript too.
@@ -309,17 +312,15 @@ def _run(command: Sequence[str], project: Path, timeout: float) -> tuple[int | N
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     # HOME is elsewhere, so that no configuration of the user's is found.
     environment = kept | {"HOME": str(project.parent), "XDG_CONFIG_HOME": str(project.parent)}
-    limited = ["/bin/sh", "-c", _LIMITED, "sh", *command]
     # V8 reserves far more address space than it uses.
-    if command[0].endswith(("scip-python", "scip-typescript", ".js")):
-        limited = list(command)
+    script = _WATCHED if command[0].endswith(("scip-python", "scip-typescript", ".js")) else _LIMITED
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(  # noqa: S603 - the program that the settings name, in an argument list
-                limited,
+                ["/bin/sh", "-c", script, "sh", *command],
                 cwd=project,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 process_group=0,
@@ -335,6 +336,8 @@ def _run(command: Sequence[str], project: Path, timeout: float) -> tuple[int | N
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - (1 << 16)))
         return code, errors.read().decode("utf-8", "replace")
 

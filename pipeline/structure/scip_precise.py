@@ -16,14 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.source.text import line_of, line_starts
+from pipeline.structure import scip_fit
 from pipeline.structure.scip_reader import DocumentGroup, byte_offsets, column_unit
 
-MISMATCHES = 0.02
-"""Share of a file's definitions whose name is not what stands there, from which on the index is of another state."""
 UNKNOWN = "the snapshot has no such file"
 TWICE = "the index describes it twice"
 OUTSIDE = "the index has positions outside of the file"
 OTHER = "the index is of another state of the file"
+NOTHING = "the index says nothing of it"
 
 _ESCAPED = re.compile(r"`((?:[^`]|``)+)`$")
 _SIMPLE = string.ascii_letters + string.digits + "_+-$"
@@ -44,8 +44,20 @@ class Precise:
     """uri -> why its document was not taken."""
 
 
-def add(precise: Precise, group: DocumentGroup, tool: str, indexer: str, content_of: Callable[[str], bytes | None]) -> None:
-    """Take the documents of a group that fit the snapshot; `content_of` gives a file's bytes, or None."""
+def add(
+    precise: Precise,
+    group: DocumentGroup,
+    tool: str,
+    indexer: str,
+    content_of: Callable[[str], bytes | None],
+    *,
+    supplied: bool = False,
+) -> None:
+    """Take the documents of a group that fit the snapshot; `content_of` gives a file's bytes, or None.
+
+    `supplied`: the index was made elsewhere, of whatever state of the files.
+    """
+    misfits, unspelt = scip_fit.tolerances(tool, supplied=supplied)
     table = group.occurrences
     bounds = np.searchsorted(table["document"].to_numpy(), np.arange(len(group.paths) + 1))
     lines = np.stack([table[name].to_numpy() for name in _LINE_COLUMNS])
@@ -67,16 +79,22 @@ def add(precise: Precise, group: DocumentGroup, tool: str, indexer: str, content
             continue
         unit = column_unit(int(group.encoding[place]), tool)
         found = byte_offsets(content, lines[:, rows].ravel(), columns[:, rows].ravel(), unit).reshape(4, -1)
-        reason = _mismatch(content, found, lines[2, rows] >= 0, defines[rows], numbers[rows], names)
+        outside = (found[:2] < 0).any() or (found[2:, lines[2, rows] >= 0] < 0).any()
+        names_there = (defines[rows], numbers[rows], names)
+        reason = OUTSIDE if outside else _mismatch(content, found[0], found[1], *names_there, misfits, unspelt)
         if reason:
             precise.left_out[uri] = reason
             continue
+        # An empty range names nothing, but for the module that a file is. Some indexers write ends that lie before the start.
+        named = (found[1] > found[0]) | (defines[rows] & (found[1] == found[0]))
+        if not named.any() and content.strip():
+            precise.left_out[uri] = NOTHING
+            continue
+        kept[rows] = named
         offsets[:, rows] = found
         starts = line_starts(content)
         line_numbers[0, rows] = line_of(starts, found[0])
         line_numbers[1, rows] = line_of(starts, np.maximum(found[1] - 1, found[0]))
-        # An empty range names nothing, but for the module that a file is. Some indexers write ends that lie before the start.
-        kept[rows] = (found[1] > found[0]) | (defines[rows] & (found[1] == found[0]))
         taken[place] = True
         precise.indexers[uri] = indexer
         precise.left_out.pop(uri, None)
@@ -103,34 +121,42 @@ def add(precise: Precise, group: DocumentGroup, tool: str, indexer: str, content
 
 def _mismatch(
     content: bytes,
-    found: NDArray[np.int64],
-    enclosed: NDArray[np.bool_],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
     defines: NDArray[np.bool_],
     numbers: NDArray[np.int32],
     names: list[bytes],
+    misfits: float,
+    unspelt: float,
 ) -> str:
-    """Why the occurrences of one document cannot be of this content, or nothing. `names` by symbol; empty: cannot be told."""
-    start, end = found[0], found[1]
-    if (found[:2] < 0).any() or (found[2:, enclosed] < 0).any():
-        return OUTSIDE
+    """Why the occurrences of one document cannot be of this content, or nothing. `names` by symbol; empty: cannot be told.
+
+    `misfits` is the share of occurrences that may begin or end inside of a word, `unspelt` that of definitions that may stand
+    where their name does not.
+    """
+    long = end > start
+    cut = scip_fit.inside_words(np.frombuffer(content, np.uint8), start[long], end[long], 0, len(content))
+    if cut.sum() > misfits * len(cut):
+        return OTHER
     asked = wrong = 0
     for a, b, number in zip(start[defines].tolist(), end[defines].tolist(), numbers[defines].tolist(), strict=True):
         name = names[number]
         if name and b > a:
             asked += 1
             wrong += name not in content[a:b]
-    return OTHER if wrong > MISMATCHES * asked else ""
+    return OTHER if wrong > unspelt * asked else ""
 
 
 def _defined_name(symbol: str) -> bytes:
-    """The name that stands where a symbol is defined; empty for locals and namespaces, which may stand for a file."""
+    """The name that stands where a symbol is defined; empty where that is not known: of locals, of namespaces, which may stand
+    for a file, and of what its source does not name so."""
     if symbol.startswith("local ") or symbol.endswith("/"):
         return b""
     head = symbol[: symbol.rfind("(")] if symbol.endswith(").") else symbol[:-1]
     if head.endswith("`"):
         match = _ESCAPED.search(head)
-        return match[1].replace("``", "`").encode() if match else b""
-    return head[len(head.rstrip(_SIMPLE)) :].encode()
+        return scip_fit.spelt(match[1].replace("``", "`"), symbol[-1], escaped=True).encode() if match else b""
+    return scip_fit.spelt(head[len(head.rstrip(_SIMPLE)) :], symbol[-1], escaped=False).encode()
 
 
 def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Table:

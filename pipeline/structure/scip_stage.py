@@ -6,6 +6,7 @@ Belongs here: which languages are indexed by what, and putting columns into part
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shutil
 from collections import Counter
@@ -20,7 +21,7 @@ import pyarrow as pa
 from pipeline import tables
 from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
-from pipeline.files import canonical_json, digest_file
+from pipeline.files import canonical_json, digest_file, write_json
 from pipeline.schemas import AstNodes, Definitions, ScipIndex, ScipOccurrences, ScipSymbols, Snapshot, Sources, Table
 from pipeline.source.text import line_of, line_starts
 from pipeline.stage import Artefact, Facts, Output, Stage
@@ -35,7 +36,9 @@ def _rows(kind: type[Table]) -> pa.Schema:
 
 
 SYNTAX_INDEXER = "tree-sitter"
-_UNDESCRIBED = "the indexer says nothing of it"
+_UNDESCRIBED = scip_precise.NOTHING
+_ABSENT = "the indexer is not installed"
+_FAILED = "the indexer failed"
 _CAPPED = f"it has more than {scip_syntax.MAX_REFERENCES} references"
 _OCCURRENCES = _rows(ScipOccurrences)
 _SYMBOLS = _rows(ScipSymbols).append(pa.field("uri", pa.string()))
@@ -55,7 +58,8 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
     supplied = _supplied(settings) if settings.scip != "off" else {}
     sources = {} if settings.scip == "off" else _sources(source.path)
     for language, path in supplied.items():
-        entries.append(_take(language, path, folder / f"{language}.scip"))
+        mine = [uri for uri, (lang, _) in sources.items() if lang in _languages(language)]
+        entries.append(_take(language, path, folder / f"{language}.scip", mine))
     python = {uri: content for uri, (lang, content) in sources.items() if lang == "python"}
     typescript = {uri: data for uri, (lang, data) in sources.items() if scip_indexers.is_typescript_input(uri, lang)}
     runs: list[tuple[str, dict[str, bytes], Program | None, Callable[[Program, Mapping[str, bytes], Path, float], Ran]]] = []
@@ -66,11 +70,11 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
         runs.append(("typescript", typescript, program, scip_indexers.index_typescript))
     for language, files, program, run in runs:
         target = folder / f"{language}.scip"
+        wanted = [uri for uri in files if sources[uri][0] in _languages(language)]
         if program is None:
-            entries.append(_entry(language, "", "", "absent", problem="the indexer is not installed"))
+            entries.append(_losing(_entry(language, "", "", "absent", problem=_ABSENT), dict.fromkeys(wanted, _ABSENT)))
             continue
         ran = run(program, files, target, float(settings.scip_timeout))
-        wanted = [uri for uri in files if sources[uri][0] in (language, *scip_indexers.TYPESCRIPT)]
         entries.append(_ran(language, program, ran, target, wanted))
     if settings.scip == "off":
         entries.append(_entry("", "", "", "off"))
@@ -95,6 +99,16 @@ def _entry(language: str, tool: str, version: str, status: str, files: int = 0, 
     }
 
 
+def _losing(entry: dict[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
+    """The entry with what it lacks: uri -> reason."""
+    return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
+
+
+def _languages(language: str) -> tuple[str, ...]:
+    """Languages of the files that an index of a language should describe."""
+    return scip_indexers.TYPESCRIPT if language == "typescript" else (language,)
+
+
 def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
     """The entry of an indexer that was run; an index that cannot be read is a failure like any other."""
     described: set[str] = set()
@@ -106,19 +120,23 @@ def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterab
             problem = "what it wrote is no SCIP index"
             target.unlink(missing_ok=True)
     status = "failed" if problem else "indexed"
-    left_out = {item.uri: item.reason for item in ran.left_out}
-    if not problem:
-        left_out |= {uri: _UNDESCRIBED for uri in wanted if uri not in described and uri not in left_out}
+    missed = dict.fromkeys((uri for uri in wanted if uri not in described), _FAILED if problem else _UNDESCRIBED)
     entry = _entry(language, program.tool, program.version, status, len(described), problem)
-    return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
+    return _losing(entry, missed | {item.uri: item.reason for item in ran.left_out})
 
 
-def _take(language: str, path: Path, target: Path) -> dict[str, Any]:
+def _take(language: str, path: Path, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
     """The entry of an index that was built elsewhere."""
     told = scip_reader.read_metadata(path)
     shutil.copyfile(path, target)
-    files = sum(len(group.paths) for group in scip_reader.read_occurrences(target, language=language))
-    return _entry(language, told.tool_name, told.tool_version, "supplied", files)
+    try:
+        paths = [path for group in scip_reader.read_occurrences(target, language=language) for path in group.paths]
+    except IndexFormatError as error:
+        # The copy goes with the failed build; what is wrong is wrong with the file that was given.
+        raise IndexFormatError(error.message.replace(str(target), str(path)), hint=error.hint) from None
+    described = set(map(posixpath.normpath, paths))
+    entry = _entry(language, told.tool_name, told.tool_version, "supplied", len(paths))
+    return _losing(entry, {uri: _UNDESCRIBED for uri in wanted if uri not in described})
 
 
 def _supplied(settings: ScipSettings) -> dict[str, Path]:
@@ -197,6 +215,8 @@ def scip_tables(
         files["syntax"] += len(set(syntax["uri"].to_pylist()))
         runtime.progress(part + 1, parts)
     total = _write_symbols(described, parts, scip_symbols.path / ScipSymbols.name)
+    listed = [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]
+    write_json(scip_occurrences.path / ScipOccurrences.LEFT_OUT, {"version": 1, "left_out": listed})
     return {
         "occurrences": counted.total(),
         "by_provenance": dict(sorted(counted.items())),
@@ -223,7 +243,7 @@ def _precise(root: Path, sources: Mapping[str, tuple[str, bytes]]) -> scip_preci
             path = root / ScipIndex.DIRECTORY / f"{entry['language']}.scip"
             indexer = f"{entry['tool']} {entry['tool_version']}".strip()
             for group in scip_reader.read_occurrences(path, language=entry["language"]):
-                scip_precise.add(precise, group, entry["tool"], indexer, content_of)
+                scip_precise.add(precise, group, entry["tool"], indexer, content_of, supplied=entry["status"] == "supplied")
     return precise
 
 
