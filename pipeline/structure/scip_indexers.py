@@ -10,6 +10,7 @@ Belongs here: programs, their traps, and making what they wrote a function of wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import keyword
 import os
 import re
@@ -32,7 +33,7 @@ from pipeline.errors import IndexFormatError
 from pipeline.files import digest_file
 from pipeline.structure import scip_proto
 from pipeline.structure.scip_frames import frames
-from pipeline.structure.scip_scratch import scratch
+from pipeline.structure.scip_scratch import FULL, scratch
 
 MAX_FUNCTIONS = 5000
 """Functions of one file; `ty-scip` takes time that grows with their square."""
@@ -53,6 +54,8 @@ _TYPESCRIPT_FILES = re.compile(r"(?:.*/)?(?:[tj]sconfig[^/]*|package)\.json")
 _WATCHED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
 _LIMITED = f"ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; {_WATCHED}"
 _UNIMPORTABLE = re.compile(r"(?:no importable module name|cannot read project file):? (.+?\.\w+)(?::|$)", re.MULTILINE)
+_FULL = re.compile("no space left on device|disk quota exceeded", re.IGNORECASE)
+_ERROR = re.compile(r"\w*Error\b")
 _UNFIT_NAME = "its path is no importable module name"
 
 
@@ -236,9 +239,13 @@ def _write_sources(project: Path, sources: Mapping[str, bytes]) -> None:
         path = project / uri
         if ".." in path.parts or "\0" in uri:
             continue
-        with contextlib.suppress(OSError):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        except OSError as error:
+            # A name that is too long here costs its file; of what a full disk cuts off, the indexer would see a half.
+            if error.errno in FULL:
+                raise
 
 
 def _configure_ty(scratch: Path, roots: Sequence[str]) -> None:
@@ -288,8 +295,12 @@ def _attempts(
         if not dropped:
             dropped, reason, suspects = suspects, f"the indexer crashed, and it has a line of more than {LONG_LINE} bytes", []
         if not dropped:
-            last = said.strip().replace(str(project), "").splitlines()[-1:] or [f"exit status {code}"]
-            problem = f"it gave up: {re.sub(r'[0-9]{3,}', 'N', last[0])[:300]}"
+            if _FULL.search(said):
+                # No property of the files: it would be remembered as one.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+            lines = said.strip().replace(str(project), "").replace(str(target), "").splitlines() or [f"exit status {code}"]
+            line = next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
+            problem = f"it gave up: {re.sub(r'[0-9]{3,}', 'N', line)[:300]}"
             break
         for uri in dropped:
             del files[uri]
