@@ -78,8 +78,8 @@ class Names:
 
     def defined(self, node: cst.FunctionDef | cst.ClassDef) -> str | None:
         """The qualified name of a definition."""
-        scope = self._scopes.get(node)
-        return _first(scope.get_qualified_names_for(node)) if scope is not None else None
+        # By its name, once a scope: a thousand definitions of one name have a thousand bindings each.
+        return self.bound(node, node.name.value)
 
     def bound(self, node: cst.CSTNode, name: str) -> str | None:
         """What a dotted name means where `node` stands."""
