@@ -32,11 +32,10 @@ from pipeline.config import ScipSettings
 from pipeline.errors import IndexFormatError
 from pipeline.files import digest_file
 from pipeline.structure import scip_proto
+from pipeline.structure.scip_costly import costly
 from pipeline.structure.scip_frames import frames
 from pipeline.structure.scip_scratch import FULL, scratch
 
-MAX_FUNCTIONS = 5000
-"""Functions of one file; `ty-scip` takes time that grows with their square."""
 LONG_LINE = 10_000
 """Bytes of a line that may hold an expression too deep for an indexer's stack; only asked once one crashed."""
 MAX_RETRIES = 50
@@ -212,10 +211,7 @@ def _unfit(uri: str, content: bytes, name: str | None) -> str:
         content.decode("utf-8")
     except UnicodeDecodeError:
         return "it is not UTF-8"
-    # An upper bound, as strings and comments may hold the word as well; nothing is parsed yet.
-    if content.count(b"def ") > MAX_FUNCTIONS:
-        return f"it has more than {MAX_FUNCTIONS} functions"
-    return ""
+    return costly(content)
 
 
 def _module_name(uri: str, roots: Sequence[str]) -> str | None:

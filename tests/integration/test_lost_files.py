@@ -36,6 +36,7 @@ TREE: dict[str, tuple[bytes, str | None]] = {
     "broken.py": (b"def whole(): pass\n\ndef (((:\n  class\n\t\tif else ''' \n", None),
     "noend.py": (b"def unfinished():\n    return 1", None),
     "deep.py": (b"x = a" + b".b" * 40_000 + b"\n", "the indexer crashed, and it has a line of more than 10000 bytes"),
+    "again.py": (b"x = 0\n" + b"x = x + 1\n" * 501, "it binds one name more than 500 times in one place"),
     "types.py": (b"y = 1\n", "the indexer stopped at it"),
     "stack.go": (b"package s\n\nfunc Push() { Push() }\n", None),
 }
