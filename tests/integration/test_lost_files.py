@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from assets.metadata import markdown_losses
+from pipeline.catalog.losses import losses
 from pipeline.interfaces.losses import build_notes
 from pipeline.store.layout import open_store
 from pipeline.store.versions import open_version
@@ -103,6 +105,15 @@ def test_status_and_sql_name_every_lost_file_with_its_reason(lossy: Lossy) -> No
     human = lossy("status").out
     assert f"{NAME} (3)" in human and "3 rejected by libcst" in human and "latin.py" not in human
     assert "losses" not in lossy("status", "--json").json["repos"][0]
+
+
+def test_metadata_list_lost_files_with_their_reasons(lossy: Lossy) -> None:
+    [version] = (lossy.store / "bad" / "versions").iterdir()
+    listed = markdown_losses(losses(version))
+    for uri, reason in LOST.items():
+        assert f"| {uri} | {' '.join(reason.replace('`', chr(39)).split())[:50]}" in listed
+    [made] = (lossy.store / "bad" / "objects" / "scip_index").iterdir()
+    assert {row["uri"] for row in losses(made).to_pylist()} == set(LOST)
 
 
 def test_a_build_says_once_how_many_files_were_lost(lossy: Lossy) -> None:
