@@ -162,8 +162,21 @@ def test_documents_that_lead_elsewhere_or_come_twice_are_named_and_the_others_ta
         document("a.py", ([0, 4, 9], "gamma().!")),
         document("a.py", ([0, 4, 8], "alph().!")),
         document("a.py", ([0, 3, 9], "alpha().!")),
+        document("a.py", *[([1, 11, 15], "beta().")] * 99, ([1, 11, 14], "beta().")),
+        document("a.py", *[([0, 4, 9], "alpha().!")] * 99, ([4, 4, 8], "gamma().!")),
     ],
-    ids=["empty", "beyond", "long", "backwards", "megabyte", "named-otherwise", "half-a-word", "with-a-space"],
+    ids=[
+        "empty",
+        "beyond",
+        "long",
+        "backwards",
+        "megabyte",
+        "named-otherwise",
+        "half-a-word",
+        "with-a-space",
+        "one-word-of-many",
+        "one-name-of-many",
+    ],
 )
 def test_a_document_that_does_not_fit_its_file_is_left_out_with_its_reason(content: dict[str, Any], tmp_path: Path) -> None:
     found, told = take(tmp_path, index_of(content))
