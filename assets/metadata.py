@@ -12,12 +12,14 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline import tables
+from pipeline.catalog.losses import losses
 from pipeline.schemas import FaissIdmap, Kind, Snapshot, Table
 from pipeline.stage import Artefact
 from pipeline.store.objects import read_record
 
 _SAMPLE_ROWS = 5
 _CELL = 60
+_MOST_LOSSES = 200
 
 
 def _arrow_schema(kind: type[Kind]) -> pa.Schema | None:
@@ -62,7 +64,20 @@ def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -
             metadata[name] = dg.MetadataValue.md(_markdown_counts(value))
         else:
             metadata.setdefault(name, value)
+    lost = losses(artefact.path)
+    if lost.num_rows:
+        metadata["lost"] = lost.num_rows
+        metadata["lost_files"] = dg.MetadataValue.md(markdown_losses(lost))
     return metadata
+
+
+def markdown_losses(lost: pa.Table) -> str:
+    """The first files that an artefact could not take, with the reason of each."""
+    rows = lost.select(["uri", "reason"])
+    more = (
+        f"\n\n… and {len(rows) - _MOST_LOSSES} more; `indexctl status --losses` lists all" if len(rows) > _MOST_LOSSES else ""
+    )
+    return _sample(rows.slice(0, _MOST_LOSSES)) + more
 
 
 def _markdown_counts(counts: Mapping[str, Any]) -> str:

@@ -144,10 +144,12 @@ class ScipOccurrences(Table):
     """Where symbols occur. Bytes half-open into the file as stored, lines 1-based inclusive.
 
     `roles` are SCIP's bits (1 definition, 2 import, 4 write, 8 read, 16 generated, 32 test). `provenance`: `scip` or `syntax`.
+    `LEFT_OUT`, beside the table, lists the files whose document was not taken or whose references were cut.
     """
 
     asset = "scip_occurrences"
     name = "scip_occurrences"
+    LEFT_OUT = "scip_left_out.json"
     schema = _schema(
         uri=_WORD, symbol=_WORD, roles=pa.int32(), is_definition=pa.bool_(),
         start_byte=pa.int32(), end_byte=pa.int32(), start_line=pa.int32(), end_line=pa.int32(),
@@ -176,10 +178,14 @@ class ScipSymbols(Table):
 
 
 class CstNodes(Table):
-    """Concrete syntax of Python by libcst: statements, definitions, parameters, decorators, imports, calls, comments."""
+    """Concrete syntax of Python by libcst: statements, definitions, parameters, decorators, imports, calls, comments.
+
+    `REJECTED`, beside the table, lists the files that libcst could not read.
+    """
 
     asset = "cst_nodes"
     name = "cst_nodes"
+    REJECTED = "cst_rejected.json"
     schema = _schema(
         uri=_WORD, node_id=pa.int32(), parent_id=pa.int32(), kind=_WORD, role=_null(_WORD),
         start_byte=pa.int32(), end_byte=pa.int32(), text_hash=pa.uint64(), qualified_name=_null(pa.string()),

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.catalog.losses import has_lists, losses
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.schemas import TABLES, Chunks, Embeddings, FaissIdmap, Table
@@ -160,6 +161,8 @@ def install(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
         for view in VIEWS:
             if names.issuperset(view.needs):
                 connection.execute(f"CREATE OR REPLACE VIEW {view.name} AS {view.sql}")
+        if has_lists(version):
+            _create_losses(connection, version)
         _lock(connection, version)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise IndexCorruptionError(
@@ -219,6 +222,13 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[
         connection.execute(f"CREATE VIEW {FaissIdmap.asset} AS {_TABLE_SQL.format(files=_path_literals([idmap]))}")
         names.add(FaissIdmap.asset)
     return names
+
+
+def _create_losses(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
+    """The view `losses`. Its few rows lie in memory, in a schema of their own, because they come from JSON."""
+    connection.register("lost_rows", losses(version))
+    connection.execute("CREATE SCHEMA lost; CREATE TABLE lost.losses AS FROM lost_rows; CREATE VIEW losses AS FROM lost.losses")
+    connection.unregister("lost_rows")
 
 
 def _table_sql(table: type[Table], paths: list[Path]) -> str:

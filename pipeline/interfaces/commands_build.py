@@ -164,6 +164,8 @@ def _build_and_report(
         "seconds": round(time.perf_counter() - started, 3),
         "problems": [{"problem": outcome.error.message}] if outcome.error else [],
     }  # fmt: skip
+    if outcome.error is None and {*outcome.built} - {"current"}:
+        _tell_losses(repository, steps)
     if json:
         print_json(report)
     elif outcome.error is None:
@@ -253,6 +255,16 @@ def _switched(decided: Plan, steps: Steps) -> bool:
         steps.note(f"{decided.version} exists but is damaged: building it again")
         return False
     return True
+
+
+def _tell_losses(repository: Repository, steps: Steps) -> None:
+    """What the build could not take. It is published all the same."""
+    from pipeline.interfaces.losses import build_notes
+    from pipeline.store.versions import open_version
+
+    with open_version(repository) as version:
+        for note in build_notes(version):
+            steps.note(note)
 
 
 def _say_what_was_done(report: dict[str, Any], repository: Repository) -> None:

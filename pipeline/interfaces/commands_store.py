@@ -29,8 +29,11 @@ def _moment(moment: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else ""
 
 
-def status(repo: Repo = None, data: Data = None, json: Json = False) -> None:
-    """Show what is indexed, how it was built, and whether it is behind."""
+def status(
+    repo: Repo = None, data: Data = None, json: Json = False,
+    losses: Annotated[bool, typer.Option("--losses", help="List every file that was lost, with its reason.")] = False,
+) -> None:  # fmt: skip
+    """Show what is indexed, how it was built, what was lost, and whether it is behind."""
     from pipeline.errors import CodeIntelError
     from pipeline.interfaces.context import choose_store
     from pipeline.interfaces.output import print_json
@@ -40,7 +43,7 @@ def status(repo: Repo = None, data: Data = None, json: Json = False) -> None:
     rows = []
     for repository in repositories:
         try:
-            rows.append(_status_of(store, repository))
+            rows.append(_status_of(store, repository, every_loss=losses))
         except CodeIntelError as error:
             rows.append({"repo": repository.name, "version": None, "problem": str(error)})
     if json:
@@ -53,8 +56,9 @@ def status(repo: Repo = None, data: Data = None, json: Json = False) -> None:
         _print_status(row)
 
 
-def _status_of(store: Store, repository: Repository) -> dict[str, Any]:
+def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dict[str, Any]:
     from pipeline.interfaces.context import freshness_of
+    from pipeline.interfaces.losses import describe_losses
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.locks import is_building
     from pipeline.store.versions import open_version, read_build_facts
@@ -77,10 +81,12 @@ def _status_of(store: Store, repository: Repository) -> dict[str, Any]:
             "recall": 1.0 if manifest.operating_point["exact"] else None,
             "published_at": read_build_facts(version.path).get("published_at"),
             "path": read_origin(repository).path,
+            **describe_losses(version, every_file=every_loss),
         }
 
 
 def _print_status(row: dict[str, Any]) -> None:
+    from pipeline.interfaces.losses import loss_lines
     from pipeline.interfaces.output import describe_counts, printable
 
     if row.get("version") is None:
@@ -96,8 +102,11 @@ def _print_status(row: dict[str, Any]) -> None:
         ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
         ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
         ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']} ({recall})"),
+        *loss_lines(row),
     ):
         typer.echo(f"  {name:<9}{value}")
+    for loss in row.get("losses", []):
+        typer.echo(f"  {printable(loss['uri'])}: {loss['artefact']}: {printable(loss['reason'])}")
 
 
 def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:

@@ -53,6 +53,8 @@ def _with_language(given: str) -> str:
     place = Path(path).expanduser().absolute()
     if not place.is_file():
         raise ConfigError(f"There is no SCIP index {path}.", hint="Give a file, or LANGUAGE=FILE.")
+    if "," in str(place):
+        raise ConfigError(f"The path {path} has a comma, which stands between several indexes.", hint="Move the file.")
     if not named:
         tool = read_metadata(place).tool_name
         language = next((language for language, tools in _TOOLS.items() if tool in tools), "")

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import libcst as cst
-from libcst.metadata import ExpressionContextProvider, QualifiedName, ScopeProvider
-from libcst.metadata.scope_provider import Scope
+from libcst.metadata import ExpressionContext, ExpressionContextProvider, QualifiedName, ScopeProvider
+from libcst.metadata.scope_provider import Scope, ScopeVisitor
 
 
 def dotted(node: cst.CSTNode) -> str | None:
@@ -52,6 +52,35 @@ class _Contexts(ExpressionContextProvider):
         self.found[node] = value
 
 
+class _Bindings(ScopeVisitor):
+    """libcst's visitor of scopes without what it does about uses of names: nobody here asks where a name is used, and to relate
+    each use to all bindings of its name takes a time that grows with the product of both. So strings that are type hints are
+    not read either, nor is it asked which calls and subscripts have such."""
+
+    def visit_Name(self, node: cst.Name) -> bool:  # noqa: N802 - as libcst calls it, here and below
+        if self.provider.get_metadata(ExpressionContextProvider, node, None) is ExpressionContext.STORE:
+            self.scope.record_assignment(node.value, node)
+        return True
+
+    def visit_Call(self, node: cst.Call) -> bool:  # noqa: N802
+        return True
+
+    def leave_Call(self, original_node: cst.Call) -> None:  # noqa: N802
+        pass
+
+    def visit_Subscript(self, node: cst.Subscript) -> bool:  # noqa: N802
+        return True
+
+    def leave_Subscript(self, original_node: cst.Subscript) -> None:  # noqa: N802
+        pass
+
+    def visit_SimpleString(self, node: cst.SimpleString) -> bool:  # noqa: N802
+        return False
+
+    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> bool:  # noqa: N802
+        return True
+
+
 class _Scopes(ScopeProvider):
     """The scope of each node."""
 
@@ -59,6 +88,9 @@ class _Scopes(ScopeProvider):
         super().__init__()
         self.metadata = {ExpressionContextProvider: contexts}
         self.found: dict[cst.CSTNode, Scope | None] = {}
+
+    def visit_Module(self, node: cst.Module) -> None:  # noqa: N802
+        node.visit(_Bindings(self))
 
     def set_metadata(self, node: cst.CSTNode, value: Any) -> None:
         self.found[node] = value
@@ -78,8 +110,8 @@ class Names:
 
     def defined(self, node: cst.FunctionDef | cst.ClassDef) -> str | None:
         """The qualified name of a definition."""
-        scope = self._scopes.get(node)
-        return _first(scope.get_qualified_names_for(node)) if scope is not None else None
+        # By its name, once a scope: a thousand definitions of one name have a thousand bindings each.
+        return self.bound(node, node.name.value)
 
     def bound(self, node: cst.CSTNode, name: str) -> str | None:
         """What a dotted name means where `node` stands."""

@@ -22,7 +22,7 @@ from pipeline.structure.cst_cache import Summary
 from pipeline.structure.cst_parts import Job, Members, members_of, write
 from pipeline.workers import Runtime, run_jobs
 
-REJECTED = "cst_rejected.json"
+REJECTED = CstNodes.REJECTED
 """Beside the table: `{"version": 1, "rejected": [{"uri": …, "reason": …}, …]}`, sorted by uri; `reason` is one line."""
 
 _COST = 8

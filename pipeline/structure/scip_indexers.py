@@ -10,6 +10,7 @@ Belongs here: programs, their traps, and making what they wrote a function of wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import keyword
 import os
 import re
@@ -31,9 +32,9 @@ from pipeline.config import ScipSettings
 from pipeline.errors import IndexFormatError
 from pipeline.files import digest_file
 from pipeline.structure import scip_frames, scip_proto
+from pipeline.structure.scip_costly import costly
+from pipeline.structure.scip_scratch import FULL, scratch
 
-MAX_FUNCTIONS = 5000
-"""Functions of one file; `ty-scip` takes time that grows with their square."""
 LONG_LINE = 10_000
 """Bytes of a line that may hold an expression too deep for an indexer's stack; only asked once one crashed."""
 MAX_RETRIES = 50
@@ -46,9 +47,13 @@ TYPESCRIPT = ("typescript", "tsx", "javascript")
 """Languages of the files that scip-typescript indexes."""
 _TYPESCRIPT_FILES = re.compile(r"(?:.*/)?(?:[tj]sconfig[^/]*|package)\.json")
 
-# A shell of its own sets the limits: between fork and exec, Python code could deadlock in a process with threads.
-_LIMITED = f'ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; exec "$@"'
+# A shell of its own sets the limits: between fork and exec, Python code could deadlock in a process with threads. Its input
+# is a pipe that ends with this process, however that ends; then the indexer ends as well.
+_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
+_LIMITED = f"ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; {_WATCHED}"
 _UNIMPORTABLE = re.compile(r"(?:no importable module name|cannot read project file):? (.+?\.\w+)(?::|$)", re.MULTILINE)
+_FULL = re.compile("no space left on device|disk quota exceeded", re.IGNORECASE)
+_ERROR = re.compile(r"\w*Error\b")
 _UNFIT_NAME = "its path is no importable module name"
 
 
@@ -111,24 +116,24 @@ def index_python(program: Program, sources: Mapping[str, bytes], target: Path, t
     """Index Python files (uri -> bytes) into `target`."""
     roots = module_roots(list(sources)) if program.tool == "ty-scip" else ["."]
     fitting, left_out = fitting_files(sources, roots)
-    with tempfile.TemporaryDirectory(prefix="codeintel-scip-") as scratch:
-        project = Path(scratch, "project")
+    with scratch() as folder:
+        project = folder / "project"
         _write_sources(project, {uri: sources[uri] for uri in fitting})
         if program.tool == "ty-scip":
-            _configure_ty(Path(scratch), roots)
+            _configure_ty(folder, roots)
             # Package name and version are those of no package: they would change every symbol at every release.
             command = [program.path, "--quiet", "--project-name", ".", "--project-version", ".", str(project), str(target)]
         else:
-            Path(scratch, "packages.json").write_text("[]")
+            (folder / "packages.json").write_text("[]")
             command = [program.path, "index", "--cwd", str(project), "--project-name", ".", "--project-version", "."]
-            command += ["--environment", str(Path(scratch, "packages.json")), "--output", str(target)]
+            command += ["--environment", str(folder / "packages.json"), "--output", str(target)]
         return _attempts(command, project, target, timeout, dict.fromkeys(fitting), sources, left_out)
 
 
 def index_typescript(program: Program, sources: Mapping[str, bytes], target: Path, timeout: float) -> Ran:
     """Index TypeScript and JavaScript files, with the configuration files among them, into `target`."""
-    with tempfile.TemporaryDirectory(prefix="codeintel-scip-") as scratch:
-        project = Path(scratch, "project")
+    with scratch() as folder:
+        project = folder / "project"
         _write_sources(project, sources)
         if not any(_TYPESCRIPT_FILES.fullmatch(uri) and not uri.endswith("package.json") for uri in sources):
             # The one that scip-typescript would infer leaves JavaScript out where there is TypeScript too.
@@ -205,10 +210,7 @@ def _unfit(uri: str, content: bytes, name: str | None) -> str:
         content.decode("utf-8")
     except UnicodeDecodeError:
         return "it is not UTF-8"
-    # An upper bound, as strings and comments may hold the word as well; nothing is parsed yet.
-    if content.count(b"def ") > MAX_FUNCTIONS:
-        return f"it has more than {MAX_FUNCTIONS} functions"
-    return ""
+    return costly(content)
 
 
 def _module_name(uri: str, roots: Sequence[str]) -> str | None:
@@ -232,9 +234,13 @@ def _write_sources(project: Path, sources: Mapping[str, bytes]) -> None:
         path = project / uri
         if ".." in path.parts or "\0" in uri:
             continue
-        with contextlib.suppress(OSError):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        except OSError as error:
+            # A name that is too long here costs its file; of what a full disk cuts off, the indexer would see a half.
+            if error.errno in FULL:
+                raise
 
 
 def _configure_ty(scratch: Path, roots: Sequence[str]) -> None:
@@ -284,8 +290,12 @@ def _attempts(
         if not dropped:
             dropped, reason, suspects = suspects, f"the indexer crashed, and it has a line of more than {LONG_LINE} bytes", []
         if not dropped:
-            last = said.strip().replace(str(project), "").splitlines()[-1:] or [f"exit status {code}"]
-            problem = f"it gave up: {re.sub(r'[0-9]{3,}', 'N', last[0])[:300]}"
+            if _FULL.search(said):
+                # No property of the files: it would be remembered as one.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+            lines = said.strip().replace(str(project), "").replace(str(target), "").splitlines() or [f"exit status {code}"]
+            line = next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
+            problem = f"it gave up: {re.sub(r'[0-9]{3,}', 'N', line)[:300]}"
             break
         for uri in dropped:
             del files[uri]
@@ -308,17 +318,15 @@ def _run(command: Sequence[str], project: Path, timeout: float) -> tuple[int | N
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     # HOME is elsewhere, so that no configuration of the user's is found.
     environment = kept | {"HOME": str(project.parent), "XDG_CONFIG_HOME": str(project.parent)}
-    limited = ["/bin/sh", "-c", _LIMITED, "sh", *command]
     # V8 reserves far more address space than it uses.
-    if command[0].endswith(("scip-python", "scip-typescript", ".js")):
-        limited = list(command)
+    script = _WATCHED if command[0].endswith(("scip-python", "scip-typescript", ".js")) else _LIMITED
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(  # noqa: S603 - the program that the settings name, in an argument list
-                limited,
+                ["/bin/sh", "-c", script, "sh", *command],
                 cwd=project,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 process_group=0,
@@ -334,6 +342,8 @@ def _run(command: Sequence[str], project: Path, timeout: float) -> tuple[int | N
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - (1 << 16)))
         return code, errors.read().decode("utf-8", "replace")
 

@@ -42,12 +42,13 @@ _SYMBOLS = pa.schema([*tables.plain(_rows(ScipSymbols).empty_table()).schema, pa
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents of one index: the bytes of the file at which they begin, int64 [n]."""
+    """Documents of one index: the bytes of the file at which they begin, int64 [n]. `supplied`: it was built elsewhere."""
 
     path: Path
     language: str
     tool: str
     indexer: str
+    supplied: bool
     starts: NDArray[np.int64]
 
 
@@ -114,7 +115,7 @@ def gather(part: Part) -> Gathered:
         contents = dict(zip(uris, sources["content"].to_pylist(), strict=True))
         for index in part.documents:
             for group in scip_reader.read_documents(index.path, index.starts, language=index.language):
-                scip_precise.add(precise, group, index.tool, index.indexer, contents.get)
+                scip_precise.add(precise, group, index.tool, index.indexer, contents.get, supplied=index.supplied)
         del contents
     exact = _joined(precise.occurrences)
     write_scratch(part.left("occurrences"), exact)

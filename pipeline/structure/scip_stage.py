@@ -6,6 +6,7 @@ what the indexes say (`scip_tables`).
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,11 +20,13 @@ from pipeline.errors import ConfigError, IndexFormatError
 from pipeline.files import canonical_json, digest_file
 from pipeline.schemas import ScipIndex, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.structure import scip_frames, scip_indexers, scip_json, scip_reader
+from pipeline.structure import scip_frames, scip_indexers, scip_json, scip_precise, scip_reader
 from pipeline.structure.scip_indexers import Program, Ran
 from pipeline.workers import Runtime
 
-_UNDESCRIBED = "the indexer says nothing of it"
+_UNDESCRIBED = scip_precise.NOTHING
+_ABSENT = "the indexer is not installed"
+_FAILED = "the indexer failed"
 _LANGUAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -39,7 +42,8 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
     supplied = _supplied(settings) if settings.scip != "off" else {}
     sources = {} if settings.scip == "off" else _sources(source.path)
     for language, path in supplied.items():
-        entries.append(_take(language, path, folder / f"{language}.scip"))
+        mine = [uri for uri, (lang, _) in sources.items() if lang in _languages(language)]
+        entries.append(_take(language, path, folder / f"{language}.scip", mine))
     python = {uri: content for uri, (lang, content) in sources.items() if lang == "python"}
     typescript = {uri: data for uri, (lang, data) in sources.items() if scip_indexers.is_typescript_input(uri, lang)}
     runs: list[tuple[str, dict[str, bytes], Program | None, Callable[[Program, Mapping[str, bytes], Path, float], Ran]]] = []
@@ -50,11 +54,11 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
         runs.append(("typescript", typescript, program, scip_indexers.index_typescript))
     for language, files, program, run in runs:
         target = folder / f"{language}.scip"
+        wanted = [uri for uri in files if sources[uri][0] in _languages(language)]
         if program is None:
-            entries.append(_entry(language, "", "", "absent", problem="the indexer is not installed"))
+            entries.append(_losing(_entry(language, "", "", "absent", problem=_ABSENT), dict.fromkeys(wanted, _ABSENT)))
             continue
         ran = run(program, files, target, float(settings.scip_timeout))
-        wanted = [uri for uri in files if sources[uri][0] in (language, *scip_indexers.TYPESCRIPT)]
         entries.append(_ran(language, program, ran, target, wanted))
     if settings.scip == "off":
         entries.append(_entry("", "", "", "off"))
@@ -79,6 +83,16 @@ def _entry(language: str, tool: str, version: str, status: str, files: int = 0, 
     }
 
 
+def _losing(entry: dict[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
+    """The entry with what it lacks: uri -> reason."""
+    return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
+
+
+def _languages(language: str) -> tuple[str, ...]:
+    """Languages of the files that an index of a language should describe."""
+    return scip_indexers.TYPESCRIPT if language == "typescript" else (language,)
+
+
 def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
     """The entry of an indexer that was run; an index that cannot be read is a failure like any other."""
     described: set[str] = set()
@@ -90,20 +104,20 @@ def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterab
             problem = "what it wrote is no SCIP index"
             target.unlink(missing_ok=True)
     status = "failed" if problem else "indexed"
-    left_out = {item.uri: item.reason for item in ran.left_out}
-    if not problem:
-        left_out |= {uri: _UNDESCRIBED for uri in wanted if uri not in described and uri not in left_out}
+    missed = dict.fromkeys((uri for uri in wanted if uri not in described), _FAILED if problem else _UNDESCRIBED)
     entry = _entry(language, program.tool, program.version, status, len(described), problem)
-    return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
+    return _losing(entry, missed | {item.uri: item.reason for item in ran.left_out})
 
 
-def _take(language: str, path: Path, target: Path) -> dict[str, Any]:
+def _take(language: str, path: Path, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
     """The entry of an index that was built elsewhere."""
     told = scip_reader.read_metadata(path)
-    files = sum(len(group.paths) for group in scip_reader.read_occurrences(path, language=language))
+    paths = [path for group in scip_reader.read_occurrences(path, language=language) for path in group.paths]
     # JSON becomes protobuf, of which single documents can be read.
     scip_frames.write(target, scip_json.frames(path) if scip_json.is_json(path) else scip_frames.frames(path))
-    return _entry(language, told.tool_name, told.tool_version, "supplied", files)
+    described = set(map(posixpath.normpath, paths))
+    entry = _entry(language, told.tool_name, told.tool_version, "supplied", len(paths))
+    return _losing(entry, {uri: _UNDESCRIBED for uri in wanted if uri not in described})
 
 
 def _supplied(settings: ScipSettings) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline import tables
 from pipeline.errors import IndexCorruptionError
+from pipeline.files import write_json
 from pipeline.schemas import AstNodes, Definitions, ScipIndex, ScipOccurrences, ScipSymbols, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure import scip_parts, scip_precise, scip_reader, scip_syntax
@@ -78,6 +79,8 @@ def scip_tables(
         written = list(run_jobs(scip_parts.write, rests, late, work_bytes=work))
     left_out = {uri: reason for found in gathered for uri, reason in found.left_out.items()}
     left_out |= {uri: scip_parts.CAPPED for done in written for uri in done.capped}
+    listed = [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]
+    write_json(scip_occurrences.path / ScipOccurrences.LEFT_OUT, {"version": 1, "left_out": listed})
     scip, syntax = sum(done.scip for done in written), sum(done.syntax for done in written)
     return {
         "occurrences": scip + syntax,
@@ -113,7 +116,9 @@ def _documents(root: Path, parts: int) -> list[tuple[Documents, ...]]:
             if part == 0:
                 starts = np.sort(np.concatenate((starts, contents.external)))
             if len(starts):
-                found[part].append(Documents(path, entry["language"], entry["tool"], indexer, starts))
+                found[part].append(
+                    Documents(path, entry["language"], entry["tool"], indexer, entry["status"] == "supplied", starts)
+                )
     return [tuple(one) for one in found]
 
 

@@ -14,6 +14,7 @@ from pipeline import tables
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
 from pipeline.chunks.symbols_stage import symbols
+from pipeline.files import write_json
 from pipeline.schemas import (
     AstNodes,
     Chunks,
@@ -183,6 +184,8 @@ def write_symbols(folder: Path) -> Path:
         _split(folder, kind, rows)
     inputs = [Artefact("r", kind.asset, "k", folder, kind.tag(), "d", {}) for kind in (Chunks, ScipOccurrences, ScipSymbols)]
     symbols(*inputs, Runtime(), Output(folder), Output(folder))
+    rejected = [{"uri": "src/deep/b.py", "reason": "syntax error at line 1"}]
+    write_json(folder / CstNodes.REJECTED, {"version": 1, "rejected": rejected})
     return folder
 
 

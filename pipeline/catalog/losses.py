@@ -1,0 +1,96 @@
+"""What a version, or one object of it, does not have of a file that it was asked to take, and why.
+
+Three artefacts can lose a file and go on: `scip_index` (an indexer did not take it), `scip_occurrences` (its document did not
+fit the file, or its references were cut) and `cst_nodes` (libcst rejected it). Each writes what it lost beside its tables; here
+it is read, for `status`, for metadata and for SQL.
+
+Belongs here: reading these lists. Not here: writing them (the stages), files that were never to be indexed (the table `files`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from pipeline.errors import IndexCorruptionError
+from pipeline.schemas import CstNodes, ScipIndex, ScipOccurrences
+
+T = TypeVar("T")
+_INDEXERS = f"{ScipIndex.DIRECTORY}/{ScipIndex.META}"
+_LISTS = (_INDEXERS, ScipOccurrences.LEFT_OUT, CstNodes.REJECTED)
+SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("artefact", "uri", "reason")])
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A file, and why it was lost."""
+
+    uri: str
+    reason: str
+
+
+class Indexer(msgspec.Struct, frozen=True):
+    """What came of the indexer of a language.
+
+    `status`: indexed, supplied, absent (not installed), failed, or off. `problem` says why it failed.
+    """
+
+    language: str
+    tool: str
+    status: str
+    problem: str
+    left_out: list[Loss]
+
+
+class _Indexers(msgspec.Struct):
+    indexers: list[Indexer]
+
+
+class _LeftOut(msgspec.Struct):
+    left_out: list[Loss]
+
+
+class _Rejected(msgspec.Struct):
+    rejected: list[Loss]
+
+
+def has_lists(root: Path) -> bool:
+    """Whether anything in `root` could say what was lost."""
+    return any((root / name).is_file() for name in _LISTS)
+
+
+def losses(root: Path) -> pa.Table:
+    """Everything lost, by artefact, uri and reason, of the artefacts that lie in `root`: a version's folder, or an object's.
+
+    Raises IndexCorruptionError for a list that is damaged.
+    """
+    rows = sorted(set(_rows(root)))
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+
+
+def indexers(root: Path) -> list[Indexer]:
+    """The indexers that a version's folder (or an object of `scip_index`) tells of; none where it has no symbols."""
+    found = _read(root / _INDEXERS, _Indexers)
+    return found.indexers if found else []
+
+
+def _rows(root: Path) -> Iterator[tuple[str, str, str]]:
+    for indexer in indexers(root):
+        yield from ((ScipIndex.asset, loss.uri, loss.reason) for loss in indexer.left_out)
+    if left_out := _read(root / ScipOccurrences.LEFT_OUT, _LeftOut):
+        yield from ((ScipOccurrences.asset, loss.uri, loss.reason) for loss in left_out.left_out)
+    if rejected := _read(root / CstNodes.REJECTED, _Rejected):
+        yield from ((CstNodes.asset, loss.uri, loss.reason) for loss in rejected.rejected)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise IndexCorruptionError(f"{path} is missing or damaged: {error}.", hint="Run `indexctl build` again.") from None
