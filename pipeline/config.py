@@ -50,7 +50,7 @@ class ScipSettings(Section, frozen=True, kw_only=True):
     scip_files: tuple[str, ...] = ()
     """SCIP indexes built elsewhere, `LANGUAGE=PATH`; they take the place of an indexer's run."""
     scip_python: str = ""
-    """Path of scip-python; when empty, `ty-scip` indexes Python."""
+    """Path of scip-python; when empty, `ty-scip` indexes Python, or scip-python on PATH where that is not installed."""
     scip_typescript: str = ""
     """Path of scip-typescript; when empty, the one on PATH."""
     scip_timeout: int = 600
@@ -201,10 +201,15 @@ def _loosen(section_type: type[Section], name: str, value: Any, strict: bool) ->
     return value
 
 
-def load(*folders: Path, environment: Mapping[str, str] | None = None) -> Settings:
+_OUTSIDE = ("scip_files", "scip_python", "scip_typescript")
+"""Settings that name files and programs outside of the repository: one that is indexed must not choose what is run."""
+
+
+def load(*folders: Path, environment: Mapping[str, str] | None = None, untrusted: Path | None = None) -> Settings:
     """Settings from `codeintel.toml` of each folder (later ones win), then the environment.
 
-    Raises `ConfigError` for files that cannot be read, unknown names, wrong types and values out of range.
+    That of the folder `untrusted`, a repository, must not name what lies elsewhere. Raises `ConfigError` for files that cannot
+    be read, unknown names, wrong types and values out of range.
     """
     merged: dict[str, Any] = {}
     for folder in folders:
@@ -220,6 +225,12 @@ def load(*folders: Path, environment: Mapping[str, str] | None = None) -> Settin
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}.") from error
         from_flat(values, origin=str(path))
+        for name in _OUTSIDE if folder == untrusted else ():
+            if name in values:
+                raise ConfigError(
+                    f"{path}: a repository cannot set `{name}`, which names what lies outside of it.",
+                    hint=f"Set it in the store's {FILE_NAME} or in {ENVIRONMENT_PREFIX}{name.upper()}.",
+                )
         merged.update(values)
     environment = os.environ if environment is None else environment
     owners = _owners()

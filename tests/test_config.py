@@ -162,3 +162,16 @@ def test_a_memory_limit_that_duckdb_would_refuse_is_refused_when_settings_are_re
     (tmp_path / "codeintel.toml").write_text(f'duckdb_memory_limit = "{limit}"\n')
     with pytest.raises(ConfigError, match="duckdb_memory_limit"):
         load(tmp_path, environment={})
+
+
+@pytest.mark.parametrize("setting", ["scip_python", "scip_typescript", "scip_files"])
+def test_an_indexed_repository_cannot_choose_what_is_run_or_read_outside_of_it(setting: str, tmp_path: Path) -> None:
+    repository, store = tmp_path / "repo", tmp_path / "store"
+    text = f"{setting} = {['python=x'] if setting == 'scip_files' else './evil.sh'!r}\n"
+    for folder in (repository, store):
+        folder.mkdir()
+    (store / "codeintel.toml").write_text(text)
+    assert load(repository, store, environment={}, untrusted=repository).flat()[setting]
+    (repository / "codeintel.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"a repository cannot set `{setting}`"):
+        load(repository, store, environment={}, untrusted=repository)

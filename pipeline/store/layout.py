@@ -222,4 +222,5 @@ def write_origin(repository: Repository, origin: Origin) -> None:
 
 def settings_of(store: Store, origin: Origin) -> Settings:
     """Settings for a repository: its own `codeintel.toml`, then the store's, then the environment; later ones win."""
-    return load(Path(origin.path), store.root)
+    repository = Path(origin.path)
+    return load(repository, store.root, untrusted=repository)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.source.text import line_of, line_starts
+from pipeline.structure.scip_described import completed
 from pipeline.structure.scip_reader import DocumentGroup, byte_offsets, column_unit
 
 MISMATCHES = 0.02
@@ -26,6 +27,7 @@ OUTSIDE = "the index has positions outside of the file"
 OTHER = "the index is of another state of the file"
 
 _ESCAPED = re.compile(r"`((?:[^`]|``)+)`$")
+_SORT = re.compile(r"^<[a-z]+>")
 _SIMPLE = string.ascii_letters + string.digits + "_+-$"
 _LINE_COLUMNS = ("start_line", "end_line", "enclosing_start_line", "enclosing_end_line")
 _COLUMN_COLUMNS = ("start_column", "end_column", "enclosing_start_column", "enclosing_end_column")
@@ -123,13 +125,17 @@ def _mismatch(
 
 
 def _defined_name(symbol: str) -> bytes:
-    """The name that stands where a symbol is defined; empty for locals and namespaces, which may stand for a file."""
-    if symbol.startswith("local ") or symbol.endswith("/"):
+    """The name that stands where a symbol is defined, or nothing where that cannot be told.
+
+    Namespaces may stand for a file. Meta symbols are numbered (`area0:` is a property of an object in TypeScript), and what
+    stands in angle brackets says what sort of thing it is (`<constructor>`, `<get>area`).
+    """
+    if symbol.startswith("local ") or symbol.endswith(("/", ":")):
         return b""
     head = symbol[: symbol.rfind("(")] if symbol.endswith(").") else symbol[:-1]
     if head.endswith("`"):
         match = _ESCAPED.search(head)
-        return match[1].replace("``", "`").encode() if match else b""
+        return _SORT.sub("", match[1].replace("``", "`")).encode() if match else b""
     return head[len(head.rstrip(_SIMPLE)) :].encode()
 
 
@@ -142,7 +148,7 @@ def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Ta
     table = table.drop_columns(["document"]).append_column("uri", uri)
     # The ids of locals mean something in their document only.
     is_global = [not symbol.startswith("local ") for symbol in table["symbol"].to_pylist()]
-    return table.filter(pa.array(known & np.array(is_global, bool)))
+    return completed(table.filter(pa.array(known & np.array(is_global, bool))))
 
 
 def reasons(left_out: Mapping[str, str]) -> dict[str, int]:

@@ -36,6 +36,7 @@ def _rows(kind: type[Table]) -> pa.Schema:
 
 SYNTAX_INDEXER = "tree-sitter"
 _UNDESCRIBED = "the indexer says nothing of it"
+_DAMAGED = "what the indexer wrote is damaged"
 _CAPPED = f"it has more than {scip_syntax.MAX_REFERENCES} references"
 _OCCURRENCES = _rows(ScipOccurrences)
 _SYMBOLS = _rows(ScipSymbols).append(pa.field("uri", pa.string()))
@@ -222,8 +223,16 @@ def _precise(root: Path, sources: Mapping[str, tuple[str, bytes]]) -> scip_preci
         if entry["status"] in ("indexed", "supplied"):
             path = root / ScipIndex.DIRECTORY / f"{entry['language']}.scip"
             indexer = f"{entry['tool']} {entry['tool_version']}".strip()
-            for group in scip_reader.read_occurrences(path, language=entry["language"]):
-                scip_precise.add(precise, group, entry["tool"], indexer, content_of)
+            try:
+                for group in scip_reader.read_occurrences(path, language=entry["language"]):
+                    scip_precise.add(precise, group, entry["tool"], indexer, content_of)
+            except IndexFormatError:
+                # What somebody supplies must be right; an indexer that was run here may fail, and its files have their syntax.
+                if entry["status"] == "supplied":
+                    raise
+                langs = (entry["language"], *(scip_indexers.TYPESCRIPT if entry["language"] == "typescript" else ()))
+                lost = (uri for uri, (lang, _) in sources.items() if lang in langs and uri not in precise.indexers)
+                precise.left_out.update(dict.fromkeys(lost, _DAMAGED))
     return precise
 
 
@@ -253,7 +262,7 @@ def _defined(
     precise: scip_precise.Precise,
     occurrences_by_part: Sequence[pa.Table],
 ) -> tuple[dict[tuple[str, int], str], scip_syntax.Names]:
-    """The symbol of each definition by (uri, node_id), and what each name stands for.
+    """The symbol of each definition by (uri, name_start_byte), and what each name stands for.
 
     In a file that an index describes it is the index's symbol, so that files known by syntax alone refer to the same.
     """
@@ -266,10 +275,10 @@ def _defined(
     symbols: dict[tuple[str, int], str] = {}
     names = scip_syntax.Names()
     overloads: Counter[str] = Counter()
-    columns = ["uri", "name", "qualified_name", "kind", "name_start_byte", "node_id"]
+    columns = ["uri", "name", "qualified_name", "kind", "name_start_byte"]
     for part in tables.read_parts(root, Definitions, columns):
         rows = tables.plain(part)
-        for uri, name, qualified, kind, start, node in zip(*(rows[column].to_pylist() for column in columns), strict=True):
+        for uri, name, qualified, kind, start in zip(*(rows[column].to_pylist() for column in columns), strict=True):
             if uri in precise.indexers:
                 symbol = exact.get((uri, start))
                 if symbol is None:
@@ -279,7 +288,7 @@ def _defined(
                 overloads[symbol] += 1
                 if symbol.endswith("().") and overloads[symbol] > 1:
                     symbol = f"{symbol[:-3]}(+{overloads[symbol] - 1})."
-                symbols[uri, node] = symbol
+                symbols[uri, start] = symbol
             names.add(sources[uri][0], name, symbol)
     return symbols, names
 
@@ -304,7 +313,8 @@ def _syntax_part(
     for uri in sorted({*node_runs, *defined_runs} - precise.indexers.keys()):
         lang, content = sources[uri]
         rows = defined.slice(*defined_runs.get(uri, (0, 0)))
-        mine = [symbols[uri, node] for node in rows["node_id"].to_pylist()]
+        # By the name: one node of Go defines several (`x, y int`).
+        mine = [symbols[uri, start] for start in rows["name_start_byte"].to_pylist()]
         tree = nodes.slice(*node_runs[uri]) if uri in node_runs else None
         found = scip_syntax.occurrences(content, lang, tree, rows, mine, names)
         if found.capped:
