@@ -14,7 +14,7 @@ from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
 from pipeline.schemas import ScipOccurrences, ScipSymbols, Sources
 from pipeline.stage import Artefact, Output
-from pipeline.structure import scip_indexers
+from pipeline.structure import scip_indexers, scip_precise
 from pipeline.structure.scip_indexers import Program
 from pipeline.structure.scip_stage import INDEX_STAGE, TABLES_STAGE, scip_index, scip_tables
 from pipeline.structure.scip_symbol import parse
@@ -227,3 +227,17 @@ def test_an_index_whose_documents_are_damaged_costs_them_alone_when_an_indexer_w
     supplied = ScipSettings(scip_files=(f"python={tmp_path}/index",))
     with pytest.raises(IndexFormatError):
         build(tmp_path / "c", PYTHON, supplied)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("scip-typescript npm . . `a.ts`/Shape#`<get>area`().", b"area"),
+        ("scip-typescript npm . . `a.ts`/Shape#`<constructor>`().", b""),
+        ("scip-typescript npm . . `a.ts`/size0:", b""),
+        ("scip-typescript npm . . `a.ts`/`größe`.", "größe".encode()),
+        ("scip-python python . . `pkg.a`/__init__:", b""),
+    ],
+)
+def test_a_file_is_no_other_state_because_a_symbol_is_named_otherwise_than_it_is_written(symbol: str, name: bytes) -> None:
+    assert scip_precise._defined_name(symbol) == name
