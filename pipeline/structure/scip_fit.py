@@ -21,6 +21,8 @@ UNSPELT = 0.5
 does: the getter `getX` of a property `x`."""
 _SPELLING = frozenset({"ty-scip", "scip-python", "scip-typescript"})
 """Tools whose definitions stand where their names do."""
+_MODULE = "__init__"
+"""How scip-python calls what a file is as a whole."""
 _ACCESSOR = re.compile(r"<[gs]et>")
 _WORD = np.array([byte >= 0x80 or chr(byte) == "_" or chr(byte).isalnum() for byte in range(256)])
 _SPACE = np.array([byte < 0x80 and chr(byte).isspace() for byte in range(256)])
@@ -61,4 +63,6 @@ def spelt(name: str, suffix: str, *, escaped: bool) -> str:
     if escaped:
         name = _ACCESSOR.sub("", name, count=1)
         return name if name.isidentifier() else ""
-    return name.rstrip(string.digits) if suffix == ":" else name
+    if suffix == ":":
+        return "" if name == _MODULE else name.rstrip(string.digits)
+    return name

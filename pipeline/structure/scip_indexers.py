@@ -3,8 +3,9 @@
 An indexer sees a scratch copy of the snapshot and nothing else: no configuration of the user's, no other packages, no network
 use of our own making. What would make it give up the whole project is left out beforehand, with the reason.
 
-Belongs here: programs, their traps, and making what they wrote a function of what they read. Not here: decoding it
-(`scip_reader`), tables (`scip_tables`).
+Belongs here: the traps of indexers, and making what they wrote a function of what they read. Not here: finding and running
+programs (`scip_programs`), the configuration of scip-typescript (`scip_typescript`), decoding (`scip_reader`), tables
+(`scip_tables`).
 """
 
 from __future__ import annotations
@@ -14,56 +15,49 @@ import errno
 import keyword
 import os
 import re
-import shutil
-import signal
-import subprocess
-import sysconfig
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from pipeline.config import ScipSettings
 from pipeline.errors import IndexFormatError
-from pipeline.files import digest_file
-from pipeline.structure import scip_frames, scip_proto
+from pipeline.structure import scip_frames, scip_proto, scip_typescript
 from pipeline.structure.scip_costly import costly
+from pipeline.structure.scip_programs import Program, python_program, reason_of, run, typescript_program
 from pipeline.structure.scip_scratch import FULL, scratch
+
+__all__ = [
+    "TYPESCRIPT",
+    "LeftOut",
+    "Program",
+    "Ran",
+    "index_python",
+    "index_typescript",
+    "is_typescript_input",
+    "languages",
+    "python_program",
+    "settle",
+    "typescript_program",
+]
 
 LONG_LINE = 10_000
 """Bytes of a line that may hold an expression too deep for an indexer's stack; only asked once one crashed."""
 MAX_RETRIES = 50
 """Files that an indexer may name one after the other as what stopped it; it does so before the work begins."""
 MAX_ROOTS = 256
-MEMORY_KIB = 12 << 20
-"""Address space of an indexer."""
 PYTHON_VERSION = "3.13"
+PYRIGHT_VERSION = "3.11"
+"""The newest language version that scip-python knows; it parses newer syntax all the same."""
 TYPESCRIPT = ("typescript", "tsx", "javascript")
 """Languages of the files that scip-typescript indexes."""
-_TYPESCRIPT_FILES = re.compile(r"(?:.*/)?(?:[tj]sconfig[^/]*|package)\.json")
-
-# A shell of its own sets the limits: between fork and exec, Python code could deadlock in a process with threads. Its input
-# is a pipe that ends with this process, however that ends; then the indexer ends as well.
-_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
-_LIMITED = f"ulimit -v {MEMORY_KIB} 2>/dev/null; ulimit -c 0; {_WATCHED}"
 _UNIMPORTABLE = re.compile(r"(?:no importable module name|cannot read project file):? (.+?\.\w+)(?::|$)", re.MULTILINE)
 _FULL = re.compile("no space left on device|disk quota exceeded", re.IGNORECASE)
-_ERROR = re.compile(r"\w*Error\b")
 _UNFIT_NAME = "its path is no importable module name"
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """An indexer: how it is called, and which version it is."""
-
-    tool: str
-    path: str
-    version: str
+_UNREADABLE = "it is not UTF-8"
+_PYRIGHT = "pyrightconfig.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,78 +76,50 @@ class Ran:
     left_out: tuple[LeftOut, ...]
 
 
-def python_program(settings: ScipSettings) -> Program | None:
-    """The indexer of Python: scip-python when configured, else `ty-scip` beside the interpreter or on PATH."""
-    if settings.scip_python:
-        return _program("scip-python", settings.scip_python)
-    beside = Path(sysconfig.get_path("scripts")) / "ty-scip"
-    if beside.is_file():
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return Program("ty-scip", str(beside), metadata.version("ty-scip"))
-    return _program("ty-scip", "ty-scip")
-
-
-def typescript_program(settings: ScipSettings) -> Program | None:
-    """The indexer of TypeScript and JavaScript: scip-typescript as configured or on PATH."""
-    return _program("scip-typescript", settings.scip_typescript or "scip-typescript")
-
-
-def _program(tool: str, command: str) -> Program | None:
-    """A program with the version of the npm package that it lies in, or else its digest: to ask it takes too long."""
-    found = shutil.which(command)
-    if found is None:
-        return None
-    real = Path(found).resolve()
-    for folder in list(real.parents)[:4]:
-        with contextlib.suppress(OSError, msgspec.MsgspecError, AttributeError):
-            version = msgspec.json.decode((folder / "package.json").read_bytes()).get("version")
-            if isinstance(version, str):
-                return Program(tool, found, version)
-    return Program(tool, found, digest_file(real)[:16])
-
-
 def index_python(program: Program, sources: Mapping[str, bytes], target: Path, timeout: float) -> Ran:
     """Index Python files (uri -> bytes) into `target`."""
-    roots = module_roots(list(sources)) if program.tool == "ty-scip" else ["."]
-    fitting, left_out = fitting_files(sources, roots)
+    is_ty = program.tool == "ty-scip"
+    roots = module_roots(list(sources))
+    fitting, left_out = fitting_files(sources, roots) if is_ty else readable_files(sources)
     with scratch() as folder:
         project = folder / "project"
-        _write_sources(project, {uri: sources[uri] for uri in fitting})
-        if program.tool == "ty-scip":
+        # Package name and version are those of no package: they would change every symbol at every release.
+        named = ["--quiet", "--project-name", ".", "--project-version", "."]
+        if is_ty:
             _configure_ty(folder, roots)
-            # Package name and version are those of no package: they would change every symbol at every release.
-            command = [program.path, "--quiet", "--project-name", ".", "--project-version", ".", str(project), str(target)]
+            arguments = [*named, str(project), str(target)]
         else:
-            (folder / "packages.json").write_text("[]")
-            command = [program.path, "index", "--cwd", str(project), "--project-name", ".", "--project-version", "."]
-            command += ["--environment", str(folder / "packages.json"), "--output", str(target)]
-        return _attempts(command, project, target, timeout, dict.fromkeys(fitting), sources, left_out)
+            _configure_pyright(folder)
+            # With a list of packages, be it empty, it does not ask pip for one.
+            packages = folder / "packages.json"
+            packages.write_text("[]")
+            arguments = ["index", *named, "--cwd", str(project), "--environment", str(packages), "--output", str(target)]
+        left_out += _write_sources(project, {uri: sources[uri] for uri in fitting})
+        return _attempts(program, arguments, project, target, timeout, sources, left_out, fitting)
 
 
 def index_typescript(program: Program, sources: Mapping[str, bytes], target: Path, timeout: float) -> Ran:
     """Index TypeScript and JavaScript files, with the configuration files among them, into `target`."""
+    code = {uri: content for uri, content in sources.items() if not scip_typescript.is_configuration(uri)}
+    left_out = [LeftOut(uri, _UNREADABLE) for uri, content in sorted(code.items()) if not _is_utf8(content)]
+    unreadable = {item.uri for item in left_out}
+    fitting = sorted(code.keys() - unreadable)
     with scratch() as folder:
         project = folder / "project"
-        _write_sources(project, sources)
-        if not any(_TYPESCRIPT_FILES.fullmatch(uri) and not uri.endswith("package.json") for uri in sources):
-            # The one that scip-typescript would infer leaves JavaScript out where there is TypeScript too.
-            (project / "tsconfig.json").write_text('{"compilerOptions": {"allowJs": true}}')
-        command = [
-            program.path,
-            "index",
-            "--infer-tsconfig",
-            "--no-progress-bar",
-            "--cwd",
-            str(project),
-            "--output",
-            str(target),
-        ]
-        return _attempts(command, project, target, timeout, dict.fromkeys(sources), sources, [])
+        given = scip_typescript.configured({uri: content for uri, content in sources.items() if uri not in unreadable})
+        left_out += _write_sources(project, given)
+        arguments = ["index", "--no-progress-bar", "--cwd", str(project), "--output", str(target)]
+        return _attempts(program, arguments, project, target, timeout, sources, left_out, fitting)
+
+
+def languages(language: str) -> tuple[str, ...]:
+    """Languages of the files that an index of a language should describe."""
+    return TYPESCRIPT if language == "typescript" else (language,)
 
 
 def is_typescript_input(uri: str, lang: str) -> bool:
     """Whether scip-typescript wants to see a file."""
-    return lang in TYPESCRIPT or _TYPESCRIPT_FILES.fullmatch(uri) is not None
+    return lang in TYPESCRIPT or scip_typescript.is_configuration(uri)
 
 
 def module_roots(uris: Sequence[str]) -> list[str]:
@@ -199,18 +165,33 @@ def fitting_files(sources: Mapping[str, bytes], roots: Sequence[str]) -> tuple[l
     return sorted(fitting), sorted(left_out, key=lambda item: item.uri)
 
 
-def _unfit(uri: str, content: bytes, name: str | None) -> str:
+def readable_files(sources: Mapping[str, bytes]) -> tuple[list[str], list[LeftOut]]:
+    """The uris that any indexer of Python takes, in order, and the others with their reasons."""
+    reasons = {uri: _unreadable(uri, sources[uri]) for uri in sorted(sources)}
+    return [uri for uri, reason in reasons.items() if not reason], [LeftOut(*item) for item in reasons.items() if item[1]]
+
+
+def _unreadable(uri: str, content: bytes) -> str:
     if uri.endswith(".ipynb"):
         return "it is a notebook"
     if not uri.endswith((".py", ".pyi")):
         return "it is no .py file"
-    if name is None:
-        return _UNFIT_NAME
+    return "" if _is_utf8(content) else _UNREADABLE
+
+
+def _unfit(uri: str, content: bytes, name: str | None) -> str:
+    reason = _unreadable(uri, content)
+    if not reason and name is None:
+        reason = _UNFIT_NAME
+    return reason or costly(content)
+
+
+def _is_utf8(content: bytes) -> bool:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
-        return "it is not UTF-8"
-    return costly(content)
+        return False
+    return True
 
 
 def _module_name(uri: str, roots: Sequence[str]) -> str | None:
@@ -228,27 +209,30 @@ def _is_module_name(word: str) -> bool:
     return word.isidentifier() and not keyword.iskeyword(word)
 
 
-def _write_sources(project: Path, sources: Mapping[str, bytes]) -> None:
-    project.mkdir(parents=True)
+def _write_sources(project: Path, sources: Mapping[str, bytes]) -> list[LeftOut]:
+    """Copy the snapshot's files to where the indexer looks. Returns what could not be copied."""
+    project.mkdir(parents=True, exist_ok=True)
+    left_out: list[LeftOut] = []
     for uri, content in sources.items():
         path = project / uri
-        if ".." in path.parts or "\0" in uri:
-            continue
         try:
+            if ".." in path.parts or path.exists():
+                raise FileExistsError
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        except OSError as error:
-            # A name that is too long here costs its file; of what a full disk cuts off, the indexer would see a half.
-            if error.errno in FULL:
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise
+            # Half of a file would be indexed as if it were the whole.
+            with contextlib.suppress(OSError, ValueError):
+                path.unlink()
+            left_out.append(LeftOut(uri, "it could not be copied for the indexer"))
+    return left_out
 
 
 def _configure_ty(scratch: Path, roots: Sequence[str]) -> None:
     """An empty environment and a fixed language version: otherwise the index depends on the interpreter at hand."""
-    environment = scratch / "environment"
-    (environment / "bin").mkdir(parents=True)
-    (environment / "lib" / f"python{PYTHON_VERSION}" / "site-packages").mkdir(parents=True)
-    (environment / "pyvenv.cfg").write_text(f"home = /nonexistent\nversion_info = {PYTHON_VERSION}.0\n")
+    _empty_environment(scratch / "environment", PYTHON_VERSION)
     # By default ty skips folders of such names; what is in the snapshot is meant to be indexed.
     usual = ("build", "dist", "node_modules", "venv", "buck-out", "_build", "site-packages")
     lines = [
@@ -261,31 +245,55 @@ def _configure_ty(scratch: Path, roots: Sequence[str]) -> None:
         'python = "../environment"',
         "root = " + msgspec.json.encode(list(roots)).decode(),
     ]
+    (scratch / "project").mkdir()
     (scratch / "project" / "ty.toml").write_text("\n".join(lines) + "\n")
 
 
+def _configure_pyright(scratch: Path) -> None:
+    """The same for scip-python, which otherwise starts the interpreter on PATH and takes the packages that this one has."""
+    _empty_environment(scratch / "environment", PYRIGHT_VERSION)
+    configuration = {
+        "pythonVersion": PYRIGHT_VERSION,
+        "pythonPlatform": "Linux",
+        "venvPath": "..",
+        "venv": "environment",
+        # Without a list of its own it passes over folders whose names begin with a dot.
+        "exclude": [_PYRIGHT],
+    }
+    (scratch / "project").mkdir()
+    (scratch / "project" / _PYRIGHT).write_bytes(msgspec.json.encode(configuration))
+
+
+def _empty_environment(folder: Path, version: str) -> None:
+    (folder / "bin").mkdir(parents=True)
+    (folder / "lib" / f"python{version}" / "site-packages").mkdir(parents=True)
+    (folder / "pyvenv.cfg").write_text(f"home = /nonexistent\nversion_info = {version}.0\n")
+
+
 def _attempts(
-    command: Sequence[str],
+    program: Program,
+    arguments: Sequence[str],
     project: Path,
     target: Path,
     timeout: float,
-    files: dict[str, None],
     sources: Mapping[str, bytes],
-    left_out: list[LeftOut],
+    left_out: Sequence[LeftOut],
+    fitting: Sequence[str],
 ) -> Ran:
     """Run an indexer until it does not give up; each time without the file that it named, or after a crash without suspects."""
+    out = {item.uri: item.reason for item in left_out}
+    files = dict.fromkeys(uri for uri in fitting if uri not in out)
     suspects = [uri for uri in files if max(map(len, sources[uri].split(b"\n"))) > LONG_LINE]
-    out = list(left_out)
     problem = "it was stopped by too many files, one after the other"
     deadline = time.monotonic() + timeout
     for _ in range(MAX_RETRIES):
         target.unlink(missing_ok=True)
-        code, said = _run(command, project, max(deadline - time.monotonic(), 0.1))
+        code, said = run(program, arguments, project, project.parent, max(deadline - time.monotonic(), 0.1))
         if code is None:
             problem = f"it took longer than {timeout:g} seconds"
             break
         if code == 0 and target.is_file():
-            return Ran("", tuple(sorted(out, key=lambda item: item.uri)))
+            return Ran("", _sorted(out))
         dropped, reason = _offenders(said, project, files), "the indexer stopped at it"
         if not dropped:
             dropped, reason, suspects = suspects, f"the indexer crashed, and it has a line of more than {LONG_LINE} bytes", []
@@ -293,17 +301,19 @@ def _attempts(
             if _FULL.search(said):
                 # No property of the files: it would be remembered as one.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
-            lines = said.strip().replace(str(project), "").replace(str(target), "").splitlines() or [f"exit status {code}"]
-            line = next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
-            problem = f"it gave up: {re.sub(r'[0-9]{3,}', 'N', line)[:300]}"
+            problem = f"it gave up: {reason_of(code, said, (project, target.parent))}"
             break
         for uri in dropped:
             del files[uri]
             suspects = [suspect for suspect in suspects if suspect != uri]
             (project / uri).unlink(missing_ok=True)
-            out.append(LeftOut(uri, reason))
+            out[uri] = reason
     target.unlink(missing_ok=True)
-    return Ran(problem, tuple(sorted(out, key=lambda item: item.uri)))
+    return Ran(problem, _sorted(out))
+
+
+def _sorted(left_out: Mapping[str, str]) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(uri, left_out[uri]) for uri in sorted(left_out))
 
 
 def _offenders(said: str, project: Path, files: Mapping[str, None]) -> list[str]:
@@ -311,41 +321,6 @@ def _offenders(said: str, project: Path, files: Mapping[str, None]) -> list[str]
     paths = (match[1] for match in _UNIMPORTABLE.finditer(said))
     found = {path.removeprefix(f"{project.resolve()}/").removeprefix(f"{project}/") for path in paths}
     return sorted(found & files.keys())
-
-
-def _run(command: Sequence[str], project: Path, timeout: float) -> tuple[int | None, str]:
-    """Exit status (None: out of time) and the end of what was written to stderr. Its whole process group ends with it."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
-    # HOME is elsewhere, so that no configuration of the user's is found.
-    environment = kept | {"HOME": str(project.parent), "XDG_CONFIG_HOME": str(project.parent)}
-    # V8 reserves far more address space than it uses.
-    script = _WATCHED if command[0].endswith(("scip-python", "scip-typescript", ".js")) else _LIMITED
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - the program that the settings name, in an argument list
-                ["/bin/sh", "-c", script, "sh", *command],
-                cwd=project,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                process_group=0,
-            )
-        except OSError as error:
-            return 127, f"{error.strerror}"
-        code: int | None
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-        errors.seek(max(0, errors.seek(0, os.SEEK_END) - (1 << 16)))
-        return code, errors.read().decode("utf-8", "replace")
 
 
 def settle(path: Path) -> set[str]:
@@ -364,8 +339,11 @@ def settle(path: Path) -> set[str]:
             yield frame
 
     written = path.with_suffix(".tmp")
-    scip_frames.write(written, settled())
-    written.replace(path)
+    try:
+        scip_frames.write(written, settled())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
     return described
 
 

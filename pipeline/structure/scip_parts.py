@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import tables
+from pipeline.errors import IndexFormatError
 from pipeline.schemas import AstNodes, Definitions, ScipOccurrences, ScipSymbols, Sources, Table
-from pipeline.structure import scip_precise, scip_reader, scip_syntax
+from pipeline.structure import scip_indexers, scip_precise, scip_reader, scip_syntax
 from pipeline.structure.scip_texts import Texts
 
 SYNTAX_INDEXER = "tree-sitter"
@@ -114,8 +115,16 @@ def gather(part: Part) -> Gathered:
     if part.documents:
         contents = dict(zip(uris, sources["content"].to_pylist(), strict=True))
         for index in part.documents:
-            for group in scip_reader.read_documents(index.path, index.starts, language=index.language):
-                scip_precise.add(precise, group, index.tool, index.indexer, contents.get, supplied=index.supplied)
+            try:
+                for group in scip_reader.read_documents(index.path, index.starts, language=index.language):
+                    scip_precise.add(precise, group, index.tool, index.indexer, contents.get, supplied=index.supplied)
+            except IndexFormatError:
+                # What somebody supplies must be right; an indexer that was run here may fail, and its files have their syntax.
+                if index.supplied:
+                    raise
+                wanted = scip_indexers.languages(index.language)
+                lost = (uri for uri, lang in zip(uris, langs, strict=True) if lang in wanted and uri not in precise.taken)
+                precise.left_out.update(dict.fromkeys(lost, scip_precise.DAMAGED))
         del contents
     exact = _joined(precise.occurrences)
     write_scratch(part.left("occurrences"), exact)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.structure import scip_fit
+from pipeline.structure.scip_described import completed
 from pipeline.structure.scip_positions import column_unit, offsets_in
 from pipeline.structure.scip_reader import DocumentGroup
 from pipeline.structure.scip_texts import Texts
@@ -26,6 +27,7 @@ TWICE = "the index describes it twice"
 OUTSIDE = "the index has positions outside of the file"
 OTHER = "the index is of another state of the file"
 NOTHING = "the index says nothing of it"
+DAMAGED = "what the indexer wrote is damaged"
 
 _LONG = 256
 """Bytes; names are shorter."""
@@ -203,7 +205,7 @@ def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Ta
     uri = uris.take(pa.array(document, mask=external))
     table = table.drop_columns(["document"]).append_column("uri", uri)
     # The ids of locals mean something in their document only.
-    return table.filter(pc.and_(pa.array(known), pc.invert(pc.starts_with(table["symbol"], "local "))))
+    return completed(table.filter(pc.and_(pa.array(known), pc.invert(pc.starts_with(table["symbol"], "local ")))))
 
 
 def reasons(left_out: Mapping[str, str]) -> dict[str, int]:

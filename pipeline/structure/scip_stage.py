@@ -42,7 +42,7 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
     supplied = _supplied(settings) if settings.scip != "off" else {}
     sources = {} if settings.scip == "off" else _sources(source.path)
     for language, path in supplied.items():
-        mine = [uri for uri, (lang, _) in sources.items() if lang in _languages(language)]
+        mine = [uri for uri, (lang, _) in sources.items() if lang in scip_indexers.languages(language)]
         entries.append(_take(language, path, folder / f"{language}.scip", mine))
     python = {uri: content for uri, (lang, content) in sources.items() if lang == "python"}
     typescript = {uri: data for uri, (lang, data) in sources.items() if scip_indexers.is_typescript_input(uri, lang)}
@@ -54,7 +54,7 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
         runs.append(("typescript", typescript, program, scip_indexers.index_typescript))
     for language, files, program, run in runs:
         target = folder / f"{language}.scip"
-        wanted = [uri for uri in files if sources[uri][0] in _languages(language)]
+        wanted = [uri for uri in files if sources[uri][0] in scip_indexers.languages(language)]
         if program is None:
             entries.append(_losing(_entry(language, "", "", "absent", problem=_ABSENT), dict.fromkeys(wanted, _ABSENT)))
             continue
@@ -86,11 +86,6 @@ def _entry(language: str, tool: str, version: str, status: str, files: int = 0, 
 def _losing(entry: dict[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
     """The entry with what it lacks: uri -> reason."""
     return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
-
-
-def _languages(language: str) -> tuple[str, ...]:
-    """Languages of the files that an index of a language should describe."""
-    return scip_indexers.TYPESCRIPT if language == "typescript" else (language,)
 
 
 def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ScipSettings
-from pipeline.structure import scip_indexers
+from pipeline.errors import ConfigError, IndexFormatError
+from pipeline.structure import scip_indexers, scip_programs
 from pipeline.structure.scip_indexers import Program, Ran
 from pipeline.structure.scip_reader import read_occurrences
 
@@ -97,3 +98,98 @@ def test_a_missing_program_is_absent_and_a_configured_one_has_the_version_of_its
     program = script(tmp_path / "bin" / "x", "")
     found = scip_indexers.python_program(ScipSettings(scip_python=program.path))
     assert found == Program("scip-python", program.path, "1.2.3")
+
+
+def test_scip_python_on_path_serves_where_there_is_no_ty_scip_and_what_is_configured_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    script(tmp_path / "scip-python", "")
+    found = scip_indexers.python_program(ScipSettings())
+    assert found is not None and found.tool == "ty-scip"
+    monkeypatch.setattr(scip_programs.sysconfig, "get_path", lambda name: str(tmp_path / "none"))
+    found = scip_indexers.python_program(ScipSettings())
+    assert found is not None and (found.tool, found.path) == ("scip-python", str(tmp_path / "scip-python"))
+    for setting, ask in (("scip_python", scip_indexers.python_program), ("scip_typescript", scip_indexers.typescript_program)):
+        with pytest.raises(ConfigError, match=setting):
+            ask(ScipSettings(**{setting: str(tmp_path / "missing")}))
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("kill -SEGV $$", "signal 11"),
+        ("exit 7", "exit status 7"),
+        ("exit 0", "exit status 0"),
+        ("echo 'RangeError: too deep'; echo '    at f'; echo; echo 'Node.js v20'; exit 1", "RangeError: too deep"),
+        ("head -c 20000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'Error: lost' >&2; exit 1", "Error: lost"),
+        ("exec >&- 2>&-; sleep 60", "longer than"),
+        ("yes & sleep 60", "longer than"),
+    ],
+)
+def test_however_an_indexer_fails_the_reason_is_one_line_and_nothing_is_left(body: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    program = script(tmp_path / "indexer", body)
+    ran = scip_indexers.index_python(program, GOOD, tmp_path / "out" / "i.scip", 2 if "longer" in problem else 30)
+    assert problem in ran.problem and "\n" not in ran.problem and len(ran.problem) < 400
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_indexer_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scip_programs, "_LIMITED_MEMORY", 'ulimit -f 64; exec "$@"')
+    program = script(tmp_path / "endless", 'for last; do :; done; exec head -c 100000000 /dev/zero > "$last"')
+    ran = scip_indexers.index_python(program, GOOD, tmp_path / "i.scip", 30)
+    assert ran.problem and not (tmp_path / "i.scip").exists()
+    assert "ulimit -f" in scip_programs._LIMITED
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b'{"documents": []}', b"\x0a\x05\x12", bytes(range(256))])
+def test_what_is_no_index_is_refused_and_leaves_no_half_of_one(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "i.scip").write_bytes(content)
+    with pytest.raises(IndexFormatError):
+        scip_indexers.settle(tmp_path / "i.scip")
+    assert [path.name for path in tmp_path.iterdir()] == ["i.scip"]
+
+
+LISTING = 'for last; do :; done; find . -type f | sort > "$last.list"; env > "$last.env"; exit 1'
+HOSTILE = {
+    "pyrightconfig.json": b'{"venvPath": "/"}', "scip-pyrightconfig.json": b"{}", "pyproject.toml": b"[tool.ty]\n",
+    "ty.toml": b"x", ".python-version": b"3.8", "setup.py": b"raise SystemExit\n", "ty.toml.py/x.py": b"x = 1\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "own"), [("ty-scip", "./ty.toml"), ("scip-python", "./pyrightconfig.json")])
+def test_an_indexer_of_python_sees_no_configuration_but_its_own(
+    tool: str, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/evil")
+    program = Program(tool, script(tmp_path / "lists", LISTING).path, "0")
+    sources = {**GOOD, "setup.py": b"raise SystemExit\n", **{f"{name}": HOSTILE[name] for name in HOSTILE}}
+    scip_indexers.index_python(program, sources, tmp_path / "i.scip", 30)
+    seen = set((tmp_path / "i.scip.list").read_text().split())
+    assert own in seen
+    assert seen - {own} <= {f"./{uri}" for uri in sources if uri.endswith(".py")}
+    told = (tmp_path / "i.scip.env").read_text()
+    assert "/evil" not in told and "PYTHONSAFEPATH=1" in told and f"HOME={Path.home()}\n" not in told
+
+
+def test_files_where_the_own_configuration_must_stand_are_left_out_with_a_reason(tmp_path: Path) -> None:
+    program = script(tmp_path / "writes", 'for last; do :; done; cat ty.toml > "$last"')
+    ran = scip_indexers.index_python(program, {**GOOD, "ty.toml/x.py": b"x = 1\n"}, tmp_path / "i.scip", 30)
+    assert [(item.uri, "module name" in item.reason or "copied" in item.reason) for item in ran.left_out] == [
+        ("ty.toml/x.py", True)
+    ]
+    ran = scip_indexers.index_typescript(
+        Program("scip-typescript", program.path, "0"), {"tsconfig.json/x.ts": b"let x = 1\n", "a.ts": b"let y = 1\n"},
+        tmp_path / "t.scip", 30,
+    )  # fmt: skip
+    assert [(item.uri, item.reason) for item in ran.left_out] == [
+        ("tsconfig.json/x.ts", "it could not be copied for the indexer")
+    ]
+
+
+def test_scip_python_takes_what_ty_scip_cannot(tmp_path: Path) -> None:
+    program = Program("scip-python", script(tmp_path / "writes", 'for last; do :; done; echo x > "$last"').path, "0")
+    sources = {**GOOD, "pkg/0001_initial.py": b"", "my-script.py": b"", "pkg/l.py": b"\xe9", "n.ipynb": b"{}", "BUILD": b""}
+    ran = scip_indexers.index_python(program, sources, tmp_path / "i.scip", 30)
+    assert {item.uri for item in ran.left_out} == {"pkg/l.py", "n.ipynb", "BUILD"}

@@ -14,7 +14,7 @@ from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
 from pipeline.schemas import ScipOccurrences, ScipSymbols, Sources
 from pipeline.stage import Artefact, Output
-from pipeline.structure import scip_indexers
+from pipeline.structure import scip_indexers, scip_precise
 from pipeline.structure.scip_indexers import Program
 from pipeline.structure.scip_stage import INDEX_STAGE, scip_index
 from pipeline.structure.scip_symbol import parse
@@ -202,3 +202,46 @@ def test_the_stages_declare_their_data_flow() -> None:
     assert INDEX_STAGE.assets == ("scip_index",)
     assert TABLES_STAGE.assets == ("scip_occurrences", "scip_symbols")
     assert set(TABLES_STAGE.inputs) == {"index", "source", "ast_nodes", "definitions"}
+
+
+def test_several_names_in_one_go_declaration_have_symbols_of_their_own(tmp_path: Path) -> None:
+    fields = {"r.go": ("go", b"package s\n\ntype Range struct {\n\tstart, end int\n}\n\nvar low, high = 1, 2\n")}
+    _, occurrences, _, _ = build(tmp_path, fields)
+    defined = {text: row["symbol"] for row in occurrences if row["is_definition"] for _, _, text in texts(fields, [row])}
+    assert defined["start"].endswith("Range#start.") and defined["end"].endswith("Range#end.")
+    assert all(text in symbol for text, symbol in defined.items())
+
+
+def test_an_index_whose_documents_are_damaged_costs_them_alone_when_an_indexer_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path / "good", PYTHON)
+    good = (tmp_path / "good" / "index" / "scip" / "python.scip").read_bytes()
+    damaged = b"\x0a\x0bgeo/none.py\x12\x05\xff\xff\xff\xff\xff"
+    (tmp_path / "index").write_bytes(good + b"\x12" + bytes([len(damaged)]) + damaged)
+    (tmp_path / "ty-scip").write_text(f'#!/bin/sh\nfor last; do :; done; cp {tmp_path}/index "$last"\n')
+    (tmp_path / "ty-scip").chmod(0o755)
+    program = Program("ty-scip", str(tmp_path / "ty-scip"), "0")
+    monkeypatch.setattr(scip_indexers, "python_program", lambda settings: program)
+    facts, occurrences, _, _ = build(tmp_path / "b", PYTHON)
+    lost = {uri for uri in PYTHON if tables.part_of(uri, 2) == tables.part_of("geo/none.py", 2)}
+    assert 0 < len(lost) < 3, "the other part is not damaged"
+    assert facts["left_out"] == {"what the indexer wrote is damaged": len(lost)}
+    assert {row["uri"] for row in occurrences if row["provenance"] == "syntax"} <= lost
+    supplied = ScipSettings(scip_files=(f"python={tmp_path}/index",))
+    with pytest.raises(IndexFormatError):
+        build(tmp_path / "c", PYTHON, supplied)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("scip-typescript npm . . `a.ts`/Shape#`<get>area`().", b"area"),
+        ("scip-typescript npm . . `a.ts`/Shape#`<constructor>`().", b""),
+        ("scip-typescript npm . . `a.ts`/size0:", b"size"),
+        ("scip-typescript npm . . `a.ts`/`größe`.", "größe".encode()),
+        ("scip-python python . . `pkg.a`/__init__:", b""),
+    ],
+)
+def test_a_file_is_no_other_state_because_a_symbol_is_named_otherwise_than_it_is_written(symbol: str, name: bytes) -> None:
+    assert scip_precise._defined_names(pa.array([symbol])).to_pylist() == [name]
