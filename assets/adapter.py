@@ -84,7 +84,11 @@ def asset_of(
         },
         check_specs=[
             dg.AssetCheckSpec(
-                check.name, asset=check.asset, description=check.description, blocking=True, partitions_def=REPOSITORIES
+                check.name,
+                asset=check.asset,
+                description=check.description,
+                blocking=check.blocking,
+                partitions_def=REPOSITORIES,
             )
             for check in checks
         ],
@@ -112,7 +116,9 @@ def asset_of(
                 data_version=dg.DataVersion(artefact.digest),
                 metadata=result_metadata(KINDS[asset], artefact, result.seconds),
                 check_results=[
-                    check_result(check.name, asset, check.run(roots, digests)) for check in checks if check.asset == asset
+                    check_result(check.name, asset, check.run(roots, digests), blocking=check.blocking)
+                    for check in checks
+                    if check.asset == asset
                 ],
             )
             for asset, artefact in result.artefacts.items()
@@ -124,9 +130,10 @@ def asset_of(
     return decorate(body)
 
 
-def check_result(name: str, asset: str, finding: Finding) -> dg.AssetCheckResult:
+def check_result(name: str, asset: str, finding: Finding, *, blocking: bool = True) -> dg.AssetCheckResult:
     """A finding in Dagster's terms."""
     metadata: dict[str, Any] = dict(finding.facts)
     if finding.problems:
         metadata["problems"] = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in finding.problems))
-    return dg.AssetCheckResult(check_name=name, asset_key=asset, passed=finding.passed, metadata=metadata)
+    severity = dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(check_name=name, asset_key=asset, passed=finding.passed, severity=severity, metadata=metadata)

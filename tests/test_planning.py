@@ -14,6 +14,8 @@ from pipeline.planning import locate, plan
 from pipeline.stages import KINDS
 from pipeline.store.layout import Store
 
+JOINED = {"chunk_symbols", "symbol_edges"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -76,7 +78,14 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
 @pytest.mark.parametrize(
     ("setting", "missing"),
     [
-        ({"chunk_budget": 700}, {"chunks", "embeddings", "faiss_index", "faiss_idmap", "lexical_index", "manifest"}),
+        (
+            {"chunk_budget": 700},
+            {"chunks", "embeddings", "faiss_index", "faiss_idmap", "lexical_index", "manifest"} | JOINED,
+        ),
+        ({"scip": "off"}, {"scip_index", "scip_occurrences", "scip_symbols", "manifest"} | JOINED),
+        ({"cst": False}, {"cst_nodes", "manifest"}),
+        ({"churn_days": 30}, {"modules", "manifest"}),
+        ({"symbol_weight": 2.0}, {"manifest"}),
         ({"default_k": 3}, {"manifest"}),
     ],
 )

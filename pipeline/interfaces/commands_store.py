@@ -167,9 +167,10 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
     if json:
         print_json({"ok": result.ok, "version": folder.name, "checked": result.checked, "problems": problems})
     else:
+        warned = {problem.problem.partition(": ")[0] for problem in result.warnings}
         for check, finding in result.findings.items():
-            typer.echo(f"  {'✓' if finding.passed else '✗'} {check}")
-        for problem in result.problems:
+            typer.echo(f"  {'✓' if finding.passed else '!' if check in warned else '✗'} {check}")
+        for problem in (*result.problems, *result.warnings):
             typer.echo(printable(f"    {problem.artefact}: {problem.problem}"))
         verdict = "everything holds" if result.ok else counts(len(problems), "problem")
         typer.echo(f"{folder.name}: {verdict}, {result.checked} things checked")

@@ -184,6 +184,8 @@ def _listener(result: RunResult, progress: Progress) -> Callable[[Any], None]:
                 progress("done", asset, _note(asset, facts, reused))
             case "ASSET_CHECK_EVALUATION" if not event.asset_check_evaluation_data.passed:
                 evaluation = event.asset_check_evaluation_data
+                if evaluation.severity.value != "ERROR":
+                    return  # A warning: it is in the UI and in `indexctl verify`.
                 found = evaluation.metadata.get("problems")
                 result.failed_checks.append(
                     f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}: {str(found.value if found else '').strip('- ')}"

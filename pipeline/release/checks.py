@@ -44,6 +44,8 @@ class Check:
     description: str
     function: Callable[[Roots], Finding]
     needs: tuple[str, ...] = ()
+    blocking: bool = True
+    """Whether nothing may be published while it fails; else it warns."""
 
     def run(self, roots: Roots, digests: Mapping[str, str] | None = None) -> Finding:
         """The finding; an artefact that cannot be read is a problem, not an exception.
@@ -316,8 +318,10 @@ def self_search(roots: Roots) -> Finding:
     )
 
 
+_WARNINGS = (symbol_checks.files_have_precise_symbols,)
+
 CHECKS: tuple[Check, ...] = tuple(
-    Check(function.__name__, asset, (function.__doc__ or "").strip(), function, needs)
+    Check(function.__name__, asset, (function.__doc__ or "").strip(), function, needs, function not in _WARNINGS)
     for function, asset, needs in (
         (sources_match_files, "source_snapshot", ()),
         (nodes_inside_files, "ast_nodes", ("source_snapshot",)),
@@ -330,6 +334,7 @@ CHECKS: tuple[Check, ...] = tuple(
         (idmap_bijection, "faiss_idmap", ("faiss_index",)),
         (documents_match_chunks, "lexical_index", ("chunks",)),
         (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
+        (symbol_checks.files_have_precise_symbols, "scip_occurrences", ("source_snapshot", "scip_index")),
         (symbol_checks.cst_inside_files, "cst_nodes", ("source_snapshot",)),
         (symbol_checks.modules_are_indexed_files, "modules", ("source_snapshot",)),
         (symbol_checks.defining_identifiers_in_one_chunk, "chunk_symbols", ("chunks", "scip_occurrences")),

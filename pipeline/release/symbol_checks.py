@@ -5,6 +5,7 @@ Belongs here: the invariants of those tables. Not here: how checks are run (`che
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,47 +13,90 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import tables
+from pipeline.catalog import losses
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
-from pipeline.schemas import Chunks, ChunkSymbols, CstNodes, Files, Modules, ScipOccurrences, SymbolEdges
+from pipeline.schemas import Chunks, ChunkSymbols, CstNodes, Files, Modules, ScipIndex, ScipOccurrences, SymbolEdges
+from pipeline.structure import scip_indexers
 
+MOST_WITHOUT_PRECISE = 0.1
+"""Share of a language's files without symbols from its indexer above which `files_have_precise_symbols` warns.
+One file alone is no warning."""
 _SPAN = ["uri", "start_byte", "end_byte"]
 
 
 def occurrences_inside_files(roots: Roots) -> Finding:
-    """Every occurrence lies inside its file; how many files have precise ones is reported."""
+    """Every occurrence lies inside its file."""
     problems: list[str] = []
     count = 0
-    precise: set[str] = set()
-    syntax: set[str] = set()
     for files_path, path in pairs(roots[Files.asset], Files, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.read_part(path, ScipOccurrences, [*_SPAN, "provenance"])
+        found = tables.read_part(path, ScipOccurrences, _SPAN)
         count += found.num_rows
-        problems.extend(outside(found.select(_SPAN), file_sizes(files_path), "occurrence"))
-        (uris, codes), (words, provenances) = _coded(found["uri"]), _coded(found["provenance"])
-        exact = np.array([word == "scip" for word in words.to_pylist()], bool)[provenances]
-        for known, rows in ((precise, exact), (syntax, ~exact)):
-            known.update(uris.take(pa.array(np.unique(codes[rows]))).to_pylist())
-    share = len(precise) / max(len(precise | syntax), 1)
-    return finding(problems, occurrences=count, precise_files=len(precise), share_of_precise_files=round(share, 4))
+        problems.extend(outside(found, file_sizes(files_path), "occurrence"))
+    return finding(problems, occurrences=count)
+
+
+def files_have_precise_symbols(roots: Roots) -> Finding:
+    """Nearly all files of the languages that an indexer ran for have symbols from it; the others have them from syntax."""
+    provenance: dict[str, dict[str, bool]] = {}
+    for files_path, path in pairs(roots[Files.asset], Files, roots[ScipOccurrences.asset], ScipOccurrences):
+        listed = tables.plain(tables.read_part(files_path, Files, ["uri", "lang"]))
+        languages = dict(zip(listed["uri"].to_pylist(), listed["lang"].to_pylist(), strict=True))
+        for uri, precise in _provenance(tables.read_part(path, ScipOccurrences, ["uri", "provenance"])).items():
+            provenance.setdefault(str(languages.get(uri)), {})[uri] = precise
+    everything = [precise for of_language in provenance.values() for precise in of_language.values()]
+    problems: list[str] = []
+    for indexer in losses.indexers(roots[ScipIndex.asset]):
+        if indexer.status not in ("indexed", "supplied", "failed"):
+            continue
+        spoken = scip_indexers.languages(indexer.language)
+        asked = {uri: precise for language in spoken for uri, precise in provenance.get(language, {}).items()}
+        without = sorted(uri for uri, precise in asked.items() if not precise)
+        if len(without) > max(MOST_WITHOUT_PRECISE * len(asked), 1):
+            why = f" ({indexer.problem})" if indexer.problem else ""
+            shown = ", ".join(without[:5])
+            problems.append(f"{indexer.language}{why}: {len(without)} of {len(asked)} files have syntax alone: {shown}")
+    share = sum(everything) / max(len(everything), 1)
+    return finding(problems, precise_files=sum(everything), share_of_precise_files=round(share, 4))
+
+
+def _provenance(occurrences: pa.Table) -> dict[str, bool]:
+    """Of each file that has occurrences, whether some are precise."""
+    (uris, files), (words, origins) = _coded(occurrences["uri"]), _coded(occurrences["provenance"])
+    precise = np.array([word == "scip" for word in words.to_pylist()], bool)[origins]
+    found = np.zeros(len(uris), bool)
+    found[files[precise]] = True
+    there = np.unique(files)
+    return dict(zip(uris.take(pa.array(there)).to_pylist(), found[there].tolist(), strict=True))
 
 
 def defining_identifiers_in_one_chunk(roots: Roots) -> Finding:
-    """Every defining identifier lies in exactly one chunk."""
+    """Every defining identifier lies in exactly one chunk, but where a single line is more than a chunk may hold.
+
+    Such a line, minified code say, is cut inside; names that are cut with it are counted (`cut`) and no problem. So are ranges
+    of several lines (`long`), which some indexers give for a name.
+    """
     problems: list[str] = []
-    count = 0
+    count = cut = long = 0
     for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.read_part(path, ScipOccurrences, [*_SPAN, "is_definition"])
-        # The module of an empty file is defined at its bytes 0 to 0, and an empty file has no chunks.
-        found = found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], 0)))
-        chunks = tables.read_part(chunk_path, Chunks, _SPAN)
+        found = tables.read_part(path, ScipOccurrences, [*_SPAN, "start_line", "end_line", "is_definition"])
+        # An empty range names nothing: so is the module of a file defined at its beginning.
+        found = found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], found["start_byte"])))
+        chunks = tables.read_part(chunk_path, Chunks, [*_SPAN, "start_line", "end_line"])
         count += found.num_rows
         first, last = _owners(chunks, found, "start_byte", 0), _owners(chunks, found, "end_byte", -1)
-        empty = found["end_byte"].to_numpy() <= found["start_byte"].to_numpy()
+        lost = (first < 0) | (last < 0)
+        apart = np.flatnonzero((first != last) & ~lost)
+        lines = found["start_line"].to_numpy()[apart]
+        spans = found["end_line"].to_numpy()[apart] > lines
+        ends, starts = (chunks[name].to_numpy()[of[apart]] for name, of in (("end_line", first), ("start_line", last)))
+        inside_line = ~spans & (ends == lines) & (starts == lines)
+        cut, long = cut + int(np.count_nonzero(inside_line)), long + int(np.count_nonzero(spans))
+        lost[apart[~spans & ~inside_line]] = True
         problems.extend(
             f"{found['uri'][row].as_py()}: the name at byte {found['start_byte'][row].as_py()} is not in exactly one chunk"
-            for row in np.flatnonzero(((first != last) & ~empty) | (first < 0))[:MOST_PROBLEMS].tolist()
+            for row in np.flatnonzero(lost)[:MOST_PROBLEMS].tolist()
         )
-    return finding(problems, definitions=count)
+    return finding(problems, definitions=count, cut=cut, long=long)
 
 
 def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) -> Any:
@@ -81,19 +125,52 @@ def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Any]:
 
 def symbol_counts_agree(roots: Roots) -> Finding:
     """`chunk_symbols` counts every occurrence of a symbol that is not local to a function, in every file that has chunks."""
-    expected = counted = 0
-    for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.read_part(path, ScipOccurrences, ["uri", "symbol"])
-        (uris, files), (symbols, codes) = _coded(found["uri"]), _coded(found["symbol"])
-        # An empty file has no chunks, and yet a module that is defined at its bytes 0 to 0.
-        chunked, _ = _coded(tables.read_part(chunk_path, Chunks, ["uri"])["uri"])
-        has_chunks = pc.is_in(uris, value_set=chunked).to_numpy(zero_copy_only=False)
-        is_local = pc.starts_with(symbols, "local ").to_numpy(zero_copy_only=False)
-        expected += int(np.count_nonzero(has_chunks[files] & ~is_local[codes]))
-    for path in tables.parts(roots[ChunkSymbols.asset], ChunkSymbols):
-        counted += pc.sum(tables.read_part(path, ChunkSymbols, ["count"])["count"]).as_py() or 0
-    problems = [] if expected == counted else [f"{counted} occurrences in chunks, {expected} in scip_occurrences"]
-    return finding(problems, occurrences=counted)
+    problems: list[str] = []
+    total = 0
+    counted_parts = tables.parts(roots[ChunkSymbols.asset], ChunkSymbols)
+    both = pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences)
+    for (chunk_path, path), counted_path in zip(both, counted_parts, strict=True):
+        chunks = tables.read_part(chunk_path, Chunks, ["id", "uri"])
+        uris, _ = files = _coded(chunks["uri"])
+        expected = _expected_counts(tables.read_part(path, ScipOccurrences, ["uri", "symbol", "is_definition"]), uris)
+        rows = tables.read_part(counted_path, ChunkSymbols, ["chunk_id", "role", "count"])
+        counted, unknown = _counted(rows, chunks["id"].to_numpy(), files[1], len(uris))
+        total += int(counted.sum())
+        if unknown:
+            problems.append(f"{unknown} rows of chunk_symbols are of chunks that do not exist")
+        for place, defines in np.argwhere(expected != counted).tolist():
+            what = "definitions" if defines else "references"
+            problems.append(
+                f"{uris[place].as_py()}: {counted[place, defines]} {what} in chunk_symbols, "
+                f"{expected[place, defines]} in scip_occurrences"
+            )
+    return finding(problems, occurrences=total)
+
+
+def _expected_counts(occurrences: pa.Table, uris: pa.Array) -> Any:
+    """Occurrences of global symbols in each file [files, 2]: references, definitions.
+
+    An empty file has no chunks, and so is none of `uris`, and yet a module that is defined at its bytes 0 to 0.
+    """
+    (words, files), (symbols, codes) = _coded(occurrences["uri"]), _coded(occurrences["symbol"])
+    places = pc.fill_null(pc.index_in(words, value_set=uris), -1).to_numpy(zero_copy_only=False).astype(np.int64)[files]
+    is_local = pc.starts_with(symbols, "local ").to_numpy(zero_copy_only=False)
+    asked = (places >= 0) & ~is_local[codes]
+    defines = occurrences["is_definition"].to_numpy().astype(np.int64)
+    return np.bincount(2 * places[asked] + defines[asked], minlength=2 * len(uris)).reshape(-1, 2)
+
+
+def _counted(rows: pa.Table, ids: Any, files: Any, count: int) -> tuple[Any, int]:
+    """What `chunk_symbols` counts in each file [files, 2], and how many of its rows are of no chunk. `files` by chunk id."""
+    order = np.argsort(ids)
+    wanted = rows["chunk_id"].to_numpy()
+    places = order[np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)] if len(ids) else np.zeros(0, np.int64)
+    known = ids[places] == wanted if len(ids) else np.zeros(len(wanted), bool)
+    words, roles = _coded(rows["role"])
+    defines = np.array([word == "definition" for word in words.to_pylist()], np.int64)[roles]
+    at = 2 * files[places[known]] + defines[known] if len(ids) else np.zeros(0, np.int64)
+    counts = np.bincount(at, weights=rows["count"].to_numpy()[known], minlength=2 * count)
+    return counts.astype(np.int64).reshape(-1, 2), int(np.count_nonzero(~known))
 
 
 def cst_inside_files(roots: Roots) -> Finding:
@@ -106,8 +183,8 @@ def cst_inside_files(roots: Roots) -> Finding:
             continue
         count += nodes.num_rows
         problems.extend(outside(nodes.select(_SPAN), file_sizes(files_path), "node"))
-        if not pc.all(pc.less(nodes["parent_id"], nodes["node_id"])).as_py():
-            problems.append(f"{path.name}: a node comes before its parent")
+        early = nodes.filter(pc.greater_equal(nodes["parent_id"], nodes["node_id"]))["uri"].unique().to_pylist()
+        problems.extend(f"{uri}: a node comes before its parent" for uri in early)
     return finding(problems, nodes=count)
 
 
@@ -120,8 +197,7 @@ def modules_are_indexed_files(roots: Roots) -> Finding:
         count += len(uris)
         sizes = file_sizes(files_path)
         problems.extend(f"{uri}: is no indexed file" for uri in uris if uri not in sizes)
-        if len(set(uris)) != len(uris):
-            problems.append(f"{path.name}: a module is there twice")
+        problems.extend(f"{uri}: is there twice" for uri, times in Counter(uris).items() if times > 1)
     return finding(problems, modules=count)
 
 
@@ -135,6 +211,6 @@ def edges_start_in_chunked_files(roots: Roots) -> Finding:
         known = set(pc.unique(tables.read_part(chunk_path, Chunks, ["uri"])["uri"]).to_pylist())
         uris = pc.unique(tables.plain(edges)["uri"]).to_pylist()
         problems.extend(f"{uri}: has edges and no chunks" for uri in uris if uri not in known)
-        if edges.num_rows and pc.min(edges["count"]).as_py() < 1:
-            problems.append(f"{path.name}: an edge counts nothing")
+        empty = edges.filter(pc.less(edges["count"], 1))["uri"].unique().to_pylist()
+        problems.extend(f"{uri}: an edge counts nothing" for uri in empty)
     return finding(problems, edges=count)

@@ -36,13 +36,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome: `findings` by check, `problems` in the order found, `checked` counts files and checks."""
+    """The outcome: `findings` by check, `problems` in the order found, `checked` counts files and checks.
+
+    `warnings` are what checks found that do not block."""
 
     version: str
     findings: Mapping[str, Finding]
     problems: tuple[Problem, ...]
     checked: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -63,6 +66,7 @@ def verify_folder(folder: Path, *, reread: bool = True, recheck: bool = True) ->
     findings: dict[str, Finding] = {}
     seconds: dict[str, float] = {}
     problems: list[Problem] = []
+    warnings: list[Problem] = []
 
     started = time.perf_counter()
     findings["digests_match"], wrong = _digests(folder, manifest, reread=reread)
@@ -76,13 +80,14 @@ def verify_folder(folder: Path, *, reread: bool = True, recheck: bool = True) ->
             started = time.perf_counter()
             finding = findings[check.name] = check.run(roots, digests)
             seconds[check.name] = time.perf_counter() - started
-            problems.extend(Problem(check.asset, f"{check.name}: {problem}") for problem in finding.problems)
+            found = problems if check.blocking else warnings
+            found.extend(Problem(check.asset, f"{check.name}: {problem}") for problem in finding.problems)
         started = time.perf_counter()
         findings["catalog_answers"] = _catalog(folder, manifest)
         seconds["catalog_answers"] = time.perf_counter() - started
         problems.extend(Problem("catalog", problem) for problem in findings["catalog_answers"].problems)
     checked = len(manifest.all_files()) + len(findings)
-    return Verification(manifest.version, findings, tuple(problems), checked, seconds)
+    return Verification(manifest.version, findings, tuple(problems), checked, seconds, tuple(warnings))
 
 
 def _digests(folder: Path, manifest: ManifestDocument, *, reread: bool) -> tuple[Finding, list[Problem]]:

@@ -19,7 +19,21 @@ from pipeline.index.lexical_stage import lexical_index
 from pipeline.release import checks
 from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check, Finding
 from pipeline.release.publication import publish
-from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, LexicalIndex, Sources
+from pipeline.schemas import (
+    AstNodes,
+    Chunks,
+    ChunkSymbols,
+    CstNodes,
+    Definitions,
+    Embeddings,
+    FaissIdmap,
+    FaissIndex,
+    LexicalIndex,
+    Modules,
+    ScipOccurrences,
+    Sources,
+    SymbolEdges,
+)
 from pipeline.stage import Artefact, Output
 from pipeline.store.versions import current_name, version_names
 from pipeline.workers import Runtime
@@ -103,6 +117,23 @@ def _other_embedder(world: World) -> None:
     _json(world.root("embeddings") / Embeddings.EMBEDDER, digest="another")
 
 
+def _over_two_chunks(table: pa.Table) -> pa.Table:
+    """The first definition in `app/shapes.py` reaches over the whole file."""
+    rows = [row for row in table.to_pylist() if row["uri"] == "app/shapes.py"]
+    first = next(row for row in table.to_pylist() if row in rows and row["is_definition"] and row["end_byte"] > 0)
+    return _set(table, "end_byte", table.to_pylist().index(first), max(row["end_byte"] for row in rows))
+
+
+def _other_role(table: pa.Table) -> pa.Table:
+    row = table["role"].to_pylist().index("definition")
+    return _set(table, "role", row, "reference")
+
+
+def _syntax_alone(table: pa.Table) -> pa.Table:
+    place = table.column_names.index("provenance")
+    return table.set_column(place, table.schema.field(place), pa.array(["syntax"] * table.num_rows))
+
+
 SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("sources_match_files", "other bytes", lambda w: w.rewrite(Sources, lambda t: _set(t, "content", 0, b"other"))),
     ("sources_match_files", "a source missing", lambda w: w.rewrite(Sources, lambda t: _without(t, 1))),
@@ -139,6 +170,37 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("documents_match_chunks", "document missing", lambda w: _lexical_of(w, lambda t: _without(t, 2))),
     ("documents_match_chunks", "other document", lambda w: _lexical_of(w, lambda t: _set(t, "id", 2, 12345))),
     ("documents_match_chunks", "other file", lambda w: _lexical_of(w, lambda t: _set(t, "uri", 2, "web/run.js"))),
+    (
+        "occurrences_inside_files",
+        "beyond the end",
+        lambda w: w.rewrite(ScipOccurrences, lambda t: _set(t, "end_byte", 3, 9999)),
+    ),
+    (
+        "occurrences_inside_files",
+        "before the start",
+        lambda w: w.rewrite(ScipOccurrences, lambda t: _set(t, "start_byte", 3, -1)),
+    ),
+    (
+        "occurrences_inside_files",
+        "unknown file",
+        lambda w: w.rewrite(ScipOccurrences, lambda t: _set(t, "uri", 0, "nowhere.py")),
+    ),
+    ("cst_inside_files", "beyond the end", lambda w: w.rewrite(CstNodes, lambda t: _set(t, "end_byte", 3, 9999))),
+    ("cst_inside_files", "its own parent", lambda w: w.rewrite(CstNodes, lambda t: _set(t, "parent_id", 2, 2))),
+    ("modules_are_indexed_files", "unknown file", lambda w: w.rewrite(Modules, lambda t: _set(t, "uri", 0, "nowhere.py"))),
+    ("modules_are_indexed_files", "twice", lambda w: w.rewrite(Modules, lambda t: pa.concat_tables([t.slice(0, 1), t]))),
+    ("defining_identifiers_in_one_chunk", "over two", lambda w: w.rewrite(ScipOccurrences, _over_two_chunks)),
+    ("defining_identifiers_in_one_chunk", "in none", lambda w: w.rewrite(Chunks, lambda t: _without(t, 2))),
+    ("symbol_counts_agree", "one too many", lambda w: w.rewrite(ChunkSymbols, lambda t: _set(t, "count", 0, 7))),
+    ("symbol_counts_agree", "other role", lambda w: w.rewrite(ChunkSymbols, _other_role)),
+    ("symbol_counts_agree", "row missing", lambda w: w.rewrite(ChunkSymbols, lambda t: _without(t, 0))),
+    ("symbol_counts_agree", "unknown chunk", lambda w: w.rewrite(ChunkSymbols, lambda t: _set(t, "chunk_id", 0, 7))),
+    (
+        "edges_start_in_chunked_files",
+        "unknown file",
+        lambda w: w.rewrite(SymbolEdges, lambda t: _set(t, "uri", 0, "nowhere.py")),
+    ),
+    ("edges_start_in_chunked_files", "counts nothing", lambda w: w.rewrite(SymbolEdges, lambda t: _set(t, "count", 0, 0))),
     ("ids_agree", "foreign id", lambda w: _idmap(w, lambda t: _set(t, "external_id", 0, 99))),
     ("ids_agree", "vector of another chunk", lambda w: _arrays(w, lambda ids, v: (np.r_[ids[:-1], ids[-1] + 1], v))),
     ("self_search", "vectors shuffled", _shuffled_everywhere),
@@ -146,7 +208,7 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
 
 
 def test_every_check_has_a_case_that_fails_it() -> None:
-    assert {name for name, _, _ in SPOILS} == set(BY_NAME)
+    assert {name for name, _, _ in SPOILS} == {name for name, check in BY_NAME.items() if check.blocking}
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -172,6 +234,21 @@ def test_wrong_content_fails_its_check_and_is_not_published(name: str, spoil: Ca
     assert "CURRENT is unchanged" in caught.value.hint
     assert current_name(world.repository) == published
     assert [path.name for path in world.repository.versions.iterdir()] == [published] == version_names(world.repository)
+
+
+def test_files_without_precise_symbols_are_named_in_a_warning_and_published(world: World) -> None:
+    check = BY_NAME["files_have_precise_symbols"]
+    assert check.run(world.roots()).facts["precise_files"] == 2
+    world.rewrite(ScipOccurrences, _syntax_alone)
+
+    finding = check.run(world.roots())
+    assert not finding.passed and "app/shapes.py" in finding.problems[0] and not check.blocking
+    assert finding.facts == {"precise_files": 0, "share_of_precise_files": 0.0}
+
+    world.reseal()
+    done = publish(world.repository, world.manifest("one"))
+    assert done.flipped and done.verification is not None and done.verification.ok
+    assert done.verification.findings[check.name].problems == finding.problems
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage" * 50], ids=["missing", "empty", "garbage"])
