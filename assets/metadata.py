@@ -5,12 +5,14 @@ Belongs here: how artefacts look in the Dagster UI. Not here: the numbers themse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
+from assets.highlights import HIGHLIGHTS
 from pipeline import tables
 from pipeline.catalog.losses import losses
 from pipeline.schemas import FaissIdmap, Kind, Snapshot, Table
@@ -58,12 +60,15 @@ def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -
     if issubclass(table, Table):
         paths = tables.parts(artefact.path, table)
         metadata["dagster/row_count"] = tables.count_rows(paths)
-        metadata["sample"] = dg.MetadataValue.md(_sample(tables.read_part(paths[0], table).slice(0, _SAMPLE_ROWS)))
+        metadata["sample"] = dg.MetadataValue.md(_markdown(_first_rows(paths, table)))
+    if kind in HIGHLIGHTS:
+        name, pick = HIGHLIGHTS[kind]
+        metadata[name] = dg.MetadataValue.md(_markdown(pick(artefact.path)))
     for name, value in artefact.facts.items():
-        if isinstance(value, Mapping):
-            metadata[name] = dg.MetadataValue.md(_markdown_counts(value))
-        else:
+        if not isinstance(value, Mapping):
             metadata.setdefault(name, value)
+        elif value:
+            metadata.setdefault(name, dg.MetadataValue.md(_markdown_counts(value)))
     lost = losses(artefact.path)
     if lost.num_rows:
         metadata["lost"] = lost.num_rows
@@ -77,7 +82,13 @@ def markdown_losses(lost: pa.Table) -> str:
     more = (
         f"\n\n… and {len(rows) - _MOST_LOSSES} more; `indexctl status --losses` lists all" if len(rows) > _MOST_LOSSES else ""
     )
-    return _sample(rows.slice(0, _MOST_LOSSES)) + more
+    return _markdown(rows.slice(0, _MOST_LOSSES)) + more
+
+
+def _first_rows(paths: Sequence[Path], kind: type[Table]) -> pa.Table:
+    """A few rows of the first part that has any."""
+    filled = (path for path in paths if tables.count_rows([path]))
+    return tables.read_part(next(filled, paths[0]), kind).slice(0, _SAMPLE_ROWS)
 
 
 def _markdown_counts(counts: Mapping[str, Any]) -> str:
@@ -91,7 +102,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
-def _sample(rows: pa.Table) -> str:
+def _markdown(rows: pa.Table) -> str:
     names = [name for name in rows.column_names if name not in ("content",)]
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     lines.extend(f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows.select(names).to_pylist())

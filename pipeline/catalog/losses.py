@@ -43,6 +43,8 @@ class Indexer(msgspec.Struct, frozen=True):
     status: str
     problem: str
     left_out: list[Loss]
+    tool_version: str = ""
+    files_indexed: int = 0
 
 
 class _Indexers(msgspec.Struct):

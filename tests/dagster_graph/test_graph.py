@@ -142,6 +142,38 @@ def test_a_first_run_builds_checks_and_publishes(store: Path, instance: dg.Dagst
     assert verify_folder(place(store).versions / str(name)).ok
 
 
+NEW_TABLES = {
+    "scip_occurrences": "| provenance | roles | count |",
+    "scip_symbols": "| provenance | kind | count |",
+    "cst_nodes": None,
+    "modules": "| uri | hotspot_score | churn | authors | complexity | lines |",
+    "chunk_symbols": "| role | rows | occurrences |",
+    "symbol_edges": None,
+}
+
+
+def test_assets_of_symbols_show_rows_columns_and_a_table_worth_reading(
+    store: Path, instance: dg.DagsterInstance, definitions: dg.Definitions
+) -> None:
+    made = materializations(materialize(store, instance))
+    graph = definitions.resolve_asset_graph()
+    for asset, heading in NEW_TABLES.items():
+        assert made[asset]["dagster/row_count"] > 0 and made[asset]["sample"].count("\n") > 1
+        assert [column.name for column in graph.get(dg.AssetKey(asset)).metadata["dagster/column_schema"].columns] == (
+            KINDS[asset].schema.names  # type: ignore[attr-defined]
+        )
+        assert heading is None or heading in {str(value).split("\n")[0] for value in made[asset].values()}
+    assert "| python | ty-scip" in made["scip_index"]["indexers"]
+    assert "| calls |" in made["symbol_edges"]["edges_by_kind"] and "| function |" in made["cst_nodes"]["nodes_by_kind"]
+    scores = [float(line.split("|")[2]) for line in made["modules"]["hottest"].splitlines()[2:]]
+    assert len(scores) == made["modules"]["modules"] and scores == sorted(scores, reverse=True)
+    by_role = [line.split("|")[1:4] for line in made["scip_occurrences"]["by_role"].splitlines()[2:]]
+    assert sum(int(count) for *_, count in by_role) == made["scip_occurrences"]["occurrences"]
+    assert {"scip", "syntax"} == {provenance.strip() for provenance, *_ in by_role}
+    assert any("definition" in roles for _, roles, _ in by_role)
+    assert "by_provenance" in made["scip_symbols"] and "left_out" not in made["scip_symbols"]
+
+
 def test_an_asset_selected_alone_takes_its_inputs_from_the_store(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance, "chunks"))
     assert list(made) == ["chunks"] and made["chunks"]["reused"]
