@@ -5,6 +5,7 @@ Belongs here: how artefacts look in the Dagster UI. Not here: the numbers themse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.store.objects import read_record
 _SAMPLE_ROWS = 5
 _CELL = 60
 _MOST_LOSSES = 200
+_MARKUP = re.compile(r"[\\*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def _arrow_schema(kind: type[Kind]) -> pa.Schema | None:
@@ -38,10 +40,15 @@ def column_schema(kind: type[Kind]) -> dict[str, Any]:
     if schema is None:
         return {}
     columns = [
-        dg.TableColumn(field.name, str(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable))
+        dg.TableColumn(field.name, _type_name(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable))
         for field in schema
     ]
     return {"dagster/column_schema": dg.TableSchema(columns=columns)}
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """What values are; that few distinct ones are stored as a dictionary is no concern of readers."""
+    return str(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -> dict[str, Any]:
@@ -97,9 +104,23 @@ def _markdown_counts(counts: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = f"{len(value)} values" if isinstance(value, list) else value.hex() if isinstance(value, bytes) else str(value)
+    match value:
+        case None:
+            text = ""
+        case bytes():
+            text = value.hex()
+        case list():
+            text = _list(value)
+        case _:
+            text = str(value)
     text = " ".join(text.replace("|", "¦").replace("`", "'").split())
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    # Names come from repositories: none of them is emphasis, a link or HTML.
+    return _MARKUP.sub(r"\\\g<0>", text if len(text) <= _CELL else text[: _CELL - 1] + "…")
+
+
+def _list(values: list[Any]) -> str:
+    joined = ", ".join(values) if all(isinstance(value, str) for value in values) else None
+    return joined if joined is not None and len(joined) <= _CELL else f"{len(values)} values"
 
 
 def _markdown(rows: pa.Table) -> str:

@@ -8,6 +8,7 @@ Belongs here: invariants of artefacts. Not here: digests (`store`), the order an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,7 +322,7 @@ def self_search(roots: Roots) -> Finding:
 _WARNINGS = (symbol_checks.files_have_precise_symbols,)
 
 CHECKS: tuple[Check, ...] = tuple(
-    Check(function.__name__, asset, (function.__doc__ or "").strip(), function, needs, function not in _WARNINGS)
+    Check(function.__name__, asset, inspect.getdoc(function) or "", function, needs, function not in _WARNINGS)
     for function, asset, needs in (
         (sources_match_files, "source_snapshot", ()),
         (nodes_inside_files, "ast_nodes", ("source_snapshot",)),
@@ -345,7 +346,7 @@ CHECKS: tuple[Check, ...] = tuple(
 """The checks of single assets; each needs only the asset itself and its direct inputs."""
 
 VERSION_CHECKS: tuple[Check, ...] = tuple(
-    Check(function.__name__, "current", (function.__doc__ or "").strip(), function, needs)
+    Check(function.__name__, "current", inspect.getdoc(function) or "", function, needs)
     for function, needs in (
         (ids_agree, ("chunks", "embeddings", "faiss_idmap")),
         (self_search, ("embeddings", "faiss_index")),

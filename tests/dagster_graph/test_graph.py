@@ -174,6 +174,17 @@ def test_assets_of_symbols_show_rows_columns_and_a_table_worth_reading(
     assert "by_provenance" in made["scip_symbols"] and "left_out" not in made["scip_symbols"]
 
 
+def test_names_of_files_are_shown_as_they_are_and_never_as_markup(
+    world: Any, store: Path, instance: dg.DagsterInstance, definitions: dg.Definitions
+) -> None:
+    (world.repo / "[a](b)<i>*x*.py").write_text("def _hidden(): pass\n")
+    made = materializations(materialize(store, instance))
+    assert "harbour/\\_\\_init\\_\\_.py" in made["modules"]["sample"]
+    assert "\\[a\\](b)\\<i\\>\\*x\\*.py" in made["modules"]["hottest"]
+    columns = definitions.resolve_asset_graph().get(dg.AssetKey("modules")).metadata["dagster/column_schema"].columns
+    assert {column.name: column.type for column in columns}["lang"] == "string"
+
+
 def test_an_asset_selected_alone_takes_its_inputs_from_the_store(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance, "chunks"))
     assert list(made) == ["chunks"] and made["chunks"]["reused"]

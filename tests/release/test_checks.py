@@ -292,3 +292,29 @@ def test_a_long_list_of_problems_is_cut(world: World) -> None:
     world.rewrite(Chunks, shifted)
     world.rewrite(Chunks, lambda table: pa.concat_tables([table] * 20))
     assert 5 < len(BY_NAME["chunks_gapless"].run(world.roots()).problems) <= 20
+
+
+def _last_definition(table: pa.Table) -> int:
+    ends = table["end_byte"].to_numpy() * table["is_definition"].to_numpy()
+    return int(np.argmax(ends))
+
+
+def test_a_name_in_a_line_that_no_chunk_can_hold_keeps_nothing_from_being_published(world: World) -> None:
+    check = BY_NAME["defining_identifiers_in_one_chunk"]
+    assert check.run(world.roots()).facts["cut"] == 0
+    chunks = tables.plain(tables.read_part(tables.part_path(world.root("chunks") / Chunks.name, 0), Chunks))
+    name = tables.plain(
+        tables.read_part(tables.part_path(world.root("scip_occurrences") / ScipOccurrences.name, 0), ScipOccurrences)
+    )
+    found = name.slice(_last_definition(name), 1).to_pylist()[0]
+    inside = [
+        row["uri"] == found["uri"] and row["start_byte"] <= found["start_byte"] < row["end_byte"] for row in chunks.to_pylist()
+    ]
+    (row,) = np.flatnonzero(inside)
+    whole = chunks.slice(row, 1)
+    middle, line = found["start_byte"] + 1, found["start_line"]
+    halves = [_set(_set(whole, "end_byte", 0, middle), "end_line", 0, line)]
+    halves.append(_set(_set(whole, "start_byte", 0, middle), "start_line", 0, line))
+    world.rewrite(Chunks, lambda table: pa.concat_tables([table.slice(0, row), *halves, table.slice(row + 1)]))
+    finding = check.run(world.roots())
+    assert finding.passed and finding.facts["cut"] == 1
