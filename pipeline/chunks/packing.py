@@ -27,6 +27,8 @@ _SOLID = (~_SPACE).astype(np.uint8)
 _TINY = 20
 _SMALL = 4
 _SOFT_BREAK = 64
+_WORD = frozenset(byte for byte in range(256) if byte >= 0x80 or chr(byte) == "_" or chr(byte).isalnum())
+"""Bytes that names are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +201,16 @@ class _Packer:
         return bool((self.lines.weights[end] - self.lines.weights[start]) * _TINY < self.budget)
 
     def split_line(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Even pieces of a line that alone exceeds the budget, cut after a space or comma where one is near."""
+        """Even pieces of a line that alone exceeds the budget, cut after a space or comma where one is near, and not inside of
+        a word where a word ends in the second half of a piece."""
         weights, content = self.lines.weights, self.lines.content
         found = []
         while (rest := int(weights[end] - weights[start])) > self.budget:
             # No smaller than the longest character.
             target = max(-(-rest // -(-rest // self.budget)), min(4, self.budget))
             limit = int(np.searchsorted(weights[start : end + 1], weights[start] + target, side="right")) - 1 + start
-            cut = _soft_break(content, max(start, limit - _SOFT_BREAK), limit) or _character_start(content, start, limit)
+            cut = _soft_break(content, max(start, limit - _SOFT_BREAK), limit)
+            cut = cut or _word_break(content, (start + limit) // 2, limit) or _character_start(content, start, limit)
             found.append((start, cut))
             start = cut
         return [*found, (start, end)]
@@ -215,6 +219,14 @@ class _Packer:
 def _soft_break(content: bytes, low: int, high: int) -> int:
     """After the last separator within [low, high); 0 when there is none."""
     return max(content.rfind(separator, low, high) for separator in (b" ", b",", b";", b"\t")) + 1
+
+
+def _word_break(content: bytes, low: int, high: int) -> int:
+    """The last place in (low, high] that is not inside of a word; 0 when there is none."""
+    for cut in range(high, low, -1):
+        if content[cut - 1] not in _WORD or content[cut] not in _WORD:
+            return cut
+    return 0
 
 
 def _character_start(content: bytes, start: int, offset: int) -> int:

@@ -92,7 +92,7 @@ def chunks(
     }
 
 
-STAGE = Stage(chunks, code_version="1")
+STAGE = Stage(chunks, code_version="2")
 
 
 def _stored_bytes(path: Path) -> int:

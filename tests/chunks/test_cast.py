@@ -215,6 +215,16 @@ def test_a_line_of_900_kilobytes_is_cut_into_even_pieces(parse: Callable) -> Non
     assert min(found) > 1300
 
 
+def test_a_line_without_spaces_is_cut_between_names_and_never_inside_of_one(parse: Callable) -> None:
+    names = [f"{'größe' if number % 7 == 0 else 'name'}{number:05d}" for number in range(4000)]
+    content = ("(" + ").(".join(names) + ")\n").encode()
+    none = np.zeros(0, np.int32)
+    edges = cut(content, parse(b"x", "python").nodes, none, none, 300).tolist()
+    inside = [edge for edge in edges[1:-1] if content[edge - 1 : edge].isalnum() and content[edge : edge + 1].isalnum()]
+    assert len(edges) > 100 and not inside
+    assert all(0 < end - start <= 320 for start, end in itertools.pairwise(edges))
+
+
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])
 def test_other_line_ends_are_line_ends(parse: Callable, newline: str) -> None:
     source = "".join(body(name, 60) for name in "abc").replace("\n", newline)
