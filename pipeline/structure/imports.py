@@ -30,6 +30,8 @@ _ECMASCRIPT_ENDINGS = tuple(".ts .tsx .d.ts .js .jsx .mjs .cjs .mts .cts .json".
 _PYTHON_ENDINGS = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
 _SOURCE_ROOTS = ("", "src/", "lib/", "python/")
 """Folders below which modules are looked for without further evidence."""
+_RUST_ENDINGS = (".rs", "/mod.rs")
+_RUST_ROOTS = ("lib.rs", "main.rs")
 _INCLUDE_ROOTS = ("", "include/", "src/")
 
 
@@ -200,7 +202,7 @@ class Catalogue:
             if item.module.startswith("."):
                 found = self._ecmascript(_joined(folder, item.module))
         elif lang == "rust":
-            found = self._rust(item, uri) if item.how == "mod" else None
+            found = self._rust(item, uri) if item.how == "mod" else self._rust_path(item.module.split("::"), uri)
         elif lang in ("c", "cpp"):
             found = self._first(item.module, (folder, *_INCLUDE_ROOTS), ("",)) if item.how == '"' else None
         elif lang == "ruby":
@@ -236,10 +238,33 @@ class Catalogue:
         return found
 
     def _rust(self, item: Import, uri: str) -> str | None:
-        stem = uri.removesuffix(".rs")
-        parent, _, last = stem.rpartition("/")
-        folder = parent if last in ("mod", "lib", "main") else stem
-        return self._with_ending(_joined(folder + "/" if folder else "", item.module), (".rs", "/mod.rs"))
+        return self._with_ending(_joined(_rust_children(uri), item.module), _RUST_ENDINGS)
+
+    def _rust_path(self, names: list[str], uri: str) -> str | None:
+        """The file of the longest beginning of a path that starts at the crate, at this module or above it; what is in no file
+        of its own is in that of the module before it."""
+        folder = _rust_children(uri)
+        if names[0] == "crate":
+            folder = self._rust_crate(folder)
+        elif names[0] not in ("self", "super"):
+            return None
+        while names[0] == "super" and folder:
+            folder, names = folder[: folder.rfind("/", 0, -1) + 1], names[1:] or [""]
+        names = names[1:] if names[0] in ("crate", "self") else names
+        for count in range(len(names), 0, -1):
+            found = self._with_ending(_joined(folder, "/".join(names[:count])), _RUST_ENDINGS)
+            if found is not None:
+                return found
+        return self._with_ending(folder, (*_RUST_ROOTS, "mod.rs")) or self._with_ending(folder.rstrip("/"), (".rs",))
+
+    def _rust_crate(self, folder: str) -> str:
+        """The nearest folder from `folder` upwards that has the root of a crate; `folder` where none has."""
+        above = folder
+        while not any(above + name in self.uris for name in _RUST_ROOTS):
+            if not above:
+                return folder
+            above = above[: above.rfind("/", 0, -1) + 1]
+        return above
 
     def _resolve_python(self, item: Import, folder: str) -> str | None:
         path = item.module.lstrip(".")
@@ -274,6 +299,12 @@ class Catalogue:
             endings = _PYTHON_ENDINGS if path else ("__init__.py", "__init__.pyi")
             self._known[path] = self._with_ending(path, endings)
         return self._known[path]
+
+
+def _rust_children(uri: str) -> str:
+    """The folder of the modules that stand below that of a file; empty, or ending in `/`."""
+    parent, slash, last = uri.removesuffix(".rs").rpartition("/")
+    return parent + slash if f"{last}.rs" in _RUST_ROOTS or last == "mod" else f"{parent}{slash}{last}/"
 
 
 def _joined(folder: str, path: str) -> str | None:

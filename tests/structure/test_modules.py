@@ -144,6 +144,22 @@ def test_ecmascript_specifiers_are_files_by_extension_index_and_es_module_spelli
     }
 
 
+def test_paths_of_rust_are_files_of_their_crate(tmp_path: Path) -> None:
+    files = {
+        "core/src/lib.rs": "pub mod net;\npub struct Root;\n",
+        "core/src/net/mod.rs": "mod tcp;\nuse self::tcp::Stream;\n",
+        "core/src/net/tcp.rs": "use crate::{net::udp, Root};\nuse super::super::util::clamp;\nuse serde::Serialize;\n",
+        "core/src/net/udp.rs": "use super::tcp;\nuse crate::net::tcp::Stream as S;\nuse super::Missing;\n",
+        "core/src/util.rs": "use super::super::super::super::out;\n",
+        "loose/a.rs": "use crate::b;\n",
+    }
+    found = column(tmp_path, files, "imports")
+    assert found["core/src/net/mod.rs"] == ["core/src/net/tcp.rs"]
+    assert found["core/src/net/tcp.rs"] == ["core/src/lib.rs", "core/src/net/udp.rs", "core/src/util.rs", "serde::Serialize"]
+    assert found["core/src/net/udp.rs"] == ["core/src/net/mod.rs", "core/src/net/tcp.rs"]
+    assert found["loose/a.rs"] == ["crate::b"]
+
+
 def test_imports_of_other_languages_are_as_written_or_files_beside_them(tmp_path: Path) -> None:
     tree = {
         "a.c": '#include "ring.h"\n#include "none.h"\n#include <stdio.h>\n',
