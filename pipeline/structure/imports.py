@@ -243,10 +243,12 @@ class Catalogue:
     def _rust_path(self, names: list[str], uri: str) -> str | None:
         """The file of the longest beginning of a path that starts at the crate, at this module or above it; what is in no file
         of its own is in that of the module before it."""
-        folder = _rust_children(uri)
+        folder: str | None = _rust_children(uri)
         if names[0] == "crate":
-            folder = self._rust_crate(folder)
+            folder = self._rust_crate(uri)
         elif names[0] not in ("self", "super"):
+            return None
+        if folder is None:
             return None
         while names[0] == "super" and folder:
             folder, names = folder[: folder.rfind("/", 0, -1) + 1], names[1:] or [""]
@@ -257,14 +259,14 @@ class Catalogue:
                 return found
         return self._with_ending(folder, (*_RUST_ROOTS, "mod.rs")) or self._with_ending(folder.rstrip("/"), (".rs",))
 
-    def _rust_crate(self, folder: str) -> str:
-        """The nearest folder from `folder` upwards that has the root of a crate; `folder` where none has."""
-        above = folder
-        while not any(above + name in self.uris for name in _RUST_ROOTS):
-            if not above:
-                return folder
+    def _rust_crate(self, uri: str) -> str | None:
+        """The nearest folder from a file upwards that has the root of a crate."""
+        above = uri
+        while above:
             above = above[: above.rfind("/", 0, -1) + 1]
-        return above
+            if any(above + name in self.uris for name in _RUST_ROOTS):
+                return above
+        return None
 
     def _resolve_python(self, item: Import, folder: str) -> str | None:
         path = item.module.lstrip(".")
