@@ -19,6 +19,8 @@ class Figures:
     build: Series = field(default_factory=Series)
     build_same: Series = field(default_factory=Series)
     """A cold build of the files alone that semble indexes: those in Python."""
+    build_full: Series = field(default_factory=Series)
+    """A cold build with what no peer makes: precise symbols by the indexer, and concrete syntax."""
     build_cpu: Series = field(default_factory=Series)
     build_inner: Series = field(default_factory=Series)
     """The indexing call alone, without starting the process and saving, as the tool itself reports or returns it."""

@@ -15,6 +15,9 @@ import corpus
 from figures import Figures
 from measure import MeasuredProcessError, Run, environment, file_bytes, run
 
+SYMBOLS_BY_SYNTAX = "--no-scip"
+_ENGINE = {"CODEINTEL_CST": "false"}
+"""Peers run no SCIP indexer and no libcst: neither do we where we are compared with them."""
 COLD_QUERIES = 5
 """Cold search processes a round."""
 _DRIVER = Path(__file__).parent / "drivers" / "codeintel_driver.py"
@@ -36,14 +39,14 @@ class Ours:
 
     def _indexctl(self, store: Path, *arguments: str | Path, **settings: str) -> Run:
         command = [Path(sys.executable).parent / "indexctl", *arguments, "--json", "--data", store]
-        return run(command, env=self._env | settings)
+        return run(command, env=self._env | _ENGINE | settings)
 
     def round(self, *, warm_up: bool = False) -> None:
         """One cold build into a new store, the same again, and cold searches."""
         store = self._home / ("warm-up" if warm_up else f"round-{len(self.stores) + 1}")
         store.mkdir(parents=True)
         figures = self.figures
-        measured = self._indexctl(store, "build", self._source, "--no-scip")
+        measured = self._indexctl(store, "build", self._source, SYMBOLS_BY_SYNTAX)
         said = json.loads(measured.stdout)
         if not said["published"]:
             raise MeasuredProcessError(f"The build published nothing: {said['problems']}")
@@ -51,10 +54,13 @@ class Ours:
         figures.build_inner.add(said["seconds"])
         figures.store_mib.add(file_bytes(store) / 2**20)
         same = store.with_name("same-files")
-        measured = self._indexctl(same, "build", self._source, "--no-scip", CODEINTEL_INCLUDE="*.py")
+        measured = self._indexctl(same, "build", self._source, SYMBOLS_BY_SYNTAX, CODEINTEL_INCLUDE="*.py")
         figures.build_same.add(measured.wall)
         shutil.rmtree(same)
-        measured = self._indexctl(store, "build", self._source, "--no-scip")
+        if not warm_up:
+            figures.build_full.add(self._indexctl(same, "build", self._source, CODEINTEL_CST="true").wall)
+            shutil.rmtree(same)
+        measured = self._indexctl(store, "build", self._source, SYMBOLS_BY_SYNTAX)
         if built := json.loads(measured.stdout)["built"]:
             raise MeasuredProcessError(f"A second build of the same tree built {', '.join(built)}.")
         figures.again.add(measured.wall)
@@ -88,10 +94,10 @@ class Ours:
             _ENTRANCE,
             "build",
             self._source,
-            "--no-scip",
+            SYMBOLS_BY_SYNTAX,
             "--json",
         ]
-        log = run([*command, "--data", self.stores[0]], env=self._env).stderr
+        log = run([*command, "--data", self.stores[0]], env=self._env | _ENGINE).stderr
         names = [line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")]
         if "pipeline" not in names:
             raise MeasuredProcessError("The import log of the second build names no module of this project.")

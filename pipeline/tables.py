@@ -90,6 +90,21 @@ def parts(root: Path, kind: type[Table]) -> list[Path]:
     return found
 
 
+Rooted = tuple[Path, type[Table]]
+"""The folder that a table lies in, and which it is."""
+
+
+def parts_together(first: Rooted, second: Rooted, third: Rooted) -> tuple[list[Path], list[Path], list[Path]]:
+    """The parts of three tables of one snapshot, which are cut alike. Raises `IndexCorruptionError` when they are not."""
+    found = (parts(*first), parts(*second), parts(*third))
+    if len({len(paths) for paths in found}) != 1:
+        names = ", ".join(kind.name for _, kind in (first, second, third))
+        raise IndexCorruptionError(
+            f"The tables {names} are cut into different numbers of parts.", hint="Run `indexctl build` again."
+        )
+    return found
+
+
 def read_part(path: Path, kind: type[Table], columns: Sequence[str] | None = None) -> pa.Table:
     """One part. Raises `IndexCorruptionError` when it cannot be read, `IndexFormatError` when it is of another kind."""
     try:

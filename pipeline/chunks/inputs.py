@@ -5,7 +5,6 @@ Belongs here: reading node and definition columns by uri. Not here: what is made
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.chunks.blocks import Landmarks, no_landmarks
 from pipeline.chunks.cast import SyntaxNodes, is_leading
 from pipeline.chunks.labels import FileDefinitions
+from pipeline.columns import codes_of, runs
 
 NODE_COLUMNS = ("uri", "type", "start_byte", "end_byte", "depth", "named")
 DEFINITION_COLUMNS = ("uri", "qualified_name", "kind", "start_byte", "end_byte", "name_start_byte")
@@ -26,8 +26,9 @@ class NodeRows:
     """The node columns of one part of `ast_nodes`, by uri."""
 
     def __init__(self, table: pa.Table) -> None:
-        codes, types = _words(table["type"])
-        self._spans = _runs(table["uri"])
+        codes, words = codes_of(table["type"])
+        types = words.to_pylist()
+        self._spans = runs(table["uri"])
         self._start = _numbers(table["start_byte"])
         self._end = _numbers(table["end_byte"])
         self._depth = _numbers(table["depth"])
@@ -64,8 +65,9 @@ class DefinitionRows:
     """The columns of one part of `definitions`, by uri."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._spans = _runs(table["uri"])
-        self._kinds, self._kind_words = _words(table["kind"])
+        self._spans = runs(table["uri"])
+        self._kinds, words = codes_of(table["kind"])
+        self._kind_words = words.to_pylist()
         self._names = table["qualified_name"].combine_chunks() if table.num_rows else pa.array([], pa.string())
         self._start = _numbers(table["start_byte"])
         self._end = _numbers(table["end_byte"])
@@ -81,23 +83,6 @@ class DefinitionRows:
             self._end[at],
             self._name_start[at],
         )
-
-
-def _runs(column: pa.ChunkedArray) -> dict[str, slice]:
-    """Where the rows of each value lie; equal values are neighbours."""
-    codes, words = _words(column)
-    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
-    return {words[codes[low]]: slice(low, high) for low, high in itertools.pairwise(edges)}
-
-
-def _words(column: pa.ChunkedArray) -> tuple[NDArray[Any], list[str]]:
-    """Codes and vocabulary of a column of strings."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    pieces = column.unify_dictionaries().chunks
-    if not pieces:
-        return np.zeros(0, np.int32), []
-    return np.concatenate([piece.indices.to_numpy(zero_copy_only=False) for piece in pieces]), pieces[0].dictionary.to_pylist()
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -24,10 +24,10 @@ from pipeline.chunks.inputs import DEFINITION_COLUMNS, NODE_COLUMNS, DefinitionR
 from pipeline.chunks.labels import FileDefinitions
 from pipeline.chunks.packing import Layout, layout, pack
 from pipeline.config import ChunkSettings
-from pipeline.errors import IndexCorruptionError, InvariantViolationError
+from pipeline.errors import InvariantViolationError
 from pipeline.schemas import AstNodes, Chunks, Definitions, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.tables import part_path, parts, read_part, write_part
+from pipeline.tables import part_path, parts, parts_together, read_part, write_part
 from pipeline.workers import Runtime, run_jobs
 
 _CHEAPER_THAN_PARSING = 8
@@ -68,12 +68,7 @@ def chunks(
     Raises `InvariantViolationError` when two chunks get the same id, `IndexCorruptionError` when the inputs do not belong
     together.
     """
-    inputs = (parts(source.path, Sources), parts(ast_nodes.path, AstNodes), parts(definitions.path, Definitions))
-    if len({len(paths) for paths in inputs}) != 1:
-        raise IndexCorruptionError(
-            "The tables of sources, syntax nodes and definitions are cut into different numbers of parts.",
-            hint="Run `indexctl build` again.",
-        )
+    inputs = parts_together((source.path, Sources), (ast_nodes.path, AstNodes), (definitions.path, Definitions))
     jobs = [_Job(*paths, out.path / Chunks.name, part, settings) for part, paths in enumerate(zip(*inputs, strict=True))]
     work = sum(_stored_bytes(path) for path in inputs[0]) // _CHEAPER_THAN_PARSING
     done = list(run_jobs(_cut_part, jobs, runtime, work_bytes=work))

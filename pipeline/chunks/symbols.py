@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.columns import codes_of
+
 OCCURRENCE_COLUMNS = (
     "uri", "symbol", "roles", "is_definition", "start_byte", "end_byte", "enclosing_start_byte", "enclosing_end_byte",
 )  # fmt: skip
@@ -214,13 +216,8 @@ def symbol_edges(occurrences: Occurrences, relations: pa.Table) -> pa.Table:
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Codes, pa.Array]:
-    """A column of strings as codes and the strings that they stand for."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
-    return array.indices.to_numpy(zero_copy_only=False).astype(np.int64), array.dictionary
+    codes, words = codes_of(column)
+    return codes.astype(np.int64), words
 
 
 def _flags(array: pa.Array) -> Flags:

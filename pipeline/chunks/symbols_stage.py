@@ -21,10 +21,9 @@ from pipeline.chunks.symbols import (
     chunk_symbols,
     symbol_edges,
 )
-from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import Chunks, ChunkSymbols, ScipOccurrences, ScipSymbols, SymbolEdges
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.tables import parts, read_part, write_part
+from pipeline.tables import parts_together, read_part, write_part
 from pipeline.workers import Runtime, run_jobs
 
 _BYTES_AN_OCCURRENCE = 8
@@ -65,12 +64,7 @@ def symbols(
     Facts: occurrences; local_occurrences, of these, which are in neither table; occurrences_without_chunk; chunk_symbols and
     symbol_edges (rows), edges_by_kind (rows). Raises `IndexCorruptionError` when the inputs do not belong together.
     """
-    inputs = (parts(chunks.path, Chunks), parts(occurrences.path, ScipOccurrences), parts(scip_symbols.path, ScipSymbols))
-    if len({len(paths) for paths in inputs}) != 1:
-        raise IndexCorruptionError(
-            "The tables of chunks, occurrences and symbols are cut into different numbers of parts.",
-            hint="Run `indexctl build` again.",
-        )
+    inputs = parts_together((chunks.path, Chunks), (occurrences.path, ScipOccurrences), (scip_symbols.path, ScipSymbols))
     folders = (chunk_symbols.path / ChunkSymbols.name, symbol_edges.path / SymbolEdges.name)
     jobs = [_Job(*paths, *folders, part) for part, paths in enumerate(zip(*inputs, strict=True))]
     work = _BYTES_AN_OCCURRENCE * int(occurrences.facts.get("occurrences", 0))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline import tables
 from pipeline.catalog import losses
+from pipeline.columns import codes_of
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import Chunks, ChunkSymbols, CstNodes, Files, Modules, ScipIndex, ScipOccurrences, SymbolEdges
 from pipeline.structure import scip_indexers
@@ -115,12 +116,8 @@ def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) ->
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Any]:
-    """The distinct words of a column, and for each row which it is, int64 [n]: a million rows have a thousand uris."""
-    if not column.num_chunks:
-        return pa.array([], pa.string()), np.zeros(0, np.int64)
-    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    joined = coded.unify_dictionaries().combine_chunks()
-    return joined.dictionary, joined.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    codes, words = codes_of(column)
+    return words, codes.astype(np.int64)
 
 
 def symbol_counts_agree(roots: Roots) -> Finding:

@@ -5,13 +5,13 @@ Belongs here: reading node columns, and finding nodes by type, parent and text. 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from pipeline.columns import codes_of, runs
 
 NODE_COLUMNS = ("uri", "parent_id", "type", "start_byte", "end_byte", "depth", "named")
 
@@ -95,7 +95,8 @@ class PartNodes:
         self._spans = runs(table["uri"])
         self._edges = np.array([*(at.start for at in self._spans.values()), table.num_rows], np.int64)
         self._places = {uri: number for number, uri in enumerate(self._spans)}
-        self._kind, self._words = codes_of(table["type"])
+        self._kind, words = codes_of(table["type"])
+        self._words = words.to_pylist()
         self._numbers = {name: code for code, name in enumerate(self._words)}
         self._parent, self._start, self._end, self._depth, self._named = (
             table[name].to_numpy() for name in ("parent_id", "start_byte", "end_byte", "depth", "named")
@@ -119,20 +120,3 @@ class PartNodes:
             self._found[types] = rows - np.repeat(self._edges[:-1], np.diff(edges)), edges.tolist()
         ids, bounds = self._found[types]
         return ids[bounds[number] : bounds[number + 1]]
-
-
-def runs(column: pa.ChunkedArray) -> dict[str, slice]:
-    """Where the rows of each value lie; equal values are neighbours."""
-    codes, words = codes_of(column)
-    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
-    return {words[codes[low]]: slice(low, high) for low, high in itertools.pairwise(edges)}
-
-
-def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[Any], list[str]]:
-    """Codes and vocabulary of a column of strings."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    pieces = column.unify_dictionaries().chunks
-    if not pieces:
-        return np.zeros(0, np.int32), []
-    return np.concatenate([piece.indices.to_numpy(zero_copy_only=False) for piece in pieces]), pieces[0].dictionary.to_pylist()

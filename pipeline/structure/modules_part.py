@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import tables
+from pipeline.columns import codes_of, runs
 from pipeline.schemas import AstNodes, Definitions, Modules, Sources
-from pipeline.structure.file_nodes import NODE_COLUMNS, PartNodes, codes_of, runs
+from pipeline.structure.file_nodes import NODE_COLUMNS, PartNodes
 from pipeline.structure.imports import Catalogue
 from pipeline.structure.module_rules import FUNCTIONS, RULES
 from pipeline.structure.modules import FileDefinitions, Top, hotspot_score, module_row
@@ -73,7 +74,8 @@ class _PartDefinitions:
 
     def __init__(self, table: pa.Table) -> None:
         self._spans = runs(table["uri"])
-        codes, words = codes_of(table["kind"])
+        codes, kinds = codes_of(table["kind"])
+        words = kinds.to_pylist()
         self._functions = np.concatenate(([0], np.cumsum(np.array([word in FUNCTIONS for word in words], np.bool_)[codes])))
         outermost = np.flatnonzero(pc.is_null(table["parent"]).to_numpy())
         top = table.take(outermost)

@@ -11,7 +11,6 @@ import msgspec
 
 from pipeline import tables
 from pipeline.config import ModuleSettings
-from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import AstNodes, Definitions, Modules, Snapshot, Sources
 from pipeline.source.history import History
 from pipeline.stage import Artefact, Facts, Output, Stage
@@ -36,16 +35,7 @@ def modules(
     Facts: modules; imports, and of these those `resolved` to files; changed, the modules with a commit in the window;
     languages and tags {name: modules}; churn_days. Raises `IndexCorruptionError` when the inputs do not belong together.
     """
-    inputs = (
-        tables.parts(source.path, Sources),
-        tables.parts(ast_nodes.path, AstNodes),
-        tables.parts(definitions.path, Definitions),
-    )
-    if len({len(paths) for paths in inputs}) != 1:
-        raise IndexCorruptionError(
-            "The tables of sources, syntax nodes and definitions are cut into different numbers of parts.",
-            hint="Run `indexctl build` again.",
-        )
+    inputs = tables.parts_together((source.path, Sources), (ast_nodes.path, AstNodes), (definitions.path, Definitions))
     count = len(inputs[0])
     changes: list[dict[str, tuple[int, int]]] = [{} for _ in range(count)]
     for uri, counts in history.by_uri.items():

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import tables
-from pipeline.errors import IndexCorruptionError
 from pipeline.files import write_json
 from pipeline.schemas import AstNodes, Definitions, ScipIndex, ScipOccurrences, ScipSymbols, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
@@ -49,16 +48,7 @@ def scip_tables(
     files whose document was not taken or whose references were cut). Raises IndexFormatError for a damaged index, and
     IndexCorruptionError when the inputs do not belong together.
     """
-    inputs = (
-        tables.parts(source.path, Sources),
-        tables.parts(ast_nodes.path, AstNodes),
-        tables.parts(definitions.path, Definitions),
-    )
-    if len({len(paths) for paths in inputs}) != 1:
-        raise IndexCorruptionError(
-            "The tables of sources, syntax nodes and definitions are cut into different numbers of parts.",
-            hint="Run `indexctl build` again.",
-        )
+    inputs = tables.parts_together((source.path, Sources), (ast_nodes.path, AstNodes), (definitions.path, Definitions))
     count = len(inputs[0])
     work = tables.stored_bytes(inputs[0]) // _CHEAPER_THAN_PARSING
     early, late = (_half(runtime, done * count, count) for done in (0, 1))
