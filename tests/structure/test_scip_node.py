@@ -81,7 +81,7 @@ def test_typescript_is_indexed_at_the_right_bytes_without_installed_packages_or_
     scip_indexers.settle(tmp_path / "i.scip")
     precise, occurrences, symbols = taken(tmp_path / "i.scip", "scip-typescript", TYPESCRIPT)
     assert not precise.left_out
-    assert set(precise.indexers) == {uri for uri in TYPESCRIPT if not uri.endswith("json")} - {"src/deep.js", "src/latin.js"}
+    assert set(precise.taken) == {uri for uri in TYPESCRIPT if not uri.endswith("json")} - {"src/deep.js", "src/latin.js"}
     assert places(TYPESCRIPT, occurrences, "Shape#area().") == [
         ("src/shape.ts", 1, "area", True), ("src/use.tsx", 3, "area", False)
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def test_scip_python_takes_all_files_starts_no_interpreter_and_gives_the_same_by
     assert not (tmp_path / "started").exists()
     precise, occurrences, symbols = taken(tmp_path / "a.scip", "scip-python", PYTHON)
     assert not precise.left_out
-    assert set(precise.indexers) == set(PYTHON) - {"pkg/latin.py"}
+    assert set(precise.taken) == set(PYTHON) - {"pkg/latin.py"}
     assert [place[:3] for place in places(PYTHON, occurrences, "/wert.")] == [
         ("my-dir/is.py", 1, "wert"), ("my-dir/is.py", 2, "wert"), ("pkg/shape.py", 1, "wert")
     ]  # fmt: skip
