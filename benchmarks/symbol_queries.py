@@ -18,6 +18,7 @@ import argparse
 import ast
 import gc
 import json
+import math
 import os
 import re
 import statistics
@@ -69,7 +70,7 @@ class Line:
 
     @property
     def p95(self) -> float:
-        return sorted(self.seconds)[int(0.95 * (len(self.seconds) - 1))]
+        return sorted(self.seconds)[min(math.ceil(0.95 * len(self.seconds)), len(self.seconds)) - 1]
 
     @property
     def held(self) -> bool:

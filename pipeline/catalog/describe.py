@@ -100,7 +100,7 @@ def around_chunk(table: SymbolTable, chunk: dict[str, Any]) -> dict[str, Any]:
     text_end = chunk["start_byte"] + len(chunk["content"].rstrip().encode())
     scope = around.scope(chunk["uri"], chunk["start_byte"], text_end)
     symbols = around.defined_in(chunk["id"])
-    defines = sorted((table.symbols[number], number) for number in symbols.tolist())
+    defines = sorted((table.symbols[number], number) for number in symbols.tolist() if _is_own(table, number))
     callers, callees = (_other_names(table, table.relations[relation], symbols) for relation in _AROUND)
     return {
         "scope": [{"kind": kind, "name": name, "line": line} for kind, name, line in scope],
@@ -114,6 +114,11 @@ def around_chunk(table: SymbolTable, chunk: dict[str, Any]) -> dict[str, Any]:
         "callers": callers[:MOST_NAMES], "caller_count": len(callers),
         "callees": callees[:MOST_NAMES], "callee_count": len(callees),
     }  # fmt: skip
+
+
+def _is_own(table: SymbolTable, number: int) -> bool:
+    """Whether a symbol is more than a parameter, or a variable inside of a function: what these belong to is named instead."""
+    return not table.part[number] and "()." not in table.symbols[number][:-3]
 
 
 def _other_names(table: SymbolTable, links: Links, symbols: Numbers) -> list[str]:

@@ -18,6 +18,7 @@ from pipeline.catalog.views import CHUNK_ROWS, cursor, fetch
 from pipeline.errors import NotFoundError, QueryError
 from pipeline.index.vectors import checked_ids
 from pipeline.schemas import Chunks
+from pipeline.source.languages import SOURCE_ROOTS
 
 COLUMNS = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "preview")
 """What a line of results shows."""
@@ -89,8 +90,9 @@ def allowed_ids(
 
     Each filter takes one value or several, any of which may match; None or an empty sequence does not filter. `path` is a
     glob in gitignore syntax over the repository-relative uri: `*.py` at any level, `/src/` a folder at the top. `module` is a
-    file or folder from the top of the repository, with `/` or with dots: `a.b` is `a/b.py` and all of `a/b/`. `defines` is the
-    name, plain or qualified (`A.b`), of a definition that starts in the chunk. Threads may share `connection`. Raises
+    file or folder from the top of the repository or below a usual source folder (`src`, `lib`, `python`), with `/` or with
+    dots: `a.b` is `a/b.py`, `src/a/b.py` and all of `a/b/`. `defines` is the name, plain or qualified (`A.b`), of a definition
+    that starts in the chunk. Threads may share `connection`. Raises
     `QueryError` for a glob that is none.
     """
     conditions: list[str] = []
@@ -127,15 +129,14 @@ def _several(value: str | Sequence[str] | None) -> list[str]:
 
 
 def _module_prefixes(modules: Sequence[str]) -> list[str]:
-    """The paths that modules may be written for."""
+    """The paths that modules may be written for: from the top, or from a folder that imports usually start from."""
     prefixes: list[str] = []
     for module in modules:
         path = module.strip("/")
         if not path:
             raise QueryError(f"`{module}` is not a module.", hint="Write `package.module` or `package/module`.")
-        prefixes.append(path)
-        if "/" not in path and "." in path:
-            prefixes.append(path.replace(".", "/"))
+        written = [path, path.replace(".", "/")] if "/" not in path and "." in path else [path]
+        prefixes += [root + one for one in written for root in SOURCE_ROOTS]
     return prefixes
 
 

@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 HEAD_BYTES = 4096
 """How much of a file `language_of` looks at."""
+SOURCE_ROOTS = ("", "src/", "lib/", "python/")
+"""Folders below which modules are looked for without further evidence."""
 
 
 @dataclass(frozen=True, slots=True)

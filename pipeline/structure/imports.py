@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.source.languages import SOURCE_ROOTS
 from pipeline.structure.file_nodes import FileNodes
 from pipeline.structure.module_rules import RULES, Calls, Inner
 
@@ -28,8 +29,6 @@ _QUOTES = "\"'`"
 _ECMASCRIPT = ("javascript", "typescript", "tsx")
 _ECMASCRIPT_ENDINGS = tuple(".ts .tsx .d.ts .js .jsx .mjs .cjs .mts .cts .json".split())
 _PYTHON_ENDINGS = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
-_SOURCE_ROOTS = ("", "src/", "lib/", "python/")
-"""Folders below which modules are looked for without further evidence."""
 _RUST_ENDINGS = (".rs", "/mod.rs")
 _RUST_ROOTS = ("lib.rs", "main.rs")
 _INCLUDE_ROOTS = ("", "include/", "src/")
@@ -181,7 +180,7 @@ class Catalogue:
         for uri in self.uris:
             if not uri.endswith((".py", ".pyi")):
                 continue
-            for root in _SOURCE_ROOTS:
+            for root in SOURCE_ROOTS:
                 if uri.startswith(root):
                     roots[_first_part(uri[len(root) :])].add(root)
             folder = uri.rpartition("/")[0]
@@ -189,7 +188,7 @@ class Catalogue:
                 folder, _, last = folder.rpartition("/")
                 if folder not in packages:
                     roots[last].add(folder + "/" if folder else "")
-        order = {root: place for place, root in enumerate(_SOURCE_ROOTS)}
+        order = {root: place for place, root in enumerate(SOURCE_ROOTS)}
         return {name: sorted(found, key=lambda root: (order.get(root, len(order)), root)) for name, found in roots.items()}
 
     def resolve(self, item: Import, uri: str, lang: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,15 @@ def test_near_names_are_similar_and_the_nearest_comes_first(connection: duckdb.D
 def test_a_chunk_inside_of_a_class_stands_in_its_scope(table: SymbolTable) -> None:
     assert one(table, 2)["scope"] == [{"kind": "class", "name": "Ferry", "line": 6}]
     assert one(table, 1)["scope"] == one(table, 3)["scope"] == []
+
+
+def test_parameters_and_variables_of_functions_are_no_definitions_of_a_chunk_of_their_own(table: SymbolTable) -> None:
+    number = table.symbols.index(SAIL)
+    for symbol, is_part in ((f"{SAIL}(self)", True), (f"{SAIL}wind.", False)):
+        symbols, part = list(table.symbols), table.part.copy()
+        symbols[number], part[number] = symbol, is_part
+        other = dataclasses.replace(table, symbols=symbols, part=part)
+        assert {row["symbol"] for row in one(other, 1)["defines"]} == {SHIP, FERRY}
 
 
 def test_a_chunk_has_the_symbols_that_it_defines_and_who_else_calls_them(table: SymbolTable) -> None:

@@ -162,12 +162,13 @@ def test_joins_that_do_not_exist_are_refused(symbol_connection: duckdb.DuckDBPyC
     ("module", "expected"),
     [
         ("src", [A, B]), ("src/deep", [B]), ("/src/deep/", [B]), ("src.deep", [B]), ("src.deep.b", [B]), ("src/deep/b.py", [B]),
-        ("src.a", [A]), ("sr", []), ("src/de", []), ("deep", []), (["src.a", "web"], [A, "web/c.js"]),
+        ("src.a", [A]), ("sr", []), ("src/de", []), ("deep", [B]), ("deep.b", [B]), ("eep", []), ("b", []),
+        (["src.a", "web"], [A, "web/c.js"]),
         ("it's [odd]\n", ["it's [odd]\n.txt"]),
         ("%", []), ("' OR true --", []), ([], None), (None, None),
     ],
 )  # fmt: skip
-def test_modules_are_files_and_folders_by_whole_names(
+def test_modules_are_files_and_folders_by_whole_names_from_the_top_or_a_usual_source_folder(
     symbol_connection: duckdb.DuckDBPyConnection, id_of: IdOf, module: Any, expected: list[str] | None
 ) -> None:
     uris = [A, B, "web/c.js", "it's [odd]\n.txt"] if expected is None else expected
