@@ -8,11 +8,10 @@ Belongs here: field numbers, message types and enumerations. Not here: framing, 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
 METADATA, DOCUMENTS, EXTERNAL_SYMBOLS = 1, 2, 3
 """Fields of `Index`, whose top level is split by hand."""
@@ -77,8 +76,12 @@ KIND_WORDS = ("", *(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().strip("-")
 """Kinds as lower-case words, by number: `abstract method`. Empty: not said."""
 
 
-def _describe() -> Any:
-    """The file descriptor."""
+@functools.cache
+def descriptor() -> Any:
+    """The file descriptor of these messages."""
+    # Where no index is read, nothing of protobuf is loaded.
+    from google.protobuf import descriptor_pb2, descriptor_pool  # type: ignore[import-untyped]
+
     kinds = descriptor_pb2.FieldDescriptorProto
     scalar = {"": kinds.TYPE_INT32, "string": kinds.TYPE_STRING, "bool": kinds.TYPE_BOOL}
     file = descriptor_pb2.FileDescriptorProto(name="codeintel/scip.proto", package="codeintel.scip", syntax="proto3")
@@ -96,9 +99,8 @@ def _describe() -> Any:
     return pool.FindFileByName(file.name)
 
 
-FILE = _describe()
-
-
 def message_class(name: str) -> Any:
     """The class of a message by its name in the table above."""
-    return message_factory.GetMessageClass(FILE.message_types_by_name[name])
+    from google.protobuf import message_factory
+
+    return message_factory.GetMessageClass(descriptor().message_types_by_name[name])

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ptars
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -175,8 +174,10 @@ class _Decoder:
     """The two decoders of an index, and how to name that index in an error."""
 
     def __init__(self, name: str) -> None:
-        pool = ptars.HandlerPool([scip_proto.FILE])
-        types = scip_proto.FILE.message_types_by_name
+        import ptars
+
+        pool = ptars.HandlerPool([scip_proto.descriptor()])
+        types = scip_proto.descriptor().message_types_by_name
         self._name = name
         self._documents = pool.get_for_message(types["Document"])
         self._symbols = pool.get_for_message(types["SymbolInformation"])
