@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.chunks import blocks, ids, labels
@@ -27,7 +26,7 @@ from pipeline.config import ChunkSettings
 from pipeline.errors import InvariantViolationError
 from pipeline.schemas import AstNodes, Chunks, Definitions, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.tables import part_path, parts, parts_together, read_part, write_part
+from pipeline.tables import part_path, parts, parts_together, read_part, stored_bytes, write_part
 from pipeline.workers import Runtime, run_jobs
 
 _CHEAPER_THAN_PARSING = 8
@@ -70,7 +69,7 @@ def chunks(
     """
     inputs = parts_together((source.path, Sources), (ast_nodes.path, AstNodes), (definitions.path, Definitions))
     jobs = [_Job(*paths, out.path / Chunks.name, part, settings) for part, paths in enumerate(zip(*inputs, strict=True))]
-    work = sum(_stored_bytes(path) for path in inputs[0]) // _CHEAPER_THAN_PARSING
+    work = stored_bytes(inputs[0]) // _CHEAPER_THAN_PARSING
     done = list(run_jobs(_cut_part, jobs, runtime, work_bytes=work))
     if settings.id_strategy == "sequence":
         _number(out.path / Chunks.name, [len(cut.ids) for cut in done])
@@ -88,12 +87,6 @@ def chunks(
 
 
 STAGE = Stage(chunks, code_version="2")
-
-
-def _stored_bytes(path: Path) -> int:
-    """Bytes of a Parquet file before compression."""
-    metadata = pq.read_metadata(path)
-    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
 def _cut_part(job: _Job) -> _Cut:

@@ -59,7 +59,7 @@ class Occurrences:
     @classmethod
     def of(cls, table: pa.Table) -> Occurrences:
         """From a table with `OCCURRENCE_COLUMNS`."""
-        (uri, uris), (symbol, symbols) = _encoded(table["uri"]), _encoded(table["symbol"])
+        (uri, uris), (symbol, symbols) = codes_of(table["uri"]), codes_of(table["symbol"])
         enclosing = (pc.fill_null(table[f"enclosing_{side}_byte"], -1) for side in ("start", "end"))
         numbers = (column.to_numpy().astype(np.int64) for column in (table["start_byte"], table["end_byte"], *enclosing))
         roles = table["roles"].to_numpy().astype(np.int64)
@@ -215,11 +215,6 @@ def symbol_edges(occurrences: Occurrences, relations: pa.Table) -> pa.Table:
     )
 
 
-def _encoded(column: pa.ChunkedArray) -> tuple[Codes, pa.Array]:
-    codes, words = codes_of(column)
-    return codes.astype(np.int64), words
-
-
 def _flags(array: pa.Array) -> Flags:
     found: Flags = array.to_numpy(zero_copy_only=False).astype(np.bool_)
     return found
@@ -236,7 +231,7 @@ def _owners(chunks: pa.Table, occurrences: Occurrences) -> Codes:
     """int64 [occurrences]: the row in `chunks` that each occurrence starts in, or -1."""
     if not len(chunks) or not len(occurrences.uri):
         return np.full(len(occurrences.uri), -1, np.int64)
-    codes, uris = _encoded(chunks["uri"])
+    codes, uris = codes_of(chunks["uri"])
     starts, ends = (chunks[name].to_numpy().astype(np.int64) for name in ("start_byte", "end_byte"))
     numbers = pc.fill_null(pc.index_in(occurrences.uris, value_set=uris), -1).to_numpy(zero_copy_only=False).astype(np.int64)
     file = numbers[occurrences.uri]

@@ -26,7 +26,6 @@ _MOST_NAMES = 10
 _MOST_SIGNATURE = 200
 _MOST_IN_FULL = 5
 """More symbols than that are listed, a line each."""
-_TITLES = {"base": "implements", "implementation": "implemented by", "caller": "called by", "callee": "calls"}
 _NAME = "name"
 """The kind of what is spelt so and not resolved."""
 _ELSEWHERE = {"uri": None, "line": None}

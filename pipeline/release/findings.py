@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import tables
+from pipeline.columns import codes_of
 from pipeline.schemas import Files, Table
 
 Roots = Mapping[str, Path]
@@ -57,9 +58,7 @@ def outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[st
     if table.num_rows == 0:
         return
     # A million nodes have a thousand uris: they are compared by number, run by run.
-    column = table["uri"]
-    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    codes, uris = coded.combine_chunks().indices.to_numpy(), coded.chunk(0).dictionary
+    codes, uris = codes_of(table["uri"])
     starts, ends = table["start_byte"].to_numpy(), table["end_byte"].to_numpy()
     if (ends < starts).any():
         yield f"{uris[int(codes[np.argmax(ends < starts)])].as_py()}: a {what} ends before it starts"

@@ -62,7 +62,7 @@ def files_have_precise_symbols(roots: Roots) -> Finding:
 
 def _provenance(occurrences: pa.Table) -> dict[str, bool]:
     """Of each file that has occurrences, whether some are precise."""
-    (uris, files), (words, origins) = _coded(occurrences["uri"]), _coded(occurrences["provenance"])
+    (files, uris), (origins, words) = codes_of(occurrences["uri"]), codes_of(occurrences["provenance"])
     precise = np.array([word == "scip" for word in words.to_pylist()], bool)[origins]
     found = np.zeros(len(uris), bool)
     found[files[precise]] = True
@@ -102,7 +102,7 @@ def defining_identifiers_in_one_chunk(roots: Roots) -> Finding:
 
 def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) -> Any:
     """The row of the chunk that each occurrence's byte lies in; -1 for none. Both tables hold whole files."""
-    (uris, codes), (words, files) = _coded(chunks["uri"]), _coded(occurrences["uri"])
+    (codes, uris), (files, words) = codes_of(chunks["uri"]), codes_of(occurrences["uri"])
     starts = (codes << 32) + chunks["start_byte"].to_numpy()
     order = np.argsort(starts, kind="stable")
     numbers = pc.fill_null(pc.index_in(words, value_set=uris), -1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -115,11 +115,6 @@ def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) ->
     return np.where(same & (chunks["end_byte"].to_numpy()[owners] > wanted - ((wanted >> 32) << 32)), owners, -1)
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Any]:
-    codes, words = codes_of(column)
-    return words, codes.astype(np.int64)
-
-
 def symbol_counts_agree(roots: Roots) -> Finding:
     """`chunk_symbols` counts every occurrence of a symbol that is not local to a function, in every file that has chunks."""
     problems: list[str] = []
@@ -128,10 +123,10 @@ def symbol_counts_agree(roots: Roots) -> Finding:
     both = pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences)
     for (chunk_path, path), counted_path in zip(both, counted_parts, strict=True):
         chunks = tables.read_part(chunk_path, Chunks, ["id", "uri"])
-        uris, _ = files = _coded(chunks["uri"])
+        files, uris = codes_of(chunks["uri"])
         expected = _expected_counts(tables.read_part(path, ScipOccurrences, ["uri", "symbol", "is_definition"]), uris)
         rows = tables.read_part(counted_path, ChunkSymbols, ["chunk_id", "role", "count"])
-        counted, unknown = _counted(rows, chunks["id"].to_numpy(), files[1], len(uris))
+        counted, unknown = _counted(rows, chunks["id"].to_numpy(), files, len(uris))
         total += int(counted.sum())
         if unknown:
             problems.append(f"{unknown} rows of chunk_symbols are of chunks that do not exist")
@@ -149,7 +144,7 @@ def _expected_counts(occurrences: pa.Table, uris: pa.Array) -> Any:
 
     An empty file has no chunks, and so is none of `uris`, and yet a module that is defined at its bytes 0 to 0.
     """
-    (words, files), (symbols, codes) = _coded(occurrences["uri"]), _coded(occurrences["symbol"])
+    (files, words), (codes, symbols) = codes_of(occurrences["uri"]), codes_of(occurrences["symbol"])
     places = pc.fill_null(pc.index_in(words, value_set=uris), -1).to_numpy(zero_copy_only=False).astype(np.int64)[files]
     is_local = pc.starts_with(symbols, "local ").to_numpy(zero_copy_only=False)
     asked = (places >= 0) & ~is_local[codes]
@@ -163,7 +158,7 @@ def _counted(rows: pa.Table, ids: Any, files: Any, count: int) -> tuple[Any, int
     wanted = rows["chunk_id"].to_numpy()
     places = order[np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)] if len(ids) else np.zeros(0, np.int64)
     known = ids[places] == wanted if len(ids) else np.zeros(len(wanted), bool)
-    words, roles = _coded(rows["role"])
+    roles, words = codes_of(rows["role"])
     defines = np.array([word == "definition" for word in words.to_pylist()], np.int64)[roles]
     at = 2 * files[places[known]] + defines[known] if len(ids) else np.zeros(0, np.int64)
     counts = np.bincount(at, weights=rows["count"].to_numpy()[known], minlength=2 * count)

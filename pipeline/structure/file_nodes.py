@@ -22,7 +22,7 @@ class FileNodes:
 
     words: list[str]
     """What the codes in `kind` stand for."""
-    kind: NDArray[np.int32]
+    kind: NDArray[np.int64]
     parent: NDArray[np.int32]
     start: NDArray[np.int32]
     end: NDArray[np.int32]

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import tables
+from pipeline.columns import one_chunk
 from pipeline.errors import IndexFormatError
 from pipeline.schemas import AstNodes, Definitions, ScipOccurrences, ScipSymbols, Sources, Table
 from pipeline.structure import scip_indexers, scip_precise, scip_reader, scip_syntax
@@ -310,11 +311,3 @@ def read_scratch(path: Path) -> pa.Table:
     """The table, in memory that the system shares between processes and can take back."""
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
-
-
-def one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
-    joined = column.unify_dictionaries().combine_chunks() if pa.types.is_dictionary(column.type) else column.combine_chunks()
-    if isinstance(joined, pa.ChunkedArray):
-        joined = joined.chunk(0) if joined.num_chunks else pa.array([], joined.type)
-    return joined

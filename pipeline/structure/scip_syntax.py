@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.columns import one_chunk
 from pipeline.structure.kinds import CLASS_LIKE
 from pipeline.structure.scip_texts import Texts
 
@@ -161,7 +162,7 @@ def identifiers(nodes: pa.Table, files: Sequence[str]) -> tuple[Numbers, Numbers
     if not nodes.num_rows:
         return (np.zeros(0, np.int64),) * 3
     numbers = {uri: number for number, uri in enumerate(files)}
-    uris, types = (_one_chunk(nodes[name]) for name in ("uri", "type"))
+    uris, types = (one_chunk(nodes[name]) for name in ("uri", "type"))
     of_uri = np.array([numbers.get(uri, -1) for uri in uris.dictionary.to_pylist()], np.int64)
     wanted = np.array([word.endswith("identifier") or word in IDENTIFIERS for word in types.dictionary.to_pylist()], bool)
     uri_codes = uris.indices.to_numpy()
@@ -179,11 +180,6 @@ def identifiers(nodes: pa.Table, files: Sequence[str]) -> tuple[Numbers, Numbers
     file, start, end = file[fits], start[fits], end[fits]
     order = np.argsort((file << 32) + start, kind="stable")
     return file[order], start[order], end[order]
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    joined = column.unify_dictionaries().combine_chunks()
-    return joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
 
 
 def _flags(array: pa.Array) -> NDArray[np.bool_]:

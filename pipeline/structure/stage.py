@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import tables
@@ -61,7 +60,7 @@ def syntax(
     jobs = [
         _Job(path, part, ast_nodes.path / AstNodes.name, definitions.path / Definitions.name) for part, path in enumerate(paths)
     ]
-    done = list(run_jobs(_write_part, jobs, runtime, work_bytes=sum(_uncompressed(path) for path in paths)))
+    done = list(run_jobs(_write_part, jobs, runtime, work_bytes=tables.stored_bytes(paths)))
     kinds: Counter[str] = Counter()
     for part in done:
         kinds.update(part.kinds)
@@ -73,12 +72,6 @@ def syntax(
         "definitions": kinds.total(),
         "definitions_by_kind": dict(sorted(kinds.items())),
     }
-
-
-def _uncompressed(path: Path) -> int:
-    """Bytes of a Parquet file's columns, by its footer."""
-    metadata = pq.read_metadata(path)
-    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
 def _uses(_settings: Settings) -> Mapping[str, str]:
