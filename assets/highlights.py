@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.catalog.losses import indexers
-from pipeline.schemas import ChunkSymbols, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table
+from pipeline.schemas import ChunkSymbols, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table, Tuning
 
 _MOST = 10
 _ROLES = {1: "definition", 2: "import", 4: "write", 8: "read", 16: "generated", 32: "test"}
@@ -68,6 +69,12 @@ def _chunks_by_role(root: Path) -> pa.Table:
     return rows.rename_columns(["role", "rows", "occurrences"])
 
 
+def _sweep(root: Path) -> pa.Table:
+    """Every point that was measured, in the order of the grid; a point that no family takes has nothing to show."""
+    rows = pq.read_table(root / Tuning.SWEEP)
+    return rows.drop_columns([name for name in ("nprobe", "ef_search") if rows[name].null_count == rows.num_rows])
+
+
 def _counted(root: Path, kind: type[Table], columns: list[str]) -> pa.Table:
     """How many rows there are of each combination, the most frequent first: added up part by part."""
     parts = [tables.plain(part.group_by(columns).aggregate([([], "count_all")])) for part in _parts(root, kind, *columns)]
@@ -86,5 +93,6 @@ HIGHLIGHTS: Mapping[type[Kind], tuple[str, Callable[[Path], pa.Table]]] = {
     ScipOccurrences: ("by_role", _occurrences_by_role),
     ScipSymbols: ("by_kind", _symbols_by_kind),
     ChunkSymbols: ("by_role", _chunks_by_role),
+    Tuning: ("sweep", _sweep),
 }
 """Kind -> name and maker of its table."""

@@ -6,7 +6,7 @@ Belongs here: embeddings and the indexes over chunks. Not here: how they are mad
 from __future__ import annotations
 
 from assets.adapter import Card, asset_of
-from pipeline.stages import EMBEDDINGS, FAISS_IDMAP, FAISS_INDEX, LEXICAL
+from pipeline.stages import EMBEDDINGS, FAISS_IDMAP, FAISS_INDEX, LEXICAL, TUNING
 
 embeddings = asset_of(
     EMBEDDINGS,
@@ -32,6 +32,17 @@ faiss_idmap = asset_of(
     group="index",
     cards={
         "faiss_idmap": Card("Which chunk each row of the vector index is.", frozenset({"faiss", "parquet"})),
+    },
+)
+
+tuning = asset_of(
+    TUNING,
+    group="index",
+    cards={
+        "tuning": Card(
+            "The point at which the vector index is searched: the cheapest that finds enough, with all that was measured.",
+            frozenset({"faiss", "json", "parquet"}),
+        ),
     },
 )
 

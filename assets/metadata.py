@@ -14,9 +14,10 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.highlights import HIGHLIGHTS
+from assets.plots import PLOTS, as_markdown
 from pipeline import tables
 from pipeline.catalog.losses import losses
-from pipeline.schemas import FaissIdmap, Kind, Snapshot, Table
+from pipeline.schemas import Kind, Snapshot, Table
 from pipeline.stage import Artefact
 from pipeline.store.objects import read_record
 
@@ -29,8 +30,6 @@ _MARKUP = re.compile(r"[\\*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 def _arrow_schema(kind: type[Kind]) -> pa.Schema | None:
     if kind is Snapshot:
         return Snapshot.tables[0].schema
-    if kind is FaissIdmap:
-        return FaissIdmap.schema
     return getattr(kind, "schema", None)
 
 
@@ -71,6 +70,10 @@ def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -
     if kind in HIGHLIGHTS:
         name, pick = HIGHLIGHTS[kind]
         metadata[name] = dg.MetadataValue.md(_markdown(pick(artefact.path)))
+    if kind in PLOTS:
+        name, draw = PLOTS[kind]
+        if (svg := draw(artefact.path)) is not None:
+            metadata[name] = dg.MetadataValue.md(as_markdown(svg, name))
     for name, value in artefact.facts.items():
         if not isinstance(value, Mapping):
             metadata.setdefault(name, value)

@@ -89,16 +89,60 @@ class EmbedSettings(Section, frozen=True, kw_only=True):
     embedder: Literal["static"] = "static"
 
 
-class IndexSettings(Section, frozen=True, kw_only=True):
-    """How vectors are indexed."""
+FaissFamily = Literal[
+    "auto", "flat", "sq8", "ivf_flat", "ivf_sq8", "ivf_pq", "ivf_pq_refine", "ivf_pqfs", "ivf_rabitq", "hnsw", "hnsw_sq8"
+]
 
-    faiss_family: Literal["auto", "flat"] = "auto"
+
+class IndexSettings(Section, frozen=True, kw_only=True):
+    """How vectors are indexed. In numbers, 0 leaves the choice to the family and the size of the corpus."""
+
+    faiss_family: FaissFamily = "auto"
+    faiss_workload: Literal["mixed", "reads"] = "mixed"
+    """What `auto` prefers: `reads` pays a slow build for faster searches."""
+    faiss_memory_mb: int = 0
+    """What `auto` keeps the index below, as far as a family exists that is small enough. 0: no bound."""
+    nlist: int = 0
+    """Inverted lists."""
+    pq_m: int = 0
+    """Sub-quantisers of product quantisation; the dimension must be a multiple."""
+    pq_nbits: int = 8
+    """Bits a sub-quantiser (`ivf_pq` and `ivf_pq_refine`; FastScan has 4)."""
+    opq_m: int = 0
+    """Blocks of the rotation learned before product quantisation; 0: no rotation."""
+    hnsw_M: int = 32  # noqa: N815 - the field's name
+    """Links a vector."""
+    hnsw_efConstruction: int = 80  # noqa: N815 - the field's name
+    """Candidates kept while linking."""
+
+
+class TuningSettings(Section, frozen=True, kw_only=True):
+    """How the operating point of an index that is not exact is found."""
+
+    target_recall: float = 0.99
+    """The share of the ten nearest vectors that a search must find, as the lower bound of what is measured."""
+    tuning_preset: Literal["auto", "small", "medium", "large"] = "auto"
+    """How many queries it is measured on; `auto` goes by the size of the corpus."""
+    autotune_on_start: bool = True
+    """Measure when an index is built; else it is searched at the first point of its family until `indexctl tune --lock`."""
 
 
 class SearchSettings(Section, frozen=True, kw_only=True):
-    """How channels are weighed at query time. Not part of any artefact's key; recorded in the manifest."""
+    """How channels are weighed and searched at query time. Not part of any artefact's key; recorded in the manifest.
+
+    `default_nprobe`, `hnsw_efSearch` and `refine_k_factor` take the place of what the index says of itself, unless they are 0.
+    """
 
     default_k: int = 10
+    default_nprobe: int = 0
+    """Inverted lists visited for a query."""
+    hnsw_efSearch: int = 0  # noqa: N815 - the field's name
+    """Candidates kept while walking the graph."""
+    refine_k_factor: float = 0.0
+    """Candidates re-ranked on true vectors for each one asked."""
+    use_gpu: bool = True
+    """Search on a GPU where there is one and the family allows it."""
+    gpu_clone_mode: Literal["replicate", "shard"] = "replicate"
     lexical_weight: float = 1.0
     dense_weight: float = 0.5
     symbol_weight: float = 1.0
@@ -119,6 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chunks: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
+    tuning: TuningSettings = TuningSettings()
     search: SearchSettings = SearchSettings()
 
     def flat(self) -> dict[str, Any]:
@@ -143,6 +188,17 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "scip_timeout": (1, 86_400),
     "churn_days": (1, 36_500),
     "chunk_budget": (64, 1 << 16),
+    "faiss_memory_mb": (0, 1 << 24),
+    "nlist": (0, 1 << 18),
+    "pq_m": (0, 4096),
+    "pq_nbits": (4, 12),
+    "opq_m": (0, 4096),
+    "hnsw_M": (4, 256),
+    "hnsw_efConstruction": (8, 4096),
+    "target_recall": (0.5, 0.999),
+    "default_nprobe": (0, 1 << 18),
+    "hnsw_efSearch": (0, 1 << 16),
+    "refine_k_factor": (0, 1000),
     "default_k": (1, 10_000),
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
@@ -214,7 +270,7 @@ def load(*folders: Path, repository: Path | None = None, environment: Mapping[st
     merged: dict[str, Any] = {}
     for folder in folders if repository is None else (repository, *folders):
         path = folder / FILE_NAME
-        values = _read(path)
+        values = read_settings_file(path)
         if folder is repository and (named := sorted(_NOT_FOR_REPOSITORIES & values.keys())):
             raise ConfigError(
                 f"{path}: `{named[0]}` cannot be set by a repository.",
@@ -234,7 +290,8 @@ def load(*folders: Path, repository: Path | None = None, environment: Mapping[st
     return from_flat(merged, origin="settings")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """What a `codeintel.toml` sets, unchecked; nothing where there is none. Raises `ConfigError` for one that is no TOML."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

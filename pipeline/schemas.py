@@ -268,10 +268,12 @@ class Embeddings(Table):
 
 
 class FaissIndex(Kind):
-    """`faiss.index` and its description `faiss.meta.json`."""
+    """`faiss.index`, what came and went since it was built (where there is any), and the description `faiss.meta.json`."""
 
     asset = "faiss_index"
     INDEX = "faiss.index"
+    DELTA = "faiss.delta.index"
+    DELETIONS = "deletions.npy"
     META = "faiss.meta.json"
 
 
@@ -281,6 +283,21 @@ class FaissIdmap(Kind):
     asset = "faiss_idmap"
     FILE = "faiss_idmap.parquet"
     schema = _schema(faiss_row=pa.int64(), external_id=pa.int64(), source=_WORD)
+
+
+class Tuning(Kind):
+    """The operating point of the FAISS index: `tuning.json`, and every point that was measured in `sweep.parquet`.
+
+    `scored` counts the vectors scored for one query; `low` and `high` are the ends of the recall's 95 % interval.
+    """
+
+    asset = "tuning"
+    FILE = "tuning.json"
+    SWEEP = "sweep.parquet"
+    schema = _schema(
+        nprobe=_null(pa.int32()), ef_search=_null(pa.int32()), k_factor=pa.float64(),
+        recall=pa.float64(), low=pa.float64(), high=pa.float64(), scored=pa.int64(),
+    )  # fmt: skip
 
 
 class LexicalIndex(Kind):

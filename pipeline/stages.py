@@ -16,6 +16,8 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.index.faiss_stage import IDMAP_STAGE as FAISS_IDMAP
 from pipeline.index.faiss_stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
+from pipeline.index.tuning_stage import STAGE as TUNING
+from pipeline.release.locked_point import read_lock
 from pipeline.release.manifest import STAGE as MANIFEST
 from pipeline.release.manifest import Identity, version_name
 from pipeline.schemas import Kind
@@ -46,6 +48,7 @@ __all__ = [
     "STAGES",
     "SYMBOLS",
     "SYNTAX",
+    "TUNING",
     "identity_of",
     "plan_keys",
     "plan_version",
@@ -63,6 +66,7 @@ STAGES: tuple[Stage, ...] = (
     EMBEDDINGS,
     FAISS_INDEX,
     FAISS_IDMAP,
+    TUNING,
     LEXICAL,
     MANIFEST,
 )
@@ -95,7 +99,7 @@ def identity_of(
     settings: Settings, repository: Repository, commit: str | None, dirty: bool, keys: Mapping[str, str]
 ) -> Identity:
     """What a version of these artefacts is of. Its parent is the published version; once it exists, its parent stays."""
-    orphan = Identity(repository.name, commit, dirty, None, settings.flat())
+    orphan = Identity(repository.name, commit, dirty, None, settings.flat(), read_lock(repository))
     name = version_name(keys, orphan)
     try:
         if (repository.versions / name).is_dir():

@@ -80,11 +80,12 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
     [
         (
             {"chunk_budget": 700},
-            {"chunks", "embeddings", "faiss_index", "faiss_idmap", "lexical_index", "manifest"} | JOINED,
+            {"chunks", "embeddings", "faiss_index", "faiss_idmap", "tuning", "lexical_index", "manifest"} | JOINED,
         ),
         ({"scip": "off"}, {"scip_index", "scip_occurrences", "scip_symbols", "manifest"} | JOINED),
         ({"cst": False}, {"cst_nodes", "manifest"}),
         ({"churn_days": 30}, {"modules", "manifest"}),
+        ({"target_recall": 0.9}, {"tuning", "manifest"}),
         ({"symbol_weight": 2.0}, {"manifest"}),
         ({"default_k": 3}, {"manifest"}),
     ],

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.catalog.losses import has_lists, losses
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
-from pipeline.schemas import TABLES, Chunks, Embeddings, FaissIdmap, Table
+from pipeline.schemas import TABLES, Chunks, Embeddings, FaissIdmap, Table, Tuning
 
 CHUNK_ROWS = "chunk_rows"
 """The columns of the table `chunks` alone. The view `chunks` adds `symbols`, `references` and `embedding` by joins, which cost
@@ -217,10 +217,11 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[
             name = CHUNK_ROWS if table is Chunks else table.name
             connection.execute(f"CREATE VIEW {name} AS {_table_sql(table, paths)}")
             names.add(name)
-    idmap = version / FaissIdmap.FILE
-    if idmap.is_file():
-        connection.execute(f"CREATE VIEW {FaissIdmap.asset} AS {_TABLE_SQL.format(files=_path_literals([idmap]))}")
-        names.add(FaissIdmap.asset)
+    for name, file in ((FaissIdmap.asset, FaissIdmap.FILE), ("sweep", Tuning.SWEEP)):
+        path = version / file
+        if path.is_file():
+            connection.execute(f"CREATE VIEW {name} AS {_TABLE_SQL.format(files=_path_literals([path]))}")
+            names.add(name)
     return names
 
 

@@ -1,6 +1,6 @@
 """`faiss.meta.json`: what a stored FAISS index says about itself, written by the stage and checked by every reader.
 
-Belongs here: the shape of that file and its reading. Not here: what is checked against it (`vectors`).
+Belongs here: the shape of that file, its seal and its reading. Not here: what is checked against it (`faiss_files`, `vectors`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,30 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 # The names of `schemas.FaissIndex` and `schemas.Embeddings`, again: importing those loads pyarrow, which a cold search
 # process does without. A test holds both together.
 INDEX_FILE = "faiss.index"
+DELTA_FILE = "faiss.delta.index"
+DELETIONS_FILE = "deletions.npy"
 META_FILE = "faiss.meta.json"
 IDS_FILE = "ids.npy"
 VECTORS_FILE = "vectors.npy"
 EMBEDDER_FILE = "embedder.json"
 
-META_VERSION = 1
+META_VERSION = 2
 METRIC = "inner_product"
 NORMALISATION = "l2"
 """All vectors have length 1, so that the inner product is the cosine."""
 
+_REBUILD = "Run `indexctl build` again."
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a file of the index must be."""
+
+    bytes: int
+    digest: str
+
 
 class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The description of one `faiss.index`. `bytes` and `digest` are those of that file; `parameters` is FAISS's own string."""
+    """The description of one stored index."""
 
     version: int
     family: str
@@ -38,29 +49,50 @@ class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     normalisation: str
     dimension: int
     count: int
+    """Vectors that can be found: those of `primary` and `delta`, less the deleted."""
+    primary: int
+    """Rows of `faiss.index`."""
+    delta: int
+    """Rows of `faiss.delta.index`; 0 when there is none."""
+    deleted: int
+    """Ids in `deletions.npy`: rows of the primary that may not be found. 0 when there is none."""
     training: dict[str, Any] | None
+    """On what the family was trained, and with which seed; None for one that does not train."""
     parameters: str
-    bytes: int
-    digest: str
+    """The parameters to search with, as FAISS writes them."""
+    k_factor: float
+    files: dict[str, FileFacts]
     embedder_digest: str
     """Of the embedder that made the vectors."""
     faiss: str
     """The version of FAISS that wrote the index."""
+    seal: str = ""
+    """Digest of all the other fields: a description that was damaged vouches for nothing."""
 
 
 class _Versioned(msgspec.Struct):
     version: int
 
 
+def sealed(meta: IndexMeta) -> IndexMeta:
+    """`meta` with its seal."""
+    return msgspec.structs.replace(meta, seal=_seal(meta))
+
+
+def _seal(meta: IndexMeta) -> str:
+    return files.digest_bytes(files.canonical_json(msgspec.structs.replace(meta, seal="")))
+
+
 def write_meta(folder: Path, meta: IndexMeta) -> None:
-    """Write the description beside its index, deterministically."""
-    files.write_json(folder / META_FILE, meta)
+    """Write the description, sealed, beside its index, deterministically."""
+    files.write_json(folder / META_FILE, sealed(meta))
 
 
 def read_meta(folder: Path) -> IndexMeta:
     """The description in `folder`.
 
-    Raises `IndexCorruptionError` when it is missing or unreadable, `IndexFormatError` when it is of another version.
+    Raises `IndexCorruptionError` when it is missing, unreadable or not as it was sealed, `IndexFormatError` when it is of
+    another version.
     """
     path = folder / META_FILE
     try:
@@ -68,14 +100,16 @@ def read_meta(folder: Path) -> IndexMeta:
         version = msgspec.json.decode(raw, type=_Versioned).version
         if version != META_VERSION:
             raise IndexFormatError(
-                f"{path} is of format {version}, and this program reads format {META_VERSION}.",
-                hint="Run `indexctl build` again.",
+                f"{path} is of format {version}, and this program reads format {META_VERSION}.", hint=_REBUILD
             )
-        return msgspec.json.decode(raw, type=IndexMeta)
+        meta = msgspec.json.decode(raw, type=IndexMeta)
     except OSError as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint="Run `indexctl build` again.") from error
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint="Run `indexctl build` again.") from error
+        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from error
+    if meta.seal != _seal(meta):
+        raise IndexCorruptionError(f"{path} is damaged: it is not what its seal says.", hint=_REBUILD)
+    return meta
 
 
 def read_embedder_digest(folder: Path) -> str:
@@ -84,9 +118,7 @@ def read_embedder_digest(folder: Path) -> str:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Embedder).digest
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(
-            f"{path} does not say who made the vectors: {error}.", hint="Run `indexctl build` again."
-        ) from error
+        raise IndexCorruptionError(f"{path} does not say who made the vectors: {error}.", hint=_REBUILD) from error
 
 
 class _Embedder(msgspec.Struct):

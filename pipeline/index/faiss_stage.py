@@ -7,26 +7,22 @@ reading and searching (`vectors`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files, tables
+from pipeline import tables
 from pipeline.config import IndexSettings, Settings
 from pipeline.errors import InvariantViolationError
+from pipeline.index.ann import Ann
+from pipeline.index.arrays import Ids, Vectors, open_arrays
+from pipeline.index.faiss_build import beyond, build
 from pipeline.index.faiss_families import choose, import_faiss
-from pipeline.index.faiss_meta import (
-    INDEX_FILE,
-    META_VERSION,
-    METRIC,
-    NORMALISATION,
-    IndexMeta,
-    read_embedder_digest,
-    write_meta,
-)
-from pipeline.index.vectors import Ids, VectorIndex, Vectors, open_arrays
+from pipeline.index.faiss_files import parse, write_parts
+from pipeline.index.faiss_meta import read_embedder_digest
+from pipeline.index.faiss_shards import build_sharded
+from pipeline.index.operating_point import first_point
+from pipeline.index.vectors import VectorIndex
 from pipeline.schemas import Embeddings, FaissIdmap, FaissIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime
@@ -34,40 +30,43 @@ from pipeline.workers import Runtime
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a stored vector may be: rounding of float32 stays far below it."""
 
-PRIMARY = "primary"
+PRIMARY, DELTA = "primary", "delta"
 _BLOCK = 1 << 16
 
 
 def faiss_index(embeddings: Artefact[Embeddings], settings: IndexSettings, runtime: Runtime, out: Output[FaissIndex]) -> Facts:
     """Index all vectors of `embeddings`. Raises `InvariantViolationError` for ids or vectors that may not be indexed."""
-    faiss = import_faiss()
     ids, vectors = open_arrays(embeddings.path)
     check_vectors(ids, vectors)
     count, dimension = vectors.shape
-    family = choose(settings.faiss_family, count)
-    factory = family.factory(dimension, count)
-    index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    if count:
-        index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(ids))
-    size, digest = _write_index(index, out.path / INDEX_FILE)
-    meta = IndexMeta(
-        version=META_VERSION,
-        family=family.name,
-        factory=factory,
-        mapping=family.mapping,
-        metric=METRIC,
-        normalisation=NORMALISATION,
-        dimension=dimension,
-        count=count,
-        training=None,
-        parameters="",
-        bytes=size,
-        digest=digest,
+    family = choose(settings, count, dimension)
+    written = None
+    if shard := beyond(family, count, dimension, settings):
+        path = out.path / FaissIndex.INDEX
+        written, training = build_sharded(family, ids, vectors, settings, path, shard=shard, scratch=out.path)
+        with path.open("rb") as file:
+            primary = Ann(parse(path, file, mapped=True), family)
+    else:
+        primary, training = build(family, ids, vectors, settings)
+    meta = write_parts(
+        out.path,
+        primary,
+        None,
+        np.empty(0, np.int64),
+        factory=family.factory(dimension, max(count, 1), settings),
+        training=training,
+        point=first_point(family, primary.nlist),
         embedder_digest=read_embedder_digest(embeddings.path),
-        faiss=faiss.__version__,
+        first=written,
     )
-    write_meta(out.path, meta)
-    return {"rows": count, "dimension": dimension, "family": family.name, "factory": factory, "bytes": size}
+    return {
+        "rows": count,
+        "dimension": dimension,
+        "family": family.name,
+        "factory": meta.factory,
+        "parameters": meta.parameters,
+        "bytes": sum(written.bytes for written in meta.files.values()),
+    }
 
 
 def check_vectors(ids: Ids, vectors: Vectors) -> None:
@@ -95,32 +94,16 @@ def check_vectors(ids: Ids, vectors: Vectors) -> None:
             raise InvariantViolationError(f"The vector of id {ids[start + first]} {what}.", hint="Rebuild the embeddings.")
 
 
-def _write_index(index: Any, path: Path) -> tuple[int, str]:
-    """Write through Python, so that a full disk is an OSError and the digest is of what was written: (bytes, digest)."""
-    faiss = import_faiss()
-    hasher = files.new_hash()
-    with path.open("xb") as file:
-
-        def write(block: bytes) -> int:
-            hasher.update(block)
-            return file.write(block)
-
-        writer = faiss.PyCallbackIOWriter(write)
-        faiss.write_index(index, writer)
-        size = file.tell()
-    return size, hasher.hexdigest()
-
-
 def faiss_idmap(index: Artefact[FaissIndex], out: Output[FaissIdmap]) -> Facts:
     """Which id each row of the index is, exported from the index itself."""
-    ids = VectorIndex.open(index.path).row_ids()
-    if len(np.unique(ids)) != len(ids):
+    idmap = VectorIndex.open(index.path).idmap()
+    if len(np.unique(idmap.ids)) != len(idmap.ids):
         raise InvariantViolationError("An id occurs twice in the FAISS index.", hint="Run `indexctl build` again.")
     rows = pa.table(
         {
-            "faiss_row": pa.array(np.arange(len(ids), dtype=np.int64)),
-            "external_id": pa.array(ids),
-            "source": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int32)), pa.array([PRIMARY])),
+            "faiss_row": pa.array(idmap.rows),
+            "external_id": pa.array(idmap.ids),
+            "source": pa.DictionaryArray.from_arrays(pa.array(idmap.in_delta.astype(np.int32)), pa.array([PRIMARY, DELTA])),
         },
         schema=FaissIdmap.schema,
     )

@@ -16,6 +16,7 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
+    from pipeline.index.operating_point import OperatingPoint
     from pipeline.search.engine import Filters, Hit, Searcher
     from pipeline.store.layout import Repository, Store
 
@@ -38,6 +39,12 @@ def search(
     defines: Annotated[
         list[str] | None, typer.Option("--defines", metavar="NAME", help="Only chunks that define NAME; repeatable.")
     ] = None,
+    params: Annotated[
+        str, typer.Option("--params", metavar="P", help="Search the vector index at another point: nprobe=64 or efSearch=128.")
+    ] = "",
+    k_factor: Annotated[
+        float | None, typer.Option("--k-factor", metavar="F", help="Re-rank so many vectors for each one asked.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each channel said.")] = False,
     batch: Annotated[Path | None, typer.Option("--batch", metavar="FILE", help="Queries as JSON lines; - for stdin.")] = None,
     version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
@@ -51,12 +58,13 @@ def search(
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
     with _searcher(data, repo, version, rev) as (searcher, fresh):
+        point = searcher.point_for(params, k_factor) if params or k_factor is not None else None
         if batch is not None:
-            _run_batch(searcher, fresh, batch, k, filters)
+            _run_batch(searcher, fresh, batch, k, filters, point)
             return
         assert query is not None  # one of both was given
         query = as_text(query)
-        hits = searcher.search(query, k, filters)
+        hits = searcher.search(query, k, filters, point=point)
         if json:
             print_json(_answer(searcher, fresh, query, as_json(hits)))
             return
@@ -105,7 +113,9 @@ def _answer(searcher: Searcher, fresh: Any, query: str, results: list[dict[str, 
     }  # fmt: skip
 
 
-def _run_batch(searcher: Searcher, fresh: Any, batch: Path, k: int | None, filters: Filters) -> None:
+def _run_batch(
+    searcher: Searcher, fresh: Any, batch: Path, k: int | None, filters: Filters, point: OperatingPoint | None
+) -> None:
     from pipeline.errors import QueryError
     from pipeline.interfaces.output import print_json
     from pipeline.search.engine import as_json
@@ -115,7 +125,7 @@ def _run_batch(searcher: Searcher, fresh: Any, batch: Path, k: int | None, filte
             continue
         query = _query_of(line, f"{batch}, line {number}")
         try:
-            print_json(_answer(searcher, fresh, query, as_json(searcher.search(query, k, filters))))
+            print_json(_answer(searcher, fresh, query, as_json(searcher.search(query, k, filters, point=point))))
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
 

@@ -78,7 +78,7 @@ def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dic
             "languages": manifest.artefacts["source_snapshot"].facts["languages"],
             "embedder": manifest.embedder["name"],
             "operating_point": manifest.operating_point,
-            "recall": 1.0 if manifest.operating_point["exact"] else None,
+            "recall": (manifest.operating_point["tuning"] or {}).get("recall"),
             "published_at": read_build_facts(version.path).get("published_at"),
             "path": read_origin(repository).path,
             **describe_losses(version, every_file=every_loss),
@@ -95,18 +95,29 @@ def _print_status(row: dict[str, Any]) -> None:
     state = "being built" if row["building"] else "behind: run `indexctl build`" if row["stale"] else "up to date"
     commit = f"{row['commit'][:12]}{' and uncommitted changes' if row['dirty'] else ''}" if row["commit"] else "no commit"
     point = row["operating_point"]
-    recall = "exact" if point["exact"] else f"recall {row['recall']}"
     typer.echo(f"{row['repo']}: {state}")
     for name, value in (
         ("from", f"{printable(row['path'])} ({commit})"),
         ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
         ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
-        ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']} ({recall})"),
+        ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']}, {_describe_point(point)}"),
         *loss_lines(row),
     ):
         typer.echo(f"  {name:<9}{value}")
     for loss in row.get("losses", []):
         typer.echo(f"  {printable(loss['uri'])}: {loss['artefact']}: {printable(loss['reason'])}")
+
+
+def _describe_point(point: dict[str, Any]) -> str:
+    """`nprobe=24, k-factor 2, recall@10 0.994 (0.990–0.997), locked`."""
+    if point["exact"]:
+        return "exact"
+    recall = point["tuning"]
+    known = (
+        f"recall@{point['k']} {recall['recall']:.3f} ({recall['low']:.3f}–{recall['high']:.3f})" if recall else "recall unknown"
+    )
+    words = [point["parameters"], f"k-factor {point['k_factor']:g}", known, "locked" if point["locked"] else ""]
+    return ", ".join(word for word in words if word)
 
 
 def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:

@@ -23,10 +23,12 @@ import pyarrow.parquet as pq
 from pipeline import tables
 from pipeline.chunks.contents import text_slices
 from pipeline.index.lexical import LexicalReader
+from pipeline.index.operating_point import parse, thorough
+from pipeline.index.tuning_document import TuningDocument
 from pipeline.index.vectors import VectorIndex
 from pipeline.release import symbol_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
-from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table
+from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
 from pipeline.source.entries import hash_of
 
 SELF_SEARCH_SAMPLE = 64
@@ -250,19 +252,60 @@ def faiss_matches_embeddings(roots: Roots) -> Finding:
 
 
 def idmap_bijection(roots: Roots) -> Finding:
-    """Every row of the FAISS index is one chunk id, and no id is there twice."""
-    idmap = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE, columns=["faiss_row", "external_id"])
+    """Every row of the FAISS index that can be found is one chunk id, and no id is there twice."""
+    idmap = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE)
     rows, ids = idmap["faiss_row"].to_numpy(), idmap["external_id"].to_numpy()
-    count = _meta(roots[FaissIndex.asset])["count"]
+    index = VectorIndex.open(roots[FaissIndex.asset])
+    own = index.idmap()
     problems = []
-    if not np.array_equal(rows, np.arange(count)):
-        problems.append(f"the rows are not 0 to {count - 1}")
+    if len(own.rows) != index.count:
+        problems.append(f"the index says that it has {index.count} vectors, and {len(own.rows)} rows hold one")
+    if not np.array_equal(rows, own.rows):
+        problems.append("the rows are not those of the index")
     if len(np.unique(ids)) != len(ids):
         problems.append("an id stands for two rows")
     # The index answers with its own ids, people join by the idmap: they must say the same.
-    if not np.array_equal(VectorIndex.open(roots[FaissIndex.asset]).row_ids(), ids):
+    if not np.array_equal(own.ids, ids):
         problems.append("the index itself has other ids in its rows")
+    if not np.array_equal(own.in_delta, pc.equal(tables.plain(idmap)["source"], "delta").to_numpy()):
+        problems.append("the index itself has other rows in its delta")
     return finding(problems, rows=len(rows))
+
+
+def _tuned(root: Path) -> TuningDocument:
+    return msgspec.json.decode((root / Tuning.FILE).read_bytes(), type=TuningDocument)
+
+
+def tuning_of_this_index(roots: Roots) -> Finding:
+    """The operating point was found on this index and no other, and the index can be searched at it."""
+    tuned = _tuned(roots[Tuning.asset])
+    index = VectorIndex.open(roots[FaissIndex.asset])
+    problems = []
+    if (tuned.index, tuned.family, tuned.exact) != (index.meta.seal, index.family.name, index.family.exact):
+        problems.append(f"the point was found on another index ({tuned.family}, {tuned.index[:16]})")
+    else:
+        parse(tuned.parameters, tuned.k_factor, family=index.family, nlist=index.nlist, default=index.point)
+    sweep = pq.read_metadata(roots[Tuning.asset] / Tuning.SWEEP).num_rows
+    if sweep != tuned.grid:
+        problems.append(f"{tuned.grid} points were measured, and the sweep has {sweep}")
+    return finding(problems, points=tuned.grid, parameters=tuned.parameters)
+
+
+def recall_meets_target(roots: Roots) -> Finding:
+    """The index is exact, or the lower bound of its recall at the operating point is at least the target."""
+    tuned = _tuned(roots[Tuning.asset])
+    problems = []
+    if not tuned.exact and tuned.tuning is None:
+        problems.append("the recall was not measured: set `autotune_on_start`, or run `indexctl tune --lock`")
+    elif not tuned.exact and tuned.tuning is not None and tuned.tuning.low < tuned.target:
+        problems.append(
+            f"recall@{tuned.k} is at least {tuned.tuning.low:.3f} and not {tuned.target:g}: take another `faiss_family`, "
+            f"more queries (`tuning_preset`), or a lower `target_recall`"
+        )
+    elif not tuned.met:
+        problems.append(f"recall@{tuned.k} over held-out queries is below {tuned.target:g}")
+    low = tuned.tuning.low if tuned.tuning is not None else None
+    return finding(problems, target=tuned.target, queries=tuned.queries, **({} if low is None else {"low": low}))
 
 
 def documents_match_chunks(roots: Roots) -> Finding:
@@ -311,15 +354,20 @@ def self_search(roots: Roots) -> Finding:
     sample = np.asarray(ids[_sample_rows(len(ids))])
     index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
     own = index.vectors_of(sample)
-    found, _ = index.search(own, 1)
-    first = index.vectors_of(found[:, 0])
+    # Whether ids and vectors belong together is asked here, and not how much is found in a hurry.
+    found, _ = index.search(own, 1, point=thorough(index.point, index.nlist))
+    if not found.shape[1]:
+        return finding(["no chunk finds anything"], sample=len(sample))
+    known = found[:, 0] >= 0
+    first = np.zeros_like(own)
+    first[known] = index.vectors_of(found[known, 0])
     wrong = (found[:, 0] != sample) & (np.square(first - own).sum(axis=1) > _SAME_SCORE)
     return finding(
         [f"chunk {int(sample[row])} finds {int(found[row, 0])} first" for row in np.flatnonzero(wrong)], sample=len(sample)
     )
 
 
-_WARNINGS = (symbol_checks.files_have_precise_symbols,)
+_WARNINGS = (symbol_checks.files_have_precise_symbols, recall_meets_target)
 
 CHECKS: tuple[Check, ...] = tuple(
     Check(function.__name__, asset, inspect.getdoc(function) or "", function, needs, function not in _WARNINGS)
@@ -333,6 +381,8 @@ CHECKS: tuple[Check, ...] = tuple(
         (vectors_match_chunks, "embeddings", ("chunks",)),
         (faiss_matches_embeddings, "faiss_index", ("embeddings",)),
         (idmap_bijection, "faiss_idmap", ("faiss_index",)),
+        (tuning_of_this_index, "tuning", ("faiss_index",)),
+        (recall_meets_target, "tuning", ()),
         (documents_match_chunks, "lexical_index", ("chunks",)),
         (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
         (symbol_checks.files_have_precise_symbols, "scip_occurrences", ("source_snapshot", "scip_index")),

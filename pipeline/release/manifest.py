@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, files
 from pipeline.config import Settings
+from pipeline.index.operating_point import OperatingPoint
+from pipeline.release.locked_point import LockedPoint
 from pipeline.schemas import (
     AstNodes,
     Chunks,
@@ -35,6 +37,7 @@ from pipeline.schemas import (
     ScipSymbols,
     Snapshot,
     SymbolEdges,
+    Tuning,
 )
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store.layout import FORMAT
@@ -64,11 +67,17 @@ class Identity:
     dirty: bool
     parent: str | None
     settings: Mapping[str, Any]
+    locked: LockedPoint | None = None
+    """The operating point that somebody locked."""
 
     @property
     def digest(self) -> str:
         """Over all fields."""
-        return hashlib.blake2b(msgspec.json.encode(asdict(self), order="sorted"), digest_size=16).hexdigest()
+        return hashlib.blake2b(msgspec.json.encode(_fields(self), order="sorted"), digest_size=16).hexdigest()
+
+
+def _fields(identity: Identity) -> dict[str, Any]:
+    return {field.name: getattr(identity, field.name) for field in fields(identity)}
 
 
 def tool_versions() -> dict[str, str]:
@@ -84,7 +93,7 @@ def tool_versions() -> dict[str, str]:
 
 def version_name(keys: Mapping[str, str], identity: Identity) -> str:
     """The name of the version that consists of these artefacts (asset -> key): a function of what it is, not of its history."""
-    described = {**asdict(identity), "parent": None, "artefacts": {asset: keys[asset] for asset in sorted(keys)}}
+    described = {**_fields(identity), "parent": None, "artefacts": {asset: keys[asset] for asset in sorted(keys)}}
     return "v-" + hashlib.blake2b(msgspec.json.encode(described, order="sorted"), digest_size=8).hexdigest()
 
 
@@ -103,6 +112,7 @@ def manifest(
     embeddings: Artefact[Embeddings],
     faiss_index: Artefact[FaissIndex],
     faiss_idmap: Artefact[FaissIdmap],
+    tuning: Artefact[Tuning],
     lexical_index: Artefact[LexicalIndex],
     identity: Identity,
     out: Output[Manifest],
@@ -123,6 +133,7 @@ def manifest(
         embeddings,
         faiss_index,
         faiss_idmap,
+        tuning,
         lexical_index,
     )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
@@ -139,12 +150,39 @@ def manifest(
         counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
-        operating_point={"family": meta["family"], "parameters": meta["parameters"], "exact": meta["family"] == "flat"},
+        operating_point=_operating_point(tuning, identity.locked),
         artefacts={artefact.asset: _describe(artefact) for artefact in artefacts},
     )
     document = msgspec.structs.replace(document, digest=sealed_digest(document))
     (out.path / MANIFEST).write_bytes(files.canonical_json(msgspec.to_builtins(document)))
     return {"version": document.version, "artefacts": len(artefacts), **document.counts}
+
+
+def _operating_point(tuning: Artefact[Tuning], locked: LockedPoint | None) -> dict[str, Any]:
+    """Where the version's index is searched, and how much is found there; null where that was not measured.
+
+    A locked point takes the place of the tuned one of its own family, and its recall is known where it is the same.
+    """
+    tuned = msgspec.json.decode((tuning.path / Tuning.FILE).read_bytes(), type=dict[str, Any])
+    copied = ("family", "exact", "parameters", "k_factor", "k", "target", "met", "tuning", "held_out")
+    point = {name: tuned[name] for name in copied}
+    holds = locked is not None and locked.family == point["family"]
+    if locked is None or not holds:
+        return {**point, "locked": False}
+    if (locked.parameters, locked.k_factor) != (point["parameters"], point["k_factor"]):
+        point |= {"parameters": locked.parameters, "k_factor": locked.k_factor, **_recall_of(tuning, locked)}
+    return {**point, "locked": True}
+
+
+def _recall_of(tuning: Artefact[Tuning], locked: LockedPoint) -> dict[str, Any]:
+    """What the sweep knows of a point that it did not choose."""
+    for row in pq.read_table(tuning.path / Tuning.SWEEP).to_pylist():
+        if (OperatingPoint(nprobe=row["nprobe"], ef_search=row["ef_search"]).parameters, row["k_factor"]) == (
+            locked.parameters,
+            locked.k_factor,
+        ):
+            return {"tuning": {name: row[name] for name in ("recall", "low", "high")}, "held_out": None, "met": None}
+    return {"tuning": None, "held_out": None, "met": None}
 
 
 def _counts(

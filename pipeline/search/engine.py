@@ -21,6 +21,7 @@ from pipeline.config import EmbedSettings, SearchSettings, Settings
 from pipeline.embed import registry
 from pipeline.errors import IndexFormatError, QueryError
 from pipeline.index.lexical import LexicalReader
+from pipeline.index.operating_point import OperatingPoint, parse, under_settings
 from pipeline.index.vectors import VectorIndex
 from pipeline.search.fusion import Ids, Ranking, Share, order_of, share_of
 from pipeline.search.query import identifier_of
@@ -152,13 +153,33 @@ class Searcher:
         folder = self.version.ensure(*self.version.manifest.artefacts)
         return connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
 
+    @cached_property
+    def point(self) -> OperatingPoint:
+        """Where this version's index is searched: at its tuned or locked point, under the settings."""
+        index, recorded = self.vectors, self.version.manifest.operating_point
+        # A locked point may ask for more lists than the index of today has, which means all of them.
+        name, _, value = recorded["parameters"].partition("=")
+        cut = f"{name}={min(int(value), index.nlist)}" if name == "nprobe" else recorded["parameters"]
+        tuned = parse(cut, recorded["k_factor"], family=index.family, nlist=index.nlist, default=index.point)
+        return under_settings(tuned, self.settings, family=index.family, nlist=index.nlist)
+
+    def point_for(self, parameters: str = "", k_factor: float | None = None) -> OperatingPoint:
+        """That point with what one call changes: `nprobe=64`. Raises `QueryError` for what the index does not take."""
+        index = self.vectors
+        return parse(parameters, k_factor, family=index.family, nlist=index.nlist, default=self.point)
+
     def open(self) -> None:
         """Open all channels now instead of at the first query."""
         with self._lock:
             _ = self.lexical, self.vectors, self.embedder
 
-    def search(self, query: str, k: int | None = None, filters: Filters = Filters()) -> list[Hit]:
-        """The k best chunks, best first. Raises `QueryError` for a query or a k that cannot be answered."""
+    def search(
+        self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
+    ) -> list[Hit]:
+        """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own.
+
+        Raises `QueryError` for a query, a k or a point that cannot be answered.
+        """
         k = self.settings.default_k if k is None else k
         _check(query, k)
         self._check_languages(filters.lang)
@@ -167,7 +188,7 @@ class Searcher:
         if allowed is not None and not len(allowed):
             return []
         pool = max(_LEAST_POOL, _POOL_FACTOR * k)
-        candidates, shares = self._shares(query, pool, allowed)
+        candidates, shares = self._shares(query, pool, allowed, point or self.point)
         order, fused = order_of(candidates, shares)
         order = order[:k]
         documents = self.lexical.documents(candidates[order])
@@ -184,12 +205,12 @@ class Searcher:
             for rank, (row, document) in enumerate(zip(order, documents, strict=True), 1)
         ]
 
-    def _shares(self, query: str, pool: int, allowed: Ids | None) -> tuple[Ids, dict[str, Share]]:
+    def _shares(self, query: str, pool: int, allowed: Ids | None, point: OperatingPoint) -> tuple[Ids, dict[str, Share]]:
         """The candidates, ascending, and what each channel that has something to say contributes to them."""
         found = self.lexical.search(query, pool, allowed=allowed)
         lexical = Ranking(found.ids, found.scores)
         vector = self.embedder.encode_queries([query])
-        dense = self._dense(vector, pool, allowed)
+        dense = self._dense(vector, pool, allowed, point)
         symbol = symbol_ranking(self.lexical, query, pool, allowed=allowed)
         rankings = [lexical, dense] if symbol is None else [lexical, dense, symbol]
         candidates: Ids = np.unique(np.concatenate([ranking.ids for ranking in rankings]))
@@ -206,8 +227,8 @@ class Searcher:
             shares["symbol"] = share_of(candidates, symbol, weight=weight, power=1.0)
         return candidates, shares
 
-    def _dense(self, vector: Any, pool: int, allowed: Ids | None) -> Ranking:
-        ids, scores = self.vectors.search(vector, pool, allowed=allowed)
+    def _dense(self, vector: Any, pool: int, allowed: Ids | None, point: OperatingPoint) -> Ranking:
+        ids, scores = self.vectors.search(vector, pool, allowed=allowed, point=point)
         good = scores[0] >= self.settings.semantic_min_score if ids.shape[1] else np.zeros(0, bool)
         return Ranking(ids[0][good], scores[0][good])
 

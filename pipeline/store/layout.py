@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from pipeline import files
-from pipeline.config import Settings, load
+from pipeline.config import FILE_NAME, Settings, from_flat, load, read_settings_file
 from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError
 
 FORMAT = 1
@@ -220,6 +222,23 @@ def write_origin(repository: Repository, origin: Origin) -> None:
         raise not_writable(repository.path, error) from error
 
 
-def settings_of(store: Store, origin: Origin) -> Settings:
-    """Settings for a repository: its own `codeintel.toml`, then the store's, then the environment; later ones win."""
-    return load(store.root, repository=Path(origin.path))
+def settings_of(store: Store, origin: Origin, given: Mapping[str, Any] | None = None) -> Settings:
+    """Settings for a repository; later ones win.
+
+    They are those of its own `codeintel.toml`, of the store's, of the one in its folder of the store, of the environment, and
+    `given` by flat names.
+    """
+    found = load(store.root, store.repository(origin.name).path, repository=Path(origin.path))
+    return from_flat({**found.flat(), **given}, origin="command line") if given else found
+
+
+def write_settings(repository: Repository, values: Mapping[str, str | float]) -> None:
+    """Set numbers and words for one repository, in its folder of the store, beside what was set there before."""
+    path = repository.path / FILE_NAME
+    merged = {**read_settings_file(path), **values}
+    try:
+        # JSON's numbers, words and lists are TOML's too.
+        text = "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in sorted(merged.items()))
+        files.write_file(path, text.encode())
+    except OSError as error:
+        raise not_writable(path, error) from error

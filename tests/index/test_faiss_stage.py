@@ -49,12 +49,14 @@ def test_the_description_says_what_was_built_and_of_which_bytes(tmp_path: Path) 
     meta = msgspec.json.decode((index.path / "faiss.meta.json").read_bytes())
     stored = index.path / "faiss.index"
     assert {path.name for path in index.path.iterdir()} == {"faiss.index", "faiss.meta.json"}
-    assert (meta["version"], meta["family"], meta["factory"], meta["mapping"]) == (1, "flat", "IDMap2,Flat", "idmap2")
+    assert (meta["version"], meta["family"], meta["factory"], meta["mapping"]) == (2, "flat", "IDMap2,Flat", "idmap2")
     assert (meta["metric"], meta["normalisation"]) == ("inner_product", "l2")
     assert (meta["count"], meta["dimension"], meta["training"], meta["parameters"]) == (50, 8, None, "")
-    assert (meta["bytes"], meta["digest"]) == (stored.stat().st_size, files.digest_file(stored))
+    assert (meta["primary"], meta["delta"], meta["deleted"]) == (50, 0, 0)
+    assert meta["files"] == {"faiss.index": {"bytes": stored.stat().st_size, "digest": files.digest_file(stored)}}
     assert meta["embedder_digest"] == "abc"
-    assert facts == {"rows": 50, "dimension": 8, "family": "flat", "factory": "IDMap2,Flat", "bytes": meta["bytes"]}
+    assert facts["family"] == "flat"
+    assert (facts["rows"], facts["dimension"], facts["bytes"]) == (50, 8, stored.stat().st_size)
 
 
 def test_equal_embeddings_give_equal_bytes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import pytest
 from pipeline import files
 from pipeline.config import IndexSettings
 from pipeline.errors import CodeIntelError, IndexCorruptionError, IndexFormatError, NotFoundError, QueryError
-from pipeline.index import vectors as reading
+from pipeline.index import faiss_files
 from pipeline.index.faiss_families import import_faiss
+from pipeline.index.faiss_meta import IndexMeta, sealed
 from pipeline.index.faiss_stage import faiss_index
 from pipeline.index.vectors import VectorIndex
 from pipeline.stage import Artefact, Output
@@ -163,13 +165,15 @@ def test_padding_is_masked_and_stands_last(index: VectorIndex, monkeypatch: pyte
     class Approximate:
         """As an inverted file answers that visited too few lists."""
 
+        ntotal = N
+
         def search(self, queries: np.ndarray, k: int, params: object) -> tuple[np.ndarray, np.ndarray]:
             return (
                 np.array([[0.5, 0.9, 3.4e38, 3.4e38], [0.1, -3.4e38, -3.4e38, -3.4e38]], np.float32),
                 np.array([[7, 8, -1, -1], [9, -1, -1, -1]]),
             )
 
-    monkeypatch.setattr(index, "_index", Approximate())
+    monkeypatch.setattr(index._parts.primary, "index", Approximate())
     ids, scores = index.search(unit(2), 4)
     assert ids.tolist() == [[8, 7], [9, -1]]
     assert scores.tolist() == [[np.float32(0.9), 0.5], [np.float32(0.1), -np.inf]]
@@ -228,12 +232,12 @@ def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
         index.vectors_of([1])
 
 
-def no_faiss(path: Path, file: object) -> Any:
+def no_faiss(path: Path, file: object, *, mapped: bool) -> Any:
     raise AssertionError("FAISS was given damaged bytes")
 
 
 def test_no_truncation_reaches_faiss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_parse", no_faiss)
+    monkeypatch.setattr(faiss_files, "parse", no_faiss)
     path = folder / "faiss.index"
     whole = path.read_bytes()
     for length in {0, 1, 4, len(whole) - 1, *range(0, len(whole), 997)}:
@@ -250,7 +254,7 @@ def test_no_truncation_reaches_faiss(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_no_flipped_bit_reaches_faiss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_parse", no_faiss)
+    monkeypatch.setattr(faiss_files, "parse", no_faiss)
     path = folder / "faiss.index"
     whole = bytearray(path.read_bytes())
     for position in [*range(64), *range(64, len(whole), 499), len(whole) - 1]:
@@ -291,18 +295,21 @@ def test_a_damaged_description_is_refused_or_says_the_same(folder: Path) -> None
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
+    """Another description under a seal of its own."""
     path = folder / "faiss.meta.json"
-    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changes))
+    changed = msgspec.json.decode(path.read_bytes()) | changes
+    with contextlib.suppress(msgspec.ValidationError):
+        changed["seal"] = sealed(msgspec.convert(changed, IndexMeta)).seal
+    path.write_bytes(msgspec.json.encode(changed))
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"dimension": D + 1},
-        {"count": N - 1},
+        {"count": N - 1, "primary": N - 1},
         {"metric": "l2"},
-        {"mapping": "native"},
-        {"family": "ivf"},
+        {"family": "ivf_sq8", "mapping": "native"},
     ],
 )
 def test_an_index_that_is_not_as_described_is_refused(folder: Path, change: dict[str, Any]) -> None:
@@ -311,16 +318,42 @@ def test_an_index_that_is_not_as_described_is_refused(folder: Path, change: dict
         VectorIndex.open(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": N - 1},
+        {"mapping": "native"},
+        {"family": "ivf"},
+        {"normalisation": "none"},
+        {"delta": 3, "count": N + 3},
+        {"deleted": 3, "count": N - 3},
+        {"files": {}},
+        {"files": {"faiss.index": {"bytes": 1, "digest": ""}, "deletions.npy": {"bytes": 1, "digest": ""}}},
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(folder: Path, change: dict[str, Any]) -> None:
+    rewrite(folder, **change)
+    with pytest.raises(IndexCorruptionError, match="contradicts itself"):
+        VectorIndex.open(folder)
+
+
+def test_a_description_without_its_seal_vouches_for_nothing(folder: Path) -> None:
+    path = folder / "faiss.meta.json"
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | {"count": N - 1, "primary": N - 1}))
+    with pytest.raises(IndexCorruptionError, match="seal"):
+        VectorIndex.open(folder)
+
+
 def test_a_newer_format_is_told_from_damage(folder: Path) -> None:
-    rewrite(folder, version=2, something="new")
-    with pytest.raises(IndexFormatError, match="format 2"):
+    rewrite(folder, version=3, something="new")
+    with pytest.raises(IndexFormatError, match="format 3"):
         VectorIndex.open(folder)
 
 
 def test_bytes_that_faiss_cannot_read_are_an_error_of_ours(folder: Path) -> None:
     raw = b"no index at all" * 100
     (folder / "faiss.index").write_bytes(raw)
-    rewrite(folder, bytes=len(raw), digest=files.digest_bytes(raw))
+    rewrite(folder, files={"faiss.index": {"bytes": len(raw), "digest": files.digest_bytes(raw)}})
     with pytest.raises(IndexCorruptionError, match="FAISS cannot read"):
         VectorIndex.open(folder)
 

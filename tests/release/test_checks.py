@@ -33,6 +33,7 @@ from pipeline.schemas import (
     ScipOccurrences,
     Sources,
     SymbolEdges,
+    Tuning,
 )
 from pipeline.stage import Artefact, Output
 from pipeline.store.versions import current_name, version_names
@@ -166,7 +167,15 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("idmap_bijection", "shuffled", lambda w: _idmap(w, _shuffled_idmap)),
     ("idmap_bijection", "row missing", lambda w: _idmap(w, lambda t: _without(t, 2))),
     ("idmap_bijection", "row twice", lambda w: _idmap(w, lambda t: _set(t, "faiss_row", 0, 1))),
+    ("idmap_bijection", "another source", lambda w: _idmap(w, lambda t: _set(t, "source", 0, "delta"))),
     ("idmap_bijection", "id twice", lambda w: _idmap(w, lambda t: _set(t, "external_id", 0, t["external_id"][1].as_py()))),
+    ("tuning_of_this_index", "another index", lambda w: _json(w.root("tuning") / Tuning.FILE, index="another")),
+    (
+        "tuning_of_this_index",
+        "a parameter it does not take",
+        lambda w: _json(w.root("tuning") / Tuning.FILE, parameters="nprobe=4"),
+    ),
+    ("tuning_of_this_index", "another sweep", lambda w: _json(w.root("tuning") / Tuning.FILE, grid=3)),
     ("documents_match_chunks", "document missing", lambda w: _lexical_of(w, lambda t: _without(t, 2))),
     ("documents_match_chunks", "other document", lambda w: _lexical_of(w, lambda t: _set(t, "id", 2, 12345))),
     ("documents_match_chunks", "other file", lambda w: _lexical_of(w, lambda t: _set(t, "uri", 2, "web/run.js"))),
