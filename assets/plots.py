@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from pipeline.index.tuning_document import TuningDocument
+from pipeline.index.tuning.document import TuningDocument
 from pipeline.schemas import Kind, Tuning
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44

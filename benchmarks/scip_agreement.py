@@ -21,9 +21,9 @@ from pathlib import Path
 import corpus
 
 from pipeline.config import ScipSettings
-from pipeline.structure import scip_indexers
-from pipeline.structure.scip_indexers import Program
-from pipeline.structure.scip_reader import byte_offsets, column_unit, read_occurrences
+from pipeline.structure.scip import indexers
+from pipeline.structure.scip.indexers import Program
+from pipeline.structure.scip.reader import byte_offsets, column_unit, read_occurrences
 
 BOUND = 0.99
 SHOWN = 12
@@ -42,7 +42,7 @@ def category(symbol: str) -> str:
 def indexed(program: Program, sources: dict[str, bytes], target: Path) -> tuple[dict[Place, str], set[str], str]:
     """Definitions by place with the first symbol there, files, and a line about the run."""
     started = time.monotonic()
-    ran = scip_indexers.index_python(program, sources, target, 3600)
+    ran = indexers.index_python(program, sources, target, 3600)
     seconds = time.monotonic() - started
     if ran.problem:
         raise SystemExit(f"{program.tool}: {ran.problem}")
@@ -110,8 +110,8 @@ def main() -> None:
     arguments = parser.parse_args()
     root = arguments.path or corpus.django(arguments.work)
     sources = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.py")) if path.is_file()}
-    ours = scip_indexers.python_program(ScipSettings())
-    theirs = scip_indexers.python_program(ScipSettings(scip_python=arguments.scip_python))
+    ours = indexers.python_program(ScipSettings())
+    theirs = indexers.python_program(ScipSettings(scip_python=arguments.scip_python))
     if ours is None or theirs is None or ours.tool == theirs.tool:
         raise SystemExit("Both ty-scip and scip-python are needed.")
     with tempfile.TemporaryDirectory() as work:

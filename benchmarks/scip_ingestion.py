@@ -8,7 +8,7 @@ positions to bytes, the tables of occurrences and symbols, and their join to chu
 syncs. Prints a Markdown table of wall times, the median of N, and how many occurrences the reader alone gives a second; ends
 with 1 when taking in costs more than 10 % of the indexer's own time.
 
-Belongs here: that one ratio. Not here: the reader in detail (`scip_reader`), all other stages (`stages`).
+Belongs here: that one ratio. Not here: the reader in detail (`reader`), all other stages (`stages`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from pipeline.stage import Artefact, Stage
 from pipeline.stages import CHUNKS, SCIP_INDEX, SCIP_TABLES, SOURCE, SYMBOLS, SYNTAX
 from pipeline.store.layout import Repository, create_store
 from pipeline.store.objects import Settled, settle
-from pipeline.structure import scip_indexers
-from pipeline.structure.scip_reader import read_metadata
+from pipeline.structure.scip import indexers
+from pipeline.structure.scip.reader import read_metadata
 from pipeline.workers import Runtime, crew, start_crew, worker_count
 
 MOST = 0.10
@@ -80,7 +80,7 @@ def settling(index: Path, folder: Path, runs: int) -> float:
     for _ in range(runs):
         copied = Path(shutil.copyfile(index, folder / "copy.scip"))
         started = time.perf_counter()
-        scip_indexers.settle(copied)
+        indexers.settle(copied)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 

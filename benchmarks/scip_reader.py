@@ -21,9 +21,9 @@ from pathlib import Path
 import measure
 import numpy as np
 
-from pipeline.structure.scip_positions import column_unit, offsets_in
-from pipeline.structure.scip_reader import read_metadata, read_occurrences
-from pipeline.structure.scip_texts import Texts
+from pipeline.structure.scip.positions import column_unit, offsets_in
+from pipeline.structure.scip.reader import read_metadata, read_occurrences
+from pipeline.structure.scip.texts import Texts
 
 
 def timed(work: Callable[[], int], runs: int) -> tuple[int, list[float]]:

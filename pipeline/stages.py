@@ -13,10 +13,10 @@ from pipeline.chunks.symbols_stage import STAGE as SYMBOLS
 from pipeline.config import Settings
 from pipeline.embed.stage import STAGE as EMBEDDINGS
 from pipeline.errors import IndexCorruptionError, IndexFormatError
-from pipeline.index.faiss_stage import IDMAP_STAGE as FAISS_IDMAP
-from pipeline.index.faiss_stage import INDEX_STAGE as FAISS_INDEX
+from pipeline.index.dense.stage import IDMAP_STAGE as FAISS_IDMAP
+from pipeline.index.dense.stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
-from pipeline.index.tuning_stage import STAGE as TUNING
+from pipeline.index.tuning.stage import STAGE as TUNING
 from pipeline.release.locked_point import read_lock
 from pipeline.release.manifest import STAGE as MANIFEST
 from pipeline.release.manifest import Identity, version_name
@@ -26,10 +26,10 @@ from pipeline.source.stage import STAGE as SOURCE
 from pipeline.stage import External, Stage
 from pipeline.store import versions
 from pipeline.store.layout import Repository
-from pipeline.structure.cst_stage import STAGE as CST
-from pipeline.structure.modules_stage import STAGE as MODULES
-from pipeline.structure.scip_stage import INDEX_STAGE as SCIP_INDEX
-from pipeline.structure.scip_tables import STAGE as SCIP_TABLES
+from pipeline.structure.cst.stage import STAGE as CST
+from pipeline.structure.modules.stage import STAGE as MODULES
+from pipeline.structure.scip.stage import INDEX_STAGE as SCIP_INDEX
+from pipeline.structure.scip.tables_stage import STAGE as SCIP_TABLES
 from pipeline.structure.stage import STAGE as SYNTAX
 
 __all__ = [

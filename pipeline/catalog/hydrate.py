@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.catalog.joins import EMBEDDINGS, Join, asked
 from pipeline.catalog.views import CHUNK_ROWS, cursor, fetch
 from pipeline.errors import NotFoundError, QueryError
-from pipeline.index.arrays import checked_ids
+from pipeline.index.dense.arrays import checked_ids
 from pipeline.schemas import Chunks
 from pipeline.source.languages import SOURCE_ROOTS
 

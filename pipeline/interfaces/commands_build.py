@@ -43,7 +43,7 @@ class Outcome:
 
 
 _WORKERS_IMPORT = (
-    "pipeline.structure.stage", "pipeline.structure.scip_parts", "pipeline.structure.modules_part", "pipeline.chunks.stage",
+    "pipeline.structure.stage", "pipeline.structure.scip.part_jobs", "pipeline.structure.modules.part", "pipeline.chunks.stage",
     "pipeline.chunks.symbols_stage", "pipeline.embed.stage", "pipeline.index.lexical_stage",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
-    from pipeline.index.operating_point import OperatingPoint
+    from pipeline.index.dense.operating_point import OperatingPoint
     from pipeline.search.engine import Filters, Hit, Searcher
     from pipeline.store.layout import Repository, Store
 

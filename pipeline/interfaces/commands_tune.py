@@ -14,9 +14,9 @@ from pipeline.interfaces.options import Data, Json, Repo
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
-    from pipeline.index.arrays import Vectors
-    from pipeline.index.tuning import Tuned
-    from pipeline.index.vectors import VectorIndex
+    from pipeline.index.dense.arrays import Vectors
+    from pipeline.index.dense.vectors import VectorIndex
+    from pipeline.index.tuning.sweep import Tuned
     from pipeline.search.engine import Searcher
     from pipeline.store.layout import Repository
 
@@ -94,9 +94,9 @@ def _unlock(repository: Repository, *, json: bool) -> None:
 
 def _measured(searcher: Searcher, settings: Settings) -> dict[str, Any]:
     """The sweep over the published index, with times, which are of this machine and this moment."""
-    from pipeline.index.arrays import TrueVectors
-    from pipeline.index.tuning_queries import query_texts
-    from pipeline.index.tuning_stage import FEWEST, queries_for, tune_on
+    from pipeline.index.dense.arrays import TrueVectors
+    from pipeline.index.tuning.queries import query_texts
+    from pipeline.index.tuning.stage import FEWEST, queries_for, tune_on
 
     version, index = searcher.version, searcher.vectors
     folder = version.ensure("faiss_index", "embeddings", "definitions", "chunks")
@@ -113,7 +113,7 @@ def _measured(searcher: Searcher, settings: Settings) -> dict[str, Any]:
 
 
 def _as_rows(index: VectorIndex, tuned: Tuned, queries: Vectors) -> dict[str, Any]:
-    from pipeline.index.tuning import K, latencies
+    from pipeline.index.tuning.sweep import K, latencies
 
     taken = latencies(index, queries[:_TIMED_QUERIES], K, [one.point for one in tuned.sweep])
     rows = [

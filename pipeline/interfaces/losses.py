@@ -67,7 +67,7 @@ def build_notes(version: Version) -> Iterator[str]:
 
     That an indexer is not installed, or was told not to run, is no loss of a build; `status` tells it.
     """
-    from pipeline.structure.scip_precise import TWICE, UNKNOWN
+    from pipeline.structure.scip.documents import TWICE, UNKNOWN
 
     described = describe_losses(version, every_file=True)
     if not described:

@@ -47,7 +47,7 @@ def symbols_from(no_scip: bool, supplied: Sequence[str]) -> Iterator[None]:
 def _with_language(given: str) -> str:
     """`LANGUAGE=PATH`, the language by the tool that made the index where it is not said."""
     from pipeline.errors import ConfigError
-    from pipeline.structure.scip_reader import read_metadata
+    from pipeline.structure.scip.reader import read_metadata
 
     language, named, path = given.rpartition("=")
     place = Path(path).expanduser().absolute()

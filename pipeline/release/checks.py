@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.chunks.contents import text_slices
+from pipeline.index.dense.operating_point import parse, thorough
+from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
-from pipeline.index.operating_point import parse, thorough
-from pipeline.index.tuning_document import TuningDocument
-from pipeline.index.vectors import VectorIndex
+from pipeline.index.tuning.document import TuningDocument
 from pipeline.release import symbol_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning

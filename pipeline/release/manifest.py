@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, files
 from pipeline.config import Settings
-from pipeline.index.operating_point import OperatingPoint
+from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.release.locked_point import LockedPoint
 from pipeline.schemas import (
     AstNodes,

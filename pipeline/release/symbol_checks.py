@@ -17,7 +17,7 @@ from pipeline.catalog import losses
 from pipeline.columns import codes_of
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import Chunks, ChunkSymbols, CstNodes, Files, Modules, ScipIndex, ScipOccurrences, SymbolEdges
-from pipeline.structure import scip_indexers
+from pipeline.structure.scip import indexers
 
 MOST_WITHOUT_PRECISE = 0.1
 """Share of a language's files without symbols from its indexer above which `files_have_precise_symbols` warns.
@@ -49,7 +49,7 @@ def files_have_precise_symbols(roots: Roots) -> Finding:
     for indexer in losses.indexers(roots[ScipIndex.asset]):
         if indexer.status not in ("indexed", "supplied", "failed"):
             continue
-        spoken = scip_indexers.languages(indexer.language)
+        spoken = indexers.languages(indexer.language)
         asked = {uri: precise for language in spoken for uri, precise in provenance.get(language, {}).items()}
         without = sorted(uri for uri, precise in asked.items() if not precise)
         if len(without) > max(MOST_WITHOUT_PRECISE * len(asked), 1):

@@ -20,9 +20,9 @@ import numpy as np
 from pipeline.config import EmbedSettings, SearchSettings, Settings
 from pipeline.embed import registry
 from pipeline.errors import IndexFormatError, QueryError
+from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
+from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
-from pipeline.index.operating_point import OperatingPoint, parse, under_settings
-from pipeline.index.vectors import VectorIndex
 from pipeline.search.fusion import Ids, Ranking, Share, order_of, share_of
 from pipeline.search.query import identifier_of
 from pipeline.search.symbols import symbol_ranking

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.structure.scip_scratch import PREFIX
+from pipeline.structure.scip.scratch import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "from pipeline.interfaces.main import main; main()"

@@ -15,8 +15,8 @@ from pipeline.catalog.losses import losses
 from pipeline.interfaces.losses import build_notes
 from pipeline.store.layout import open_store
 from pipeline.store.versions import open_version
-from pipeline.structure import scip_indexers
-from pipeline.structure.scip_indexers import Program
+from pipeline.structure.scip import indexers
+from pipeline.structure.scip.indexers import Program
 
 NAME, TWIN = "its path is no importable module name", "its module name `pkg.a` is that of pkg/a/__init__.py"
 TREE: dict[str, tuple[bytes, str | None]] = {
@@ -135,7 +135,7 @@ def test_an_indexer_that_fails_as_a_whole_is_told_and_every_file_of_it_is_lost(
 ) -> None:
     (tmp_path / "bad-scip").write_text('#!/bin/sh\necho "cannot cope" >&2\nexit 3\n')
     (tmp_path / "bad-scip").chmod(0o755)
-    monkeypatch.setattr(scip_indexers, "python_program", lambda settings: Program("ty-scip", str(tmp_path / "bad-scip"), "0"))
+    monkeypatch.setattr(indexers, "python_program", lambda settings: Program("ty-scip", str(tmp_path / "bad-scip"), "0"))
     done = world("build", world.repo, "--ephemeral")
     assert done.code == 0
     assert "symbols: ty-scip failed for python: it gave up: cannot cope; its symbols are by syntax\n" in done.err
@@ -154,7 +154,7 @@ def test_files_that_change_while_they_are_indexed_are_those_of_the_snapshot(
     tides.write_text("def neap():\n    return 1\n\n\nneap()\n")
     (tmp_path / "slow-scip").write_text(f'#!/bin/sh\nprintf "\\n\\ndef spring(): pass\\n" > {tides}\nexec {real} "$@"\n')
     (tmp_path / "slow-scip").chmod(0o755)
-    monkeypatch.setattr(scip_indexers, "python_program", lambda settings: Program("ty-scip", str(tmp_path / "slow-scip"), "0"))
+    monkeypatch.setattr(indexers, "python_program", lambda settings: Program("ty-scip", str(tmp_path / "slow-scip"), "0"))
     assert world.build().code == 0
     assert tides.read_text().startswith("\n\ndef spring")
     [symbol] = world("symbols", "neap", "--json").json["symbols"]

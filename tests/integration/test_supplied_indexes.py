@@ -18,8 +18,8 @@ from pipeline.config import ScipSettings
 from pipeline.errors import CodeIntelError, IndexFormatError
 from pipeline.schemas import ScipOccurrences, Sources
 from pipeline.stage import Artefact, Output
-from pipeline.structure.scip_stage import scip_index
-from pipeline.structure.scip_tables import scip_tables
+from pipeline.structure.scip.stage import scip_index
+from pipeline.structure.scip.tables_stage import scip_tables
 from pipeline.structure.stage import syntax
 from pipeline.workers import Runtime
 

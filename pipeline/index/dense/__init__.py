@@ -1,0 +1,1 @@
+"""The vector index: families, building, searching, changing it, and its files."""

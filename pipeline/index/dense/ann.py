@@ -1,0 +1,117 @@
+"""One FAISS index as the rest of the room sees it: search at a point, ids in row order, adding and removing by id.
+
+What differs between families at search time is hidden here. A rotation is applied by hand before the inverted lists are
+searched, so that no selector has to be nested in FAISS's parameters, where it can filter wrong ids. Every call makes a fresh
+parameter object: FAISS rewrites them while it searches.
+
+Belongs here: calls into a FAISS index. Not here: training and filling it (`building`), files (`index_files`), re-ranking
+(`searching`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.index.dense.arrays import Ids, Scores, Vectors
+from pipeline.index.dense.families import Family, import_faiss
+from pipeline.index.dense.operating_point import OperatingPoint
+
+
+class Ann:
+    """A FAISS index of a family. Searching changes nothing in it, so threads may search at the same time."""
+
+    def __init__(self, index: Any, family: Family) -> None:
+        faiss = import_faiss()
+        self.index = index
+        self.family = family
+        inner = index
+        self._rotations: list[Any] = []
+        if isinstance(index, faiss.IndexPreTransform):
+            self._rotations = [faiss.downcast_VectorTransform(index.chain.at(at)) for at in range(index.chain.size())]
+            inner = faiss.downcast_index(index.index)
+        self._inner = inner
+        self.nlist = int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 0
+        self._lists = faiss.downcast_InvertedLists(inner.invlists) if self.nlist else None
+        if self._lists is not None and isinstance(self._lists, faiss.OnDiskInvertedLists):
+            # It would start 32 threads for every search, to read what the page cache mostly has.
+            self._lists.prefetch_nthread = 0
+
+    def __len__(self) -> int:
+        """How many rows it has, also those that may not be found."""
+        return int(self.index.ntotal)
+
+    def search(self, queries: Vectors, depth: int, point: OperatingPoint, selector: Any = None) -> tuple[Ids, Scores]:
+        """The `depth` best rows of each query by the index's own scores: ids int64 [q, depth], scores float32 [q, depth].
+
+        Rows that were not found have id -1 and stand anywhere. `selector` is a FAISS selector over ids.
+        """
+        faiss = import_faiss()
+        parameters: Any
+        if self.nlist:
+            parameters = faiss.SearchParametersIVF(nprobe=point.nprobe, sel=selector)
+        elif point.ef_search is not None:
+            # FAISS takes `depth` where that is more.
+            parameters = faiss.SearchParametersHNSW(efSearch=point.ef_search, sel=selector)
+        else:
+            parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        # The identity map of a flat index is inside `index`; a rotation is outside of the inner one.
+        target = self._inner if self._rotations else self.index
+        scores, ids = target.search(self._rotated(queries), depth, params=parameters)
+        return ids, scores
+
+    def _rotated(self, queries: Vectors) -> Vectors:
+        for rotation in self._rotations:
+            queries = rotation.apply(queries)
+        return queries
+
+    def ids(self) -> Ids:
+        """The id of each row, int64 [n]: of inverted lists, list by list."""
+        faiss = import_faiss()
+        if self._lists is None:
+            mapped: Ids = faiss.vector_to_array(self.index.id_map)
+            return mapped
+        found = np.empty(len(self), np.int64)
+        at = 0
+        for number in range(self.nlist):
+            if size := self._lists.list_size(number):
+                found[at : at + size] = faiss.rev_swig_ptr(self._lists.get_ids(number), size)
+                at += size
+        # Fewer than the index says: never a wrong id, but a hole.
+        return found[:at]
+
+    def scored(self, queries: Vectors, depth: int, point: OperatingPoint) -> int:
+        """How many vectors a search scores, over all queries.
+
+        Inverted lists: the sizes of those that are visited. Graphs: a bound, efSearch times the links of the lowest level,
+        because FAISS counts in one variable for all threads. Else: all.
+        """
+        if self.nlist and len(queries):
+            _, lists = self._inner.quantizer.search(self._rotated(queries), point.nprobe)
+            sizes = np.array([self._lists.list_size(number) for number in range(self.nlist)])  # type: ignore[union-attr]
+            return int(sizes[lists[lists >= 0]].sum())
+        return len(queries) * self.effort(depth, point)
+
+    def effort(self, depth: int, point: OperatingPoint) -> int:
+        """About how many vectors one query is scored against."""
+        n = len(self)
+        if self.nlist:
+            return n * (point.nprobe or 1) // self.nlist
+        if point.ef_search is not None:
+            return min(n, max(point.ef_search, depth) * self._links)
+        return n
+
+    @property
+    def _links(self) -> int:
+        faiss = import_faiss()
+        return int(faiss.downcast_index(self.index.index).hnsw.nb_neighbors(0))
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        """Add vectors under ids that are not in it. The caller has checked both."""
+        if len(ids):
+            self.index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(ids))
+
+    def remove(self, ids: Ids) -> int:
+        """Take rows out; only for families that can. Returns how many."""
+        return int(self.index.remove_ids(import_faiss().IDSelectorBatch(ids))) if len(ids) else 0

@@ -1,0 +1,125 @@
+"""`faiss.meta.json`: what a stored FAISS index says about itself, written by the stage and checked by every reader.
+
+Belongs here: the shape of that file, its seal and its reading. Not here: what is checked against it (`index_files`, `vectors`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import files
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+
+# The names of `schemas.FaissIndex` and `schemas.Embeddings`, again: importing those loads pyarrow, which a cold search
+# process does without. A test holds both together.
+INDEX_FILE = "faiss.index"
+DELTA_FILE = "faiss.delta.index"
+DELETIONS_FILE = "deletions.npy"
+META_FILE = "faiss.meta.json"
+IDS_FILE = "ids.npy"
+VECTORS_FILE = "vectors.npy"
+EMBEDDER_FILE = "embedder.json"
+
+META_VERSION = 2
+METRIC = "inner_product"
+NORMALISATION = "l2"
+"""All vectors have length 1, so that the inner product is the cosine."""
+
+_REBUILD = "Run `indexctl build` again."
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a file of the index must be."""
+
+    bytes: int
+    digest: str
+
+
+class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The description of one stored index."""
+
+    version: int
+    family: str
+    factory: str
+    mapping: str
+    metric: str
+    normalisation: str
+    dimension: int
+    count: int
+    """Vectors that can be found: those of `primary` and `delta`, less the deleted."""
+    primary: int
+    """Rows of `faiss.index`."""
+    delta: int
+    """Rows of `faiss.delta.index`; 0 when there is none."""
+    deleted: int
+    """Ids in `deletions.npy`: rows of the primary that may not be found. 0 when there is none."""
+    training: dict[str, Any] | None
+    """On what the family was trained, and with which seed; None for one that does not train."""
+    parameters: str
+    """The parameters to search with, as FAISS writes them."""
+    k_factor: float
+    files: dict[str, FileFacts]
+    embedder_digest: str
+    """Of the embedder that made the vectors."""
+    faiss: str
+    """The version of FAISS that wrote the index."""
+    seal: str = ""
+    """Digest of all the other fields: a description that was damaged vouches for nothing."""
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def sealed(meta: IndexMeta) -> IndexMeta:
+    """`meta` with its seal."""
+    return msgspec.structs.replace(meta, seal=_seal(meta))
+
+
+def _seal(meta: IndexMeta) -> str:
+    return files.digest_bytes(files.canonical_json(msgspec.structs.replace(meta, seal="")))
+
+
+def write_meta(folder: Path, meta: IndexMeta) -> None:
+    """Write the description, sealed, beside its index, deterministically."""
+    files.write_json(folder / META_FILE, sealed(meta))
+
+
+def read_meta(folder: Path) -> IndexMeta:
+    """The description in `folder`.
+
+    Raises `IndexCorruptionError` when it is missing, unreadable or not as it was sealed, `IndexFormatError` when it is of
+    another version.
+    """
+    path = folder / META_FILE
+    try:
+        raw = path.read_bytes()
+        version = msgspec.json.decode(raw, type=_Versioned).version
+        if version != META_VERSION:
+            raise IndexFormatError(
+                f"{path} is of format {version}, and this program reads format {META_VERSION}.", hint=_REBUILD
+            )
+        meta = msgspec.json.decode(raw, type=IndexMeta)
+    except OSError as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from error
+    if meta.seal != _seal(meta):
+        raise IndexCorruptionError(f"{path} is damaged: it is not what its seal says.", hint=_REBUILD)
+    return meta
+
+
+def read_embedder_digest(folder: Path) -> str:
+    """The embedder's digest in `embedder.json` of an embeddings object. Raises `IndexCorruptionError` when there is none."""
+    path = folder / EMBEDDER_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Embedder).digest
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise IndexCorruptionError(f"{path} does not say who made the vectors: {error}.", hint=_REBUILD) from error
+
+
+class _Embedder(msgspec.Struct):
+    digest: str

@@ -1,0 +1,167 @@
+"""FAISS indexes as files: written with their digests, and parsed only after size and digest were checked.
+
+A damaged FAISS file can load and answer wrongly, hang, or allocate without bound: FAISS sees no byte that is not
+vouched for.
+
+Belongs here: bytes of index files. Not here: what the bytes mean (`ann`), the description (`description`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pipeline import files
+from pipeline.errors import IndexCorruptionError
+from pipeline.index.dense.ann import Ann
+from pipeline.index.dense.arrays import Ids
+from pipeline.index.dense.description import (
+    DELETIONS_FILE,
+    DELTA_FILE,
+    INDEX_FILE,
+    META_VERSION,
+    METRIC,
+    NORMALISATION,
+    FileFacts,
+    IndexMeta,
+    sealed,
+    write_meta,
+)
+from pipeline.index.dense.families import import_faiss
+from pipeline.index.dense.operating_point import OperatingPoint
+
+_REBUILD = "Run `indexctl verify`, then `indexctl build`."
+_BLOCK = 1 << 20
+
+
+def write_index(index: Any, path: Path) -> FileFacts:
+    """Write through Python, so that a full disk is an OSError and the digest is of what was written."""
+    faiss = import_faiss()
+    hasher = files.new_hash()
+    with path.open("xb") as file:
+
+        def write(block: bytes) -> int:
+            hasher.update(block)
+            return file.write(block)
+
+        writer = faiss.PyCallbackIOWriter(write)
+        faiss.write_index(index, writer)
+        size = file.tell()
+    return FileFacts(bytes=size, digest=hasher.hexdigest())
+
+
+def write_parts(
+    folder: Path,
+    primary: Ann,
+    delta: Ann | None,
+    dead: Ids,
+    *,
+    factory: str,
+    training: dict[str, Any] | None,
+    point: OperatingPoint,
+    embedder_digest: str,
+    first: FileFacts | None = None,
+) -> IndexMeta:
+    """Write primary, delta (where there is one that is not empty) and deletions, and their description.
+
+    `first` says that the file of the primary is written already.
+    """
+    written = {INDEX_FILE: first or write_index(primary.index, folder / INDEX_FILE)}
+    if delta is not None and len(delta):
+        written[DELTA_FILE] = write_index(delta.index, folder / DELTA_FILE)
+    if len(dead):
+        written[DELETIONS_FILE] = write_ids(dead, folder / DELETIONS_FILE)
+    family = primary.family
+    meta = sealed(
+        IndexMeta(
+            version=META_VERSION,
+            family=family.name,
+            factory=factory,
+            mapping=family.mapping,
+            metric=METRIC,
+            normalisation=NORMALISATION,
+            dimension=int(primary.index.d),
+            count=len(primary) + len(delta or ()) - len(dead),
+            primary=len(primary),
+            delta=len(delta or ()),
+            deleted=len(dead),
+            training=training,
+            parameters=point.parameters,
+            k_factor=point.k_factor,
+            files=written,
+            embedder_digest=embedder_digest,
+            faiss=import_faiss().__version__,
+        )
+    )
+    write_meta(folder, meta)
+    return meta
+
+
+def write_ids(ids: Ids, path: Path) -> FileFacts:
+    """Write ids as `.npy`."""
+    with path.open("xb") as file:
+        np.save(file, ids)
+        size = file.tell()
+    return FileFacts(bytes=size, digest=files.digest_file(path))
+
+
+def read_index(folder: Path, name: str, meta: IndexMeta, *, verified: bool, mapped: bool) -> Any:
+    """The FAISS index in a file, checked. `mapped` leaves inverted lists in the file, where its kind of lists allows that.
+
+    Raises `IndexCorruptionError` when it is not the file that `meta` describes, or FAISS cannot read it.
+    """
+    path = folder / name
+    try:
+        with path.open("rb") as file:
+            check_bytes(path, file, meta.files.get(name), digest=not verified)
+            return parse(path, file, mapped=mapped)
+    except OSError as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+
+
+def read_ids(folder: Path, name: str, meta: IndexMeta, *, verified: bool) -> Ids:
+    """Ids in a `.npy` file, checked, in memory."""
+    path = folder / name
+    try:
+        with path.open("rb") as file:
+            check_bytes(path, file, meta.files.get(name), digest=not verified)
+            ids: Ids = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+    except Exception as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error}.", hint=_REBUILD) from error
+    if ids.dtype != np.int64 or ids.ndim != 1 or (np.diff(ids) <= 0).any():
+        raise IndexCorruptionError(f"{path} does not hold ascending ids.", hint=_REBUILD)
+    return ids
+
+
+def check_bytes(path: Path, file: BinaryIO, expected: FileFacts | None, *, digest: bool) -> None:
+    """Refuse a file that is not of the expected size and, with `digest`, of the expected bytes. Leaves it at its start."""
+    if expected is None:
+        raise IndexCorruptionError(f"Nothing vouches for {path}.", hint=_REBUILD)
+    size = os.fstat(file.fileno()).st_size
+    if size != expected.bytes:
+        raise IndexCorruptionError(f"{path} has {size} bytes, not {expected.bytes}.", hint=_REBUILD)
+    if digest:
+        hasher = files.new_hash()
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+        if hasher.hexdigest() != expected.digest:
+            raise IndexCorruptionError(f"{path} is not what its digest says.", hint=_REBUILD)
+        # The same open file is parsed next: what was checked is what FAISS reads.
+        file.seek(0)
+
+
+def parse(path: Path, file: BinaryIO, *, mapped: bool) -> Any:
+    """The index in an open file. Raises `IndexCorruptionError` when FAISS cannot read it."""
+    faiss = import_faiss()
+    try:
+        if mapped:
+            # By its descriptor, so that it is the file that was checked, whatever has the name by now.
+            return faiss.read_index(f"/dev/fd/{file.fileno()}", faiss.IO_FLAG_MMAP)
+        return faiss.read_index(faiss.PyCallbackIOReader(file.read))
+    except (RuntimeError, MemoryError) as error:
+        raise IndexCorruptionError(f"FAISS cannot read {path}.", hint=_REBUILD) from error

@@ -1,0 +1,225 @@
+"""The one search path of every family: one call into FAISS, masking, exact re-rank on true vectors, a fixed order.
+
+Belongs here: what happens between checked queries and ordered results. Not here: checks of queries and files (`vectors`), FAISS
+itself (`ann`).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import IndexCorruptionError, NotFoundError, QueryError
+from pipeline.index.dense.ann import Ann
+from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors
+from pipeline.index.dense.families import Family, import_faiss
+from pipeline.index.dense.operating_point import OperatingPoint, depth_of
+
+_EXACT_ALLOWED = 4096
+"""An allow-list up to this size is scored exactly."""
+_EXACT_COST = 4
+"""A true vector costs about so many times what a coded one does: beyond `_EXACT_ALLOWED` this decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCost:
+    """What one call cost, over all of its queries."""
+
+    queries: int
+    ann_seconds: float
+    rerank_seconds: float
+    pool: int
+    """Candidates that were re-ranked; of an exact index, that were found."""
+    kept: float
+    """Share of the index's own top k that is among the final k; 1.0 for an exact index."""
+    scored: int
+    """Vectors scored: by the index (see `Ann.scored`), by the delta, and again by re-ranking. A function of index, queries and
+    point alone."""
+
+
+Observe = Callable[[SearchCost], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a search looks at."""
+
+    primary: Ann
+    delta: Ann | None
+    """An exact index of what came after the primary."""
+    dead: Ids
+    """Rows of the primary that may not be found, ascending."""
+    alive: Any
+    """The FAISS selector that leaves `dead` out; None where nothing is dead. Selectors are only read."""
+    count: int
+    """Vectors that can be found."""
+    truth: Callable[[], TrueVectors]
+    """Of all that can be found, and nothing else. Called when it is needed."""
+
+    @property
+    def family(self) -> Family:
+        """The family of the primary."""
+        return self.primary.family
+
+
+def alive_selector(dead: Ids) -> Any:
+    """What leaves `dead` (int64 [m]) out, or None where that is nothing."""
+    faiss = import_faiss()
+    return faiss.IDSelectorNot(faiss.IDSelectorBatch(dead)) if len(dead) else None
+
+
+def search_parts(
+    parts: Parts, queries: Vectors, k: int, *, allowed: Ids | None, point: OperatingPoint, observe: Observe | None
+) -> tuple[Ids, Scores]:
+    """The nearest vectors of each query: see `VectorIndex.search`. Queries, k, ids and point are checked already."""
+    if allowed is not None:
+        allowed = _distinct(allowed)
+        if not parts.family.exact:
+            truth = parts.truth()
+            allowed = allowed[truth.rows(allowed) >= 0]
+    k = min(k, parts.count if allowed is None else min(parts.count, len(allowed)))
+    if k == 0 or not len(queries):
+        return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+    if parts.family.exact:
+        return _search(parts, queries, k, k, allowed, point, observe)
+    if allowed is not None:
+        point = _wider(point, parts, len(allowed))
+        if len(allowed) <= max(_EXACT_ALLOWED, parts.primary.effort(k, point) // _EXACT_COST):
+            return _exact(parts.truth(), queries, k, allowed, observe)
+    pool = len(allowed) if allowed is not None else parts.count
+    ids, scores = _search(parts, queries, k, min(depth_of(k, point), pool), allowed, point, observe)
+    if allowed is not None and (ids.shape[1] < k or (ids < 0).any()):
+        # The filter left too little where the index looked: what is allowed is known, so nothing need be missing.
+        return _exact(parts.truth(), queries, k, allowed, observe)
+    return ids, scores
+
+
+def _wider(point: OperatingPoint, parts: Parts, allowed: int) -> OperatingPoint:
+    """The point at which a filter that lets `allowed` vectors through finds about what no filter finds at `point`."""
+    share = allowed / max(1, len(parts.primary))
+    nprobe, ef_search = point.nprobe, point.ef_search
+    if nprobe is not None:
+        nprobe = min(parts.primary.nlist, math.ceil(nprobe / math.sqrt(share)))
+    if ef_search is not None:
+        ef_search = min(max(ef_search, len(parts.primary)), math.ceil(ef_search / share))
+    return OperatingPoint(nprobe=nprobe, ef_search=ef_search, k_factor=point.k_factor / math.sqrt(share))
+
+
+def _search(
+    parts: Parts,
+    queries: Vectors,
+    k: int,
+    depth: int,
+    allowed: Ids | None,
+    point: OperatingPoint,
+    observe: Observe | None,
+) -> tuple[Ids, Scores]:
+    started = time.perf_counter()
+    ids, scores = _candidates(parts, queries, depth, allowed, point)
+    found = time.perf_counter()
+    if parts.family.exact:
+        result = _ordered(ids, scores, k)
+        if observe is not None:
+            rows = len(queries) * parts.count
+            observe(SearchCost(len(queries), found - started, 0.0, int((ids >= 0).sum()), 1.0, rows))
+        return result
+    result = _ordered(ids, _true_scores(parts.truth(), queries, ids), k)
+    if observe is not None:
+        ended = time.perf_counter()
+        own, _ = _ordered(ids, scores, k)
+        pool = int((ids >= 0).sum())
+        scored = parts.primary.scored(queries, depth, point) + len(queries) * len(parts.delta or ()) + pool
+        observe(SearchCost(len(queries), found - started, ended - found, pool, _kept(own, result[0]), scored))
+    return result
+
+
+def _candidates(parts: Parts, queries: Vectors, depth: int, allowed: Ids | None, point: OperatingPoint) -> tuple[Ids, Scores]:
+    faiss = import_faiss()
+    primary, secondary = parts.alive, None
+    if allowed is not None:
+        living = np.setdiff1d(allowed, parts.dead, assume_unique=True) if len(parts.dead) else allowed
+        # The selectors are named here because FAISS keeps no reference to them.
+        primary = faiss.IDSelectorBatch(living)
+        secondary = faiss.IDSelectorBatch(allowed) if parts.delta is not None else None
+    threads = faiss.omp_get_max_threads()
+    try:
+        # One query is worked on by one thread anyway, but waits for the others, which a busy machine makes long. The
+        # number is that of the calling thread alone.
+        if len(queries) == 1:
+            faiss.omp_set_num_threads(1)
+        ids, scores = parts.primary.search(queries, min(depth, max(1, len(parts.primary))), point, primary)
+        if parts.delta is not None:
+            more_ids, more_scores = parts.delta.search(queries, min(depth, len(parts.delta)), OperatingPoint(), secondary)
+            ids, scores = np.hstack([ids, more_ids]), np.hstack([scores, more_scores])
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return ids, scores
+
+
+def _true_scores(truth: TrueVectors, queries: Vectors, ids: Ids) -> Scores:
+    """Scores float32 [q, c] of candidates int64 [q, c] on their true vectors; of padding (negative ids) -inf."""
+    scores = np.full(ids.shape, np.float32(-np.inf))
+    for row, query in enumerate(queries):
+        good = ids[row] >= 0
+        try:
+            if good.all():
+                scores[row] = truth.scores(query, ids[row])
+            else:
+                scores[row, good] = truth.scores(query, ids[row, good])
+        except NotFoundError as error:
+            raise IndexCorruptionError(
+                f"FAISS answered with ids that have no vector: {error.message}", hint="Run `indexctl build`."
+            ) from None
+    return scores
+
+
+def _exact(truth: TrueVectors, queries: Vectors, k: int, allowed: Ids, observe: Observe | None) -> tuple[Ids, Scores]:
+    """The best of few, from true vectors alone."""
+    started = time.perf_counter()
+    scores = np.stack([truth.scores(query, allowed) for query in queries])
+    result = _ordered(np.broadcast_to(allowed, scores.shape), scores, k)
+    if observe is not None:
+        pool = scores.size
+        observe(SearchCost(len(queries), 0.0, time.perf_counter() - started, pool, 1.0, pool))
+    return result
+
+
+def _ordered(ids: Ids, scores: Scores, k: int) -> tuple[Ids, Scores]:
+    """The best k of each row by score, highest first, then by id; padding (id -1) last, and cut off where all rows have it."""
+    found = min(k, ids.shape[1])
+    padding = ids < 0
+    if padding.any():
+        scores, ids = np.where(padding, np.float32(-np.inf), scores), np.where(padding, -1, ids)
+        found = min(k, int((~padding).sum(axis=1).max()))
+    order = np.lexsort((ids, -scores), axis=1)[:, :found]
+    rows = np.arange(len(ids))[:, None]
+    return ids[rows, order], scores[rows, order]
+
+
+def _distinct(ids: Ids) -> Ids:
+    """`ids` ascending, each once."""
+    ids = np.sort(ids)
+    return ids[np.concatenate([[True], ids[1:] != ids[:-1]])] if len(ids) else ids
+
+
+def _kept(own: Ids, final: Ids) -> float:
+    """Share of the ids of `own` [q, k] that are in the same row of `final`."""
+    kept = sum(int(np.isin(one[one >= 0], other).sum()) for one, other in zip(own, final, strict=True))
+    return kept / max(1, int((own >= 0).sum()))
+
+
+def checked_k(k: int) -> int:
+    """k as an int. Raises `QueryError` for what is no whole number of at least 1."""
+    try:
+        number = 0 if isinstance(k, bool) else operator.index(k)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise QueryError(f"k = {k!r} is not a whole number of at least 1.")
+    return number

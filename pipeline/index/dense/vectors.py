@@ -1,0 +1,203 @@
+"""The reading side of the vector index: open, search, and look vectors up by id.
+
+Importing this module loads neither pyarrow nor FAISS.
+
+Belongs here: a stored index as something to ask. Not here: building (`stage`), changing (`updates`), the steps of a
+search (`searching`).
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import IndexCorruptionError
+from pipeline.index.dense import operating_point
+from pipeline.index.dense.ann import Ann
+from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids, checked_vectors
+from pipeline.index.dense.description import (
+    DELETIONS_FILE,
+    DELTA_FILE,
+    INDEX_FILE,
+    METRIC,
+    NORMALISATION,
+    VECTORS_FILE,
+    IndexMeta,
+    read_meta,
+)
+from pipeline.index.dense.families import FAMILIES, Family, import_faiss
+from pipeline.index.dense.index_files import read_ids, read_index
+from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.dense.searching import Observe, Parts, alive_selector, checked_k, search_parts
+
+_REBUILD = "Run `indexctl verify`, then `indexctl build`."
+_MAPPED_FROM = 64 << 20
+"""Bytes from which on inverted lists stay in their file."""
+
+_log = logging.getLogger(__name__)
+
+
+class IdMap(NamedTuple):
+    """Which id each row is: rows int64 [n], ascending; ids int64 [n]; whether the row is the delta's, bool [n].
+
+    The rows of the primary come first, those of the delta follow; rows of deleted vectors are left out.
+    """
+
+    rows: Ids
+    ids: Ids
+    in_delta: npt.NDArray[np.bool_]
+
+
+class VectorIndex:
+    """An opened vector index. Threads may search it at the same time: nothing in it changes after opening."""
+
+    def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path) -> None:
+        """`open` makes these. `vectors` is the folder of ids.npy and vectors.npy."""
+        self._folder = vectors
+        self.meta = meta
+        self.point = operating_point.parse(
+            meta.parameters,
+            meta.k_factor,
+            family=primary.family,
+            nlist=primary.nlist,
+            default=operating_point.first_point(primary.family, primary.nlist),
+        )
+        self._parts = Parts(primary, delta, dead, alive_selector(dead), meta.count, lambda: self._truth)
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, vectors: Path | None = None, verified: bool = False, mapped: bool | None = None
+    ) -> VectorIndex:
+        """Open the index in a version's or an object's directory.
+
+        `vectors` is the folder of ids.npy and vectors.npy where that is another one; `verified` says that the digests of the
+        files have been checked already (sizes are checked always); `mapped` whether inverted lists stay in the file (None:
+        large ones). Raises `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError`
+        when it is of another format.
+        """
+        meta = read_meta(folder)
+        primary, delta, dead = read_parts(folder, meta, verified=verified, mapped=mapped)
+        return cls(primary, delta, dead, meta, vectors or folder)
+
+    @property
+    def count(self) -> int:
+        """How many vectors can be found."""
+        return self.meta.count
+
+    @property
+    def dimension(self) -> int:
+        """The length of each vector."""
+        return self.meta.dimension
+
+    @property
+    def family(self) -> Family:
+        """The family of the index."""
+        return self._parts.family
+
+    @property
+    def nlist(self) -> int:
+        """Inverted lists; 0 in families without."""
+        return self._parts.primary.nlist
+
+    def idmap(self) -> IdMap:
+        """The id of each row, read from the index itself."""
+        return idmap_of(self._parts)
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int,
+        *,
+        allowed: npt.ArrayLike | None = None,
+        point: OperatingPoint | None = None,
+        observe: Observe | None = None,
+    ) -> tuple[Ids, Scores]:
+        """The nearest vectors of each query by inner product: ids int64 [q, k'], scores float32 [q, k'].
+
+        `queries` is float32 [q, d], finite. k' is at most k, and smaller where fewer vectors can be found. Each row is ordered
+        by score, highest first, then by id; a row that found fewer than another ends in id -1, score -inf. Scores are those of
+        the true vectors in every family. With `allowed` (ids int64 [m], in any order; unknown ones are ignored) only those
+        vectors are found. `point` takes the place of the index's own; `observe` is told what the call cost. Raises `QueryError`
+        for anything else.
+        """
+        queries = checked_vectors(queries, self.dimension)
+        k = checked_k(k)
+        if point is None:
+            point = self.point
+        else:
+            operating_point.check(point, family=self.family, nlist=self.nlist)
+        allowed_ids = None if allowed is None else checked_ids(allowed)
+        return search_parts(self._parts, queries, k, allowed=allowed_ids, point=point, observe=observe)
+
+    def vectors_of(self, ids: npt.ArrayLike) -> Vectors:
+        """The stored vectors of ids (int64 [m]), float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""
+        return self._truth.take(checked_ids(ids))
+
+    @cached_property
+    def _truth(self) -> TrueVectors:
+        truth = TrueVectors.open(self._folder)
+        if truth.vectors.shape != (self.count, self.dimension):
+            raise IndexCorruptionError(
+                f"{self._folder / VECTORS_FILE} holds {truth.vectors.shape[0]} vectors of dimension {truth.vectors.shape[1]}, "
+                f"and the index {self.count} of dimension {self.dimension}.",
+                hint=_REBUILD,
+            )
+        return truth
+
+
+def idmap_of(parts: Parts) -> IdMap:
+    """The rows that can be found, those of the primary first."""
+    primary = parts.primary.ids()
+    secondary = parts.delta.ids() if parts.delta is not None else np.empty(0, np.int64)
+    living = np.concatenate([~np.isin(primary, parts.dead), np.ones(len(secondary), bool)])
+    in_delta = np.concatenate([np.zeros(len(primary), bool), np.ones(len(secondary), bool)])
+    return IdMap(np.flatnonzero(living).astype(np.int64), np.concatenate([primary, secondary])[living], in_delta[living])
+
+
+def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | None) -> tuple[Ann, Ann | None, Ids]:
+    """Primary, delta and deletions of a stored index, each checked before it is parsed and against its description after."""
+    family = FAMILIES.get(meta.family)
+    expected = {INDEX_FILE} | ({DELTA_FILE} if meta.delta else set()) | ({DELETIONS_FILE} if meta.deleted else set())
+    consistent = meta.count == meta.primary + meta.delta - meta.deleted and meta.files.keys() == expected
+    if family is None or family.mapping != meta.mapping or meta.normalisation != NORMALISATION or not consistent:
+        raise IndexCorruptionError(f"The description of the index in {folder} contradicts itself.", hint=_REBUILD)
+    if mapped is None:
+        mapped = meta.files[INDEX_FILE].bytes >= _MAPPED_FROM
+    index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=mapped and family.maps)
+    primary = _checked(folder / INDEX_FILE, index, meta, family, meta.primary)
+    delta = None
+    if meta.delta:
+        secondary = read_index(folder, DELTA_FILE, meta, verified=verified, mapped=False)
+        delta = _checked(folder / DELTA_FILE, secondary, meta, FAMILIES["flat"], meta.delta)
+    dead = np.empty(0, np.int64)
+    if meta.deleted:
+        dead = read_ids(folder, DELETIONS_FILE, meta, verified=verified)
+        if len(dead) != meta.deleted:
+            raise IndexCorruptionError(f"{folder / DELETIONS_FILE} holds {len(dead)} ids, not {meta.deleted}.", hint=_REBUILD)
+    _log.info(
+        "opened %s: %s %s, %d vectors of dimension %d (%d rows, %d in the delta, %d deleted), %s, by FAISS %s, digest %s, %s%s",
+        folder, meta.family, meta.factory, meta.count, meta.dimension, meta.primary, meta.delta, meta.deleted,
+        meta.parameters or "no parameters", meta.faiss, meta.files[INDEX_FILE].digest[:16],
+        "verified before" if verified else "verified now", ", memory-mapped" if mapped and family.maps else "",
+    )  # fmt: skip
+    return primary, delta, dead
+
+
+def _checked(path: Path, index: object, meta: IndexMeta, family: Family, rows: int) -> Ann:
+    """The parsed index as an `Ann`. Raises `IndexCorruptionError` unless it is of the shape that is described."""
+    faiss = import_faiss()
+    mapping = "idmap2" if isinstance(index, faiss.IndexIDMap2) else "native"
+    metric = METRIC if index.metric_type == faiss.METRIC_INNER_PRODUCT else str(index.metric_type)  # type: ignore[attr-defined]
+    found = (index.ntotal, index.d, metric, mapping)  # type: ignore[attr-defined]
+    if found != (rows, meta.dimension, meta.metric, family.mapping):
+        raise IndexCorruptionError(
+            f"{path} holds {found[0]} vectors of dimension {found[1]} ({metric}, {mapping}), "
+            f"not {rows} of dimension {meta.dimension} ({meta.metric}, {family.mapping}).",
+            hint=_REBUILD,
+        )
+    return Ann(index, family)

@@ -1,0 +1,1 @@
+"""The point at which the vector index is searched, chosen by measurement."""

@@ -1,0 +1,213 @@
+"""Choosing an operating point by measurement: exact truth, a grid, recall with its interval, the cheapest point that is enough.
+
+Recall counts by distance: what is found scores at least as much as the k-th best vector does, so that one of two equal vectors
+is as good as the other. Cost is the number of vectors scored, which is the same on every machine. Times are asked for by
+`latencies` alone, and never stored.
+
+Belongs here: functions of an index, queries and a target. Not here: where queries come from and what is written
+(`stage`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.index.dense.arrays import Scores, TrueVectors, Vectors
+from pipeline.index.dense.families import Family
+from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.dense.searching import SearchCost
+from pipeline.index.dense.vectors import VectorIndex
+
+K = 10
+"""Recall is that of the first ten."""
+TOLERANCE = 1e-6
+"""Scores that differ by less cannot be told apart in float32."""
+LEAST_EFFECT = 4.0
+"""Neighbours of one query are missed together: 10 of them count as 10 / 4 independent trials, at most. Measured on clustered
+vectors at a recall of 0.93 (standard deviation 0.17 a query); where hardly anything is missed it cannot be measured."""
+
+_Z = 1.96
+_BLOCK = 1 << 12
+_SPARE = 16
+_MOST_EF_SEARCH = 4096
+_LEAST_EF_SEARCH = 16
+_K_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
+_DEEPER = 4
+"""How many times its own k_factor a family is tried at, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a point finds, over some queries."""
+
+    point: OperatingPoint
+    recall: float
+    low: float
+    """Lower end of the 95 % interval of the recall."""
+    high: float
+    scored: int
+    """Vectors scored for one query, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a sweep came to."""
+
+    chosen: Measured
+    held_out: Measured
+    """The chosen point over the queries that it was not chosen by."""
+    met: bool
+    """Whether the lower bound of the chosen point, and its recall over held-out queries, are at least the target."""
+    sweep: tuple[Measured, ...]
+    """Everything measured, in the order of the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Queries float32 [q, d], and for each the score of its k-th best vector, float32 [q]."""
+
+    queries: Vectors
+    least: Scores
+    k: int
+
+    def half(self, number: int) -> Questions:
+        """Every other one: number 0 or 1."""
+        return Questions(self.queries[number::2], self.least[number::2], self.k)
+
+
+def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
+    """What the right answers to `queries` score at least: exact search over all vectors, in blocks."""
+    n = truth.vectors.shape[0]
+    k = min(k, n)
+    found = _nearest(truth, queries, min(k + _SPARE, n))
+    # Once more the way that a search scores: matrix products round differently.
+    least = np.array(
+        [np.sort(truth.scores(query, truth.ids[rows]))[-k] for query, rows in zip(queries, found, strict=True)], np.float32
+    )
+    return Questions(queries, least, k)
+
+
+def _nearest(truth: TrueVectors, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
+    """The rows of the `width` best vectors of each query, int64 [q, width].
+
+    After the first block a matrix product and a comparison leave little to sort, which is several times faster than FAISS.
+    """
+    n = truth.vectors.shape[0]
+    first = min(n, max(_BLOCK, width))
+    scores = queries @ np.asarray(truth.vectors[:first]).T
+    found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
+    best = np.take_along_axis(scores, found, axis=1)
+    for start in range(first, n, _BLOCK):
+        scores = queries @ np.asarray(truth.vectors[start : start + _BLOCK]).T
+        asked, rows = np.nonzero(scores > best.min(axis=1)[:, None])
+        if not len(asked):
+            continue
+        owner = np.concatenate([np.repeat(np.arange(len(queries)), width), asked])
+        values = np.concatenate([best.ravel(), scores[asked, rows]])
+        places = np.concatenate([found.ravel(), rows + start])
+        order = np.lexsort((-values, owner))
+        starts = np.searchsorted(owner[order], np.arange(len(queries)))
+        kept = order[starts[:, None] + np.arange(width)]
+        found, best = places[kept], values[kept]
+    return found
+
+
+def grid(family: Family, count: int, nlist: int) -> tuple[tuple[OperatingPoint, ...], ...]:
+    """Points in rows: each row tries harder than the one before it, and inside of a row k_factor rises.
+
+    A family that re-ranks nothing of its own is not made to; one without a parameter has one row.
+    """
+    factors = [1.0]
+    if family.k_factor > 1:
+        factors = [factor for factor in _K_FACTORS if factor <= _DEEPER * family.k_factor]
+    match family.parameter:
+        case "nprobe":
+            points = [OperatingPoint(nprobe=value) for value in _steps(1, nlist)]
+        case "efSearch":
+            points = [OperatingPoint(ef_search=value) for value in _steps(_LEAST_EF_SEARCH, min(count, _MOST_EF_SEARCH))]
+        case _:
+            points = [OperatingPoint()]
+    return tuple(
+        tuple(OperatingPoint(nprobe=point.nprobe, ef_search=point.ef_search, k_factor=factor) for factor in factors)
+        for point in points
+    )
+
+
+def _steps(first: int, last: int) -> Iterator[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16 …: powers of two and what lies between them, from `first` to `last`, which is always there."""
+    value, between = first, False
+    while value < last:
+        yield value
+        value, between = (value * 4 // 3, False) if between else (max(value + 1, value * 3 // 2), value > 1)
+    yield max(1, last)
+
+
+def measure(index: VectorIndex, asked: Questions, point: OperatingPoint) -> Measured:
+    """Recall and cost of a point."""
+    costs: list[SearchCost] = []
+    _, scores = index.search(asked.queries, asked.k, point=point, observe=costs.append)
+    right = (scores >= asked.least[:, None] - TOLERANCE).sum(axis=1)
+    recall, low, high = interval(right, asked.k)
+    return Measured(point, recall, low, high, round(sum(cost.scored for cost in costs) / len(asked.queries)))
+
+
+def interval(right: npt.NDArray[np.int64], k: int) -> tuple[float, float, float]:
+    """Recall and the ends of its 95 % interval, from how many of k each query found (int64 [q]).
+
+    Wilson's interval, over as many trials as the queries are worth: neighbours of one query are not independent, and how much
+    they are not is estimated from the spread of the queries.
+    """
+    total = len(right) * k
+    share = float(right.sum()) / total
+    expected = share * (1 - share) / k
+    effect = float(np.var(right / k)) / expected if expected else 0.0
+    trials = total / min(k, max(min(k, LEAST_EFFECT), effect))
+    centre = (share + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
+    half = _Z / (1 + _Z**2 / trials) * math.sqrt(share * (1 - share) / trials + _Z**2 / (4 * trials**2))
+    return share, max(0.0, centre - half), min(1.0, centre + half)
+
+
+def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: float) -> Tuned:
+    """The point of least cost whose lower bound meets the target, and whose recall over held-out queries does too.
+
+    Rows of the grid are tried in ascending order. A row is passed over when its deepest point is not enough, and the search
+    ends when the shallowest point of a row costs more than the best point so far. Where no point is enough, the one that finds
+    most is chosen, of equals the cheapest.
+    """
+    sweep: list[Measured] = []
+    best: tuple[Measured, Measured] | None = None
+    for row in grid(index.family, index.count, index.nlist):
+        deepest = measure(index, tuning, row[-1])
+        if deepest.low < target:
+            sweep.append(deepest)
+            continue
+        for point in row:
+            measured = deepest if point is row[-1] else measure(index, tuning, point)
+            sweep.append(measured)
+            if best is not None and measured.scored >= best[0].scored:
+                return Tuned(*best, True, tuple(sweep))
+            if measured.low >= target and (confirmed := measure(index, held_out, point)).recall >= target:
+                best = measured, confirmed
+                break
+    if best is not None:
+        return Tuned(*best, True, tuple(sweep))
+    chosen = min(sweep, key=lambda measured: (-measured.low, measured.scored))
+    return Tuned(chosen, measure(index, held_out, chosen.point), False, tuple(sweep))
+
+
+def latencies(index: VectorIndex, queries: Vectors, k: int, points: Sequence[OperatingPoint], rounds: int = 3) -> list[float]:
+    """The median seconds of a single query at each point. Points take turns, so that a busy moment hits all of them."""
+    taken: list[list[float]] = [[] for _ in points]
+    for _ in range(rounds):
+        for query in queries:
+            for at, point in enumerate(points):
+                started = time.perf_counter()
+                index.search(query[None], k, point=point)
+                taken[at].append(time.perf_counter() - started)
+    return [float(np.median(times)) for times in taken]

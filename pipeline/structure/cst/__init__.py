@@ -1,0 +1,1 @@
+"""Concrete syntax of Python, by libcst."""

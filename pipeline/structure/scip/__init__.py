@@ -1,0 +1,1 @@
+"""SCIP: running indexers, reading their indexes, and the tables of occurrences and symbols."""
