@@ -10,6 +10,7 @@ Belongs here: calls into a FAISS index. Not here: training and filling it (`buil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,10 @@ class Ann:
         faiss = import_faiss()
         parameters: Any
         if self.nlist:
-            parameters = faiss.SearchParametersIVF(nprobe=point.nprobe, sel=selector)
+            parameters = faiss.SearchParametersIVF()
+            parameters.nprobe = point.nprobe
+            if selector is not None:
+                parameters.sel = selector
         elif point.ef_search is not None:
             # FAISS takes `depth` where that is more.
             parameters = faiss.SearchParametersHNSW(efSearch=point.ef_search, sel=selector)
@@ -58,7 +62,12 @@ class Ann:
             parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
         # The identity map of a flat index is inside `index`; a rotation is outside of the inner one.
         target = self._inner if self._rotations else self.index
-        scores, ids = target.search(self._rotated(queries), depth, params=parameters)
+        scores, ids = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
+        if self._rotations:
+            queries = self._rotated(queries)
+        # Without FAISS's wrapper, which checks what is checked already.
+        pointer = faiss.swig_ptr
+        target.search_c(len(queries), pointer(queries), depth, pointer(scores), pointer(ids), parameters)
         return ids, scores
 
     def _rotated(self, queries: Vectors) -> Vectors:
@@ -81,17 +90,18 @@ class Ann:
         # Fewer than the index says: never a wrong id, but a hole.
         return found[:at]
 
-    def scored(self, queries: Vectors, depth: int, point: OperatingPoint) -> int:
-        """How many vectors a search scores, over all queries.
+    def scanned(self, queries: Vectors) -> Callable[[int, OperatingPoint], int]:
+        """How many vectors a search for these queries scores, over all of them, as a function of depth and point.
 
         Inverted lists: the sizes of those that are visited. Graphs: a bound, efSearch times the links of the lowest level,
         because FAISS counts in one variable for all threads. Else: all.
         """
-        if self.nlist and len(queries):
-            _, lists = self._inner.quantizer.search(self._rotated(queries), point.nprobe)
-            sizes = np.array([self._lists.list_size(number) for number in range(self.nlist)])  # type: ignore[union-attr]
-            return int(sizes[lists[lists >= 0]].sum())
-        return len(queries) * self.effort(depth, point)
+        if self._lists is None or not len(queries):
+            return lambda depth, point: len(queries) * self.effort(depth, point)
+        _, order = self._inner.quantizer.search(self._rotated(queries), self.nlist)
+        sizes = np.array([self._lists.list_size(number) for number in range(self.nlist)])
+        total = np.cumsum(sizes[order].sum(axis=0))
+        return lambda _depth, point: int(total[(point.nprobe or 1) - 1])
 
     def effort(self, depth: int, point: OperatingPoint) -> int:
         """About how many vectors one query is scored against."""

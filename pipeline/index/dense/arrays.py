@@ -5,6 +5,8 @@ Belongs here: reading those arrays, and exact scores over them. Not here: FAISS 
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.errors import IndexCorruptionError, NotFoundError, QueryError
 from pipeline.index.dense.description import IDS_FILE, VECTORS_FILE
+from pipeline.index.dense.families import import_faiss
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -21,6 +24,7 @@ Scores = npt.NDArray[np.float32]
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _NAMED_AT_MOST = 3
 _BLOCK = 8192
+_MATRIX = 2
 
 
 class Rows(Protocol):
@@ -69,12 +73,14 @@ class TrueVectors:
         """Those of an embeddings object or a version. Raises `IndexCorruptionError`."""
         return cls(*open_arrays(folder))
 
-    def rows(self, wanted: Ids) -> npt.NDArray[np.intp]:
-        """The row of each id (int64 [m]), -1 where it is not known."""
+    def rows(self, wanted: Ids) -> npt.NDArray[np.int64]:
+        """The row of each id (int64, of any shape), -1 where it is not known."""
         if not len(self.ids):
-            return np.full(len(wanted), -1, np.intp)
-        rows = np.searchsorted(self.ids, wanted)
-        return np.where(self.ids[np.minimum(rows, len(self.ids) - 1)] == wanted, rows, -1)
+            return np.full(wanted.shape, -1, np.int64)
+        rows = self.ids.searchsorted(wanted)
+        # Ids beyond the last one would stand behind the end.
+        known = self.ids.take(rows, mode="clip") == wanted
+        return rows if known.all() else np.where(known, rows, -1)
 
     def take(self, wanted: Ids) -> Vectors:
         """The vectors of ids, float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""
@@ -84,15 +90,37 @@ class TrueVectors:
             raise NotFoundError(f"The index has no vector of {len(missing)} of the ids, for example {named}.")
         return np.asarray(self.vectors[rows])
 
-    def scores(self, query: Vectors, wanted: Ids) -> Scores:
-        """Inner products of one query, float32 [d], with the vectors of ids, float32 [m].
+    def scores(self, queries: Vectors, rows: npt.NDArray[np.int64]) -> Scores:
+        """Inner products of queries, float32 [q, d], each with the vectors in rows of its own, int64 [q, m]: float32 [q, m].
 
-        Equal vectors get equal scores, wherever they stand (matrix products do not promise that).
+        Of rows below 0, -inf. Equal vectors get equal scores, wherever they stand (matrix products do not promise that).
         """
-        scores = np.empty(len(wanted), np.float32)
-        for at in range(0, len(wanted), _BLOCK):
-            np.einsum("kd,d->k", self.take(wanted[at : at + _BLOCK]), query, out=scores[at : at + _BLOCK])
+        scores = np.empty(rows.shape, np.float32)
+        if self._base is not None:
+            _inner_products(queries, self._base, rows, scores)
+            return scores
+        for query, wanted, found in zip(queries, rows, scores, strict=True):
+            for at in range(0, len(wanted), _BLOCK):
+                block = wanted[at : at + _BLOCK]
+                there = np.where(block < 0, -1, np.arange(len(block)))
+                _inner_products(query[None], self.vectors[np.maximum(block, 0)], there[None], found[None, at : at + _BLOCK])
         return scores
+
+    @cached_property
+    def _base(self) -> Vectors | None:
+        """The vectors in one piece, where they lie in one."""
+        whole = isinstance(self.vectors, np.ndarray) and self.vectors.dtype == np.float32 and self.vectors.flags.c_contiguous
+        return self.vectors if whole and len(self.ids) else None  # type: ignore[return-value]
+
+
+def _inner_products(queries: Vectors, base: Vectors, rows: npt.NDArray[np.int64], scores: Scores) -> None:
+    """Write them into `scores` (float32 [q, m]), without a copy of the vectors. Rows are checked by the caller."""
+    faiss = import_faiss()
+    pointer = faiss.swig_ptr
+    queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows)
+    faiss.fvec_inner_products_by_idx(
+        pointer(scores), pointer(queries), pointer(base), pointer(rows), base.shape[1], *rows.shape
+    )
 
 
 def open_arrays(folder: Path) -> tuple[Ids, Vectors]:
@@ -133,13 +161,17 @@ def checked_ids(ids: npt.ArrayLike) -> Ids:
 
 def checked_vectors(vectors: npt.ArrayLike, dimension: int, what: str = "Query vectors") -> Vectors:
     """Vectors as float32 [q, d]. Raises `QueryError` for another shape and for what is not finite."""
-    try:
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise QueryError(f"{what} must be numbers: {error}.") from None
-    if np.ndim(vectors) != 2 or array.shape[1] != dimension:
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
+        array = np.ascontiguousarray(vectors)
+    else:
+        try:
+            with np.errstate(over="ignore"):
+                array = np.ascontiguousarray(vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"{what} must be numbers: {error}.") from None
+    if array.ndim != _MATRIX or array.shape[1] != dimension:
         raise QueryError(f"{what} must have the shape [q, {dimension}], not {list(np.shape(vectors))}.")
-    if not np.isfinite(array).all():
+    # The sum of squares is finite in nearly every case, and several times faster to find than whether each number is.
+    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
         raise QueryError(f"{what} must be finite.")
     return array

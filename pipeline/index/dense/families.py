@@ -45,7 +45,9 @@ class Family:
     least_training: Callable[[int, IndexSettings], int] = lambda n, options: 0
     """(n, options) -> the fewest vectors that it can be trained on well; a smaller corpus is searched exactly."""
     exact: bool = False
-    """Whether its own scores are those of the true vectors, for all of them."""
+    """Whether it scores all vectors, and truly."""
+    true_scores: bool = False
+    """Whether what it scores gets the score of the true vector, bit by bit, so that there is nothing to re-rank."""
     deletes: Deletes = "remove"
     """Whether a vector can be taken out, or only be passed over until the next rebuild."""
     parameter: Parameter = ""
@@ -136,6 +138,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family(
                 name="flat",
                 mapping="idmap2",
+                true_scores=True,
                 factory=lambda d, n, options: "IDMap2,Flat",
                 bytes_per_vector=lambda d, options: 4 * d + 8,
                 exact=True,
@@ -153,6 +156,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family(
                 name="ivf_flat",
                 mapping="native",
+                true_scores=True,
                 factory=_ivf(lambda d, options: "Flat"),
                 bytes_per_vector=lambda d, options: 4 * d + 8,
                 trains=True,
@@ -210,6 +214,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family(
                 name="hnsw",
                 mapping="idmap2",
+                true_scores=True,
                 factory=lambda d, n, options: f"IDMap2,HNSW{options.hnsw_M}",
                 bytes_per_vector=lambda d, options: 4 * d + 8 * options.hnsw_M + 16,
                 deletes="tombstone",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import IndexCorruptionError, NotFoundError, QueryError
+from pipeline.errors import IndexCorruptionError, QueryError
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors
 from pipeline.index.dense.families import Family, import_faiss
@@ -38,9 +38,6 @@ class SearchCost:
     """Candidates that were re-ranked; of an exact index, that were found."""
     kept: float
     """Share of the index's own top k that is among the final k; 1.0 for an exact index."""
-    scored: int
-    """Vectors scored: by the index (see `Ann.scored`), by the delta, and again by re-ranking. A function of index, queries and
-    point alone."""
 
 
 Observe = Callable[[SearchCost], None]
@@ -120,22 +117,24 @@ def _search(
     point: OperatingPoint,
     observe: Observe | None,
 ) -> tuple[Ids, Scores]:
-    started = time.perf_counter()
-    ids, scores = _candidates(parts, queries, depth, allowed, point)
-    found = time.perf_counter()
-    if parts.family.exact:
-        result = _ordered(ids, scores, k)
-        if observe is not None:
-            rows = len(queries) * parts.count
-            observe(SearchCost(len(queries), found - started, 0.0, int((ids >= 0).sum()), 1.0, rows))
-        return result
-    result = _ordered(ids, _true_scores(parts.truth(), queries, ids), k)
+    faiss = import_faiss()
+    threads = faiss.omp_get_max_threads()
+    try:
+        # One query is worked on by one thread anyway, but waits for the others, which a busy machine makes long. The
+        # number is that of the calling thread alone.
+        if len(queries) == 1:
+            faiss.omp_set_num_threads(1)
+        started = time.perf_counter()
+        ids, scores = _candidates(parts, queries, depth, allowed, point)
+        found = time.perf_counter()
+        true = scores if parts.family.true_scores else _true_scores(parts.truth(), queries, ids)
+        result = _ordered(ids, true, k)
+    finally:
+        faiss.omp_set_num_threads(threads)
     if observe is not None:
-        ended = time.perf_counter()
-        own, _ = _ordered(ids, scores, k)
-        pool = int((ids >= 0).sum())
-        scored = parts.primary.scored(queries, depth, point) + len(queries) * len(parts.delta or ()) + pool
-        observe(SearchCost(len(queries), found - started, ended - found, pool, _kept(own, result[0]), scored))
+        reranked = time.perf_counter() - found
+        kept = 1.0 if true is scores else _kept(_ordered(ids, scores, k)[0], result[0])
+        observe(SearchCost(len(queries), found - started, reranked, int((ids >= 0).sum()), kept))
     return result
 
 
@@ -147,56 +146,48 @@ def _candidates(parts: Parts, queries: Vectors, depth: int, allowed: Ids | None,
         # The selectors are named here because FAISS keeps no reference to them.
         primary = faiss.IDSelectorBatch(living)
         secondary = faiss.IDSelectorBatch(allowed) if parts.delta is not None else None
-    threads = faiss.omp_get_max_threads()
-    try:
-        # One query is worked on by one thread anyway, but waits for the others, which a busy machine makes long. The
-        # number is that of the calling thread alone.
-        if len(queries) == 1:
-            faiss.omp_set_num_threads(1)
-        ids, scores = parts.primary.search(queries, min(depth, max(1, len(parts.primary))), point, primary)
-        if parts.delta is not None:
-            more_ids, more_scores = parts.delta.search(queries, min(depth, len(parts.delta)), OperatingPoint(), secondary)
-            ids, scores = np.hstack([ids, more_ids]), np.hstack([scores, more_scores])
-    finally:
-        faiss.omp_set_num_threads(threads)
+    ids, scores = parts.primary.search(queries, min(depth, max(1, len(parts.primary))), point, primary)
+    if parts.delta is not None:
+        more_ids, more_scores = parts.delta.search(queries, min(depth, len(parts.delta)), OperatingPoint(), secondary)
+        ids, scores = np.hstack([ids, more_ids]), np.hstack([scores, more_scores])
     return ids, scores
 
 
 def _true_scores(truth: TrueVectors, queries: Vectors, ids: Ids) -> Scores:
     """Scores float32 [q, c] of candidates int64 [q, c] on their true vectors; of padding (negative ids) -inf."""
-    scores = np.full(ids.shape, np.float32(-np.inf))
-    for row, query in enumerate(queries):
-        good = ids[row] >= 0
-        try:
-            if good.all():
-                scores[row] = truth.scores(query, ids[row])
-            else:
-                scores[row, good] = truth.scores(query, ids[row, good])
-        except NotFoundError as error:
-            raise IndexCorruptionError(
-                f"FAISS answered with ids that have no vector: {error.message}", hint="Run `indexctl build`."
-            ) from None
-    return scores
+    rows = truth.rows(ids)
+    if rows.min(initial=0) < 0 and len(unknown := ids[(rows < 0) & (ids >= 0)]):
+        raise IndexCorruptionError(
+            f"FAISS answered with {len(unknown)} ids that have no vector, for example {unknown[0]}.",
+            hint="Run `indexctl build`.",
+        )
+    return truth.scores(queries, rows)
 
 
 def _exact(truth: TrueVectors, queries: Vectors, k: int, allowed: Ids, observe: Observe | None) -> tuple[Ids, Scores]:
     """The best of few, from true vectors alone."""
     started = time.perf_counter()
-    scores = np.stack([truth.scores(query, allowed) for query in queries])
+    rows = truth.rows(allowed)[None]
+    scores = np.concatenate([truth.scores(query[None], rows) for query in queries])
     result = _ordered(np.broadcast_to(allowed, scores.shape), scores, k)
     if observe is not None:
-        pool = scores.size
-        observe(SearchCost(len(queries), 0.0, time.perf_counter() - started, pool, 1.0, pool))
+        observe(SearchCost(len(queries), 0.0, time.perf_counter() - started, scores.size, 1.0))
     return result
 
 
 def _ordered(ids: Ids, scores: Scores, k: int) -> tuple[Ids, Scores]:
     """The best k of each row by score, highest first, then by id; padding (id -1) last, and cut off where all rows have it."""
     found = min(k, ids.shape[1])
+    # Mostly so from an exact index. Padding scores least, so it would be last.
+    if (scores[:, 1:] < scores[:, :-1]).all() and ids[:, -1].min() >= 0:
+        return (ids, scores) if found == ids.shape[1] else (ids[:, :found], scores[:, :found])
     padding = ids < 0
     if padding.any():
         scores, ids = np.where(padding, np.float32(-np.inf), scores), np.where(padding, -1, ids)
         found = min(k, int((~padding).sum(axis=1).max()))
+    if len(ids) == 1:
+        order = np.lexsort((ids[0], -scores[0]))[:found]
+        return ids[:, order], scores[:, order]
     order = np.lexsort((ids, -scores), axis=1)[:, :found]
     rows = np.arange(len(ids))[:, None]
     return ids[rows, order], scores[rows, order]
@@ -210,8 +201,8 @@ def _distinct(ids: Ids) -> Ids:
 
 def _kept(own: Ids, final: Ids) -> float:
     """Share of the ids of `own` [q, k] that are in the same row of `final`."""
-    kept = sum(int(np.isin(one[one >= 0], other).sum()) for one, other in zip(own, final, strict=True))
-    return kept / max(1, int((own >= 0).sum()))
+    there = (np.expand_dims(own, 2) == np.expand_dims(final, 1)).any(axis=2) & (own >= 0)
+    return int(there.sum()) / max(1, int((own >= 0).sum()))
 
 
 def checked_k(k: int) -> int:

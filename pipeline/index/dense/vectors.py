@@ -9,6 +9,7 @@ search (`searching`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -133,6 +134,21 @@ class VectorIndex:
             operating_point.check(point, family=self.family, nlist=self.nlist)
         allowed_ids = None if allowed is None else checked_ids(allowed)
         return search_parts(self._parts, queries, k, allowed=allowed_ids, point=point, observe=observe)
+
+    def scored(self, queries: Vectors, k: int) -> Callable[[OperatingPoint], int]:
+        """How many vectors a search for k scores, over all queries (float32 [q, d]), as a function of the point.
+
+        By the index (see `Ann.scanned`), by the delta, and again by re-ranking: the same on every machine.
+        """
+        primary = self._parts.primary.scanned(queries)
+        delta = len(self._parts.delta or ())
+
+        def scored(point: OperatingPoint) -> int:
+            depth = min(operating_point.depth_of(k, point), self.count)
+            again = 0 if self.family.true_scores else depth
+            return primary(depth, point) + len(queries) * (delta + again)
+
+        return scored
 
     def vectors_of(self, ids: npt.ArrayLike) -> Vectors:
         """The stored vectors of ids (int64 [m]), float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""

@@ -25,7 +25,7 @@ from pipeline.index.tuning.sweep import K, Measured, Tuned, questions, tune
 from pipeline.schemas import Chunks, Definitions, Embeddings, FaissIndex, Tuning
 from pipeline.stage import Artefact, Facts, Output, Stage
 
-QUERIES: Mapping[str, int] = {"small": 384, "medium": 768, "large": 2048}
+QUERIES: Mapping[str, int] = {"small": 320, "medium": 768, "large": 2048}
 """Preset -> queries; the point is chosen on one half of them and confirmed on the other."""
 _BELOW = (("small", 100_000), ("medium", 1_000_000))
 FEWEST = 2
@@ -114,6 +114,7 @@ def sweep_table(sweep: Sequence[Measured]) -> pa.Table:
         "nprobe": [measured.point.nprobe for measured in sweep],
         "ef_search": [measured.point.ef_search for measured in sweep],
         "k_factor": [measured.point.k_factor for measured in sweep],
+        "queries": [measured.queries for measured in sweep],
         **{name: [round(getattr(one, name), _DIGITS) for one in sweep] for name in ("recall", "low", "high")},
         "scored": [measured.scored for measured in sweep],
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from pipeline.index.dense.arrays import Scores, TrueVectors, Vectors
 from pipeline.index.dense.families import Family
 from pipeline.index.dense.operating_point import OperatingPoint
-from pipeline.index.dense.searching import SearchCost
 from pipeline.index.dense.vectors import VectorIndex
 
 K = 10
@@ -34,6 +33,7 @@ vectors at a recall of 0.93 (standard deviation 0.17 a query); where hardly anyt
 
 _Z = 1.96
 _BLOCK = 1 << 12
+_SCREEN, _LEAST_SCREEN = 4, 32
 _SPARE = 16
 _MOST_EF_SEARCH = 4096
 _LEAST_EF_SEARCH = 16
@@ -44,9 +44,10 @@ _DEEPER = 4
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a point finds, over some queries."""
+    """What a point finds, over so many queries."""
 
     point: OperatingPoint
+    queries: int
     recall: float
     low: float
     """Lower end of the 95 % interval of the recall."""
@@ -80,6 +81,10 @@ class Questions:
         """Every other one: number 0 or 1."""
         return Questions(self.queries[number::2], self.least[number::2], self.k)
 
+    def first(self, count: int) -> Questions:
+        """The first of them."""
+        return Questions(self.queries[:count], self.least[:count], self.k)
+
 
 def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
     """What the right answers to `queries` score at least: exact search over all vectors, in blocks."""
@@ -87,10 +92,7 @@ def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
     k = min(k, n)
     found = _nearest(truth, queries, min(k + _SPARE, n))
     # Once more the way that a search scores: matrix products round differently.
-    least = np.array(
-        [np.sort(truth.scores(query, truth.ids[rows]))[-k] for query, rows in zip(queries, found, strict=True)], np.float32
-    )
-    return Questions(queries, least, k)
+    return Questions(queries, np.sort(truth.scores(queries, found), axis=1)[:, -k], k)
 
 
 def _nearest(truth: TrueVectors, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
@@ -101,19 +103,22 @@ def _nearest(truth: TrueVectors, queries: Vectors, width: int) -> npt.NDArray[np
     n = truth.vectors.shape[0]
     first = min(n, max(_BLOCK, width))
     scores = queries @ np.asarray(truth.vectors[:first]).T
-    found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
+    found = np.argpartition(scores, first - width, axis=1)[:, first - width :]
     best = np.take_along_axis(scores, found, axis=1)
+    everyone = np.repeat(np.arange(len(queries)), width)
+    starts = np.arange(len(queries))[:, None]
     for start in range(first, n, _BLOCK):
-        scores = queries @ np.asarray(truth.vectors[start : start + _BLOCK]).T
-        asked, rows = np.nonzero(scores > best.min(axis=1)[:, None])
-        if not len(asked):
+        block = np.asarray(truth.vectors[start : start + _BLOCK])
+        scores = np.matmul(queries, block.T, out=scores if scores.shape[1] == len(block) else None)
+        better = np.flatnonzero(scores > best.min(axis=1)[:, None])
+        if not len(better):
             continue
-        owner = np.concatenate([np.repeat(np.arange(len(queries)), width), asked])
-        values = np.concatenate([best.ravel(), scores[asked, rows]])
+        asked, rows = np.divmod(better, len(block))
+        owner = np.concatenate([everyone, asked])
+        values = np.concatenate([best.ravel(), scores.ravel()[better]])
         places = np.concatenate([found.ravel(), rows + start])
         order = np.lexsort((-values, owner))
-        starts = np.searchsorted(owner[order], np.arange(len(queries)))
-        kept = order[starts[:, None] + np.arange(width)]
+        kept = order[np.searchsorted(owner[order], starts) + np.arange(width)]
         found, best = places[kept], values[kept]
     return found
 
@@ -148,13 +153,28 @@ def _steps(first: int, last: int) -> Iterator[int]:
     yield max(1, last)
 
 
-def measure(index: VectorIndex, asked: Questions, point: OperatingPoint) -> Measured:
-    """Recall and cost of a point."""
-    costs: list[SearchCost] = []
-    _, scores = index.search(asked.queries, asked.k, point=point, observe=costs.append)
+Cost = Callable[[OperatingPoint], int]
+"""Vectors scored for one query at a point, on average."""
+
+
+def cost_over(index: VectorIndex, asked: Questions) -> Cost:
+    """The cost of any point over these queries."""
+    scored, queries = index.scored(asked.queries, asked.k), len(asked.queries)
+    return lambda point: round(scored(point) / queries)
+
+
+def measure(index: VectorIndex, asked: Questions, point: OperatingPoint, cost: Cost) -> Measured:
+    """The recall of a point over some queries, and its cost."""
+    _, scores = index.search(asked.queries, asked.k, point=point)
     right = (scores >= asked.least[:, None] - TOLERANCE).sum(axis=1)
-    recall, low, high = interval(right, asked.k)
-    return Measured(point, recall, low, high, round(sum(cost.scored for cost in costs) / len(asked.queries)))
+    return Measured(point, len(right), *interval(right, asked.k), cost(point))
+
+
+def screened(index: VectorIndex, asked: Questions, point: OperatingPoint, cost: Cost, target: float) -> Measured:
+    """As `measure`; but where a quarter of the queries shows that the target is missed, those are all."""
+    few = asked.first(max(_LEAST_SCREEN, len(asked.queries) // _SCREEN))
+    first = measure(index, few, point, cost)
+    return first if first.high < target else measure(index, asked, point, cost)
 
 
 def interval(right: npt.NDArray[np.int64], k: int) -> tuple[float, float, float]:
@@ -177,28 +197,35 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
     """The point of least cost whose lower bound meets the target, and whose recall over held-out queries does too.
 
     Rows of the grid are tried in ascending order. A row is passed over when its deepest point is not enough, and the search
-    ends when the shallowest point of a row costs more than the best point so far. Where no point is enough, the one that finds
+    ends when the shallowest point of a row costs as much as the best point so far. Where no point is enough, the one that finds
     most is chosen, of equals the cheapest.
     """
+    cost = cost_over(index, tuning)
     sweep: list[Measured] = []
     best: tuple[Measured, Measured] | None = None
+
+    def dearer(point: OperatingPoint) -> bool:
+        return best is not None and cost(point) >= best[0].scored
+
     for row in grid(index.family, index.count, index.nlist):
-        deepest = measure(index, tuning, row[-1])
+        if dearer(row[0]):
+            break
+        deepest = screened(index, tuning, row[-1], cost, target)
         if deepest.low < target:
             sweep.append(deepest)
             continue
         for point in row:
-            measured = deepest if point is row[-1] else measure(index, tuning, point)
+            if dearer(point):
+                break
+            measured = deepest if point is row[-1] else screened(index, tuning, point, cost, target)
             sweep.append(measured)
-            if best is not None and measured.scored >= best[0].scored:
-                return Tuned(*best, True, tuple(sweep))
-            if measured.low >= target and (confirmed := measure(index, held_out, point)).recall >= target:
+            if measured.low >= target and (confirmed := measure(index, held_out, point, cost)).recall >= target:
                 best = measured, confirmed
                 break
     if best is not None:
         return Tuned(*best, True, tuple(sweep))
     chosen = min(sweep, key=lambda measured: (-measured.low, measured.scored))
-    return Tuned(chosen, measure(index, held_out, chosen.point), False, tuple(sweep))
+    return Tuned(chosen, measure(index, held_out, chosen.point, cost), False, tuple(sweep))
 
 
 def latencies(index: VectorIndex, queries: Vectors, k: int, points: Sequence[OperatingPoint], rounds: int = 3) -> list[float]:

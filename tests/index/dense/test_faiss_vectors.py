@@ -162,18 +162,14 @@ def test_queries_of_other_layouts_and_types_are_understood(index: VectorIndex) -
 
 
 def test_padding_is_masked_and_stands_last(index: VectorIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Approximate:
+    def search(*_: object) -> tuple[np.ndarray, np.ndarray]:
         """As an inverted file answers that visited too few lists."""
+        return (
+            np.array([[7, 8, -1, -1], [9, -1, -1, -1]]),
+            np.array([[0.5, 0.9, 3.4e38, 3.4e38], [0.1, -3.4e38, -3.4e38, -3.4e38]], np.float32),
+        )
 
-        ntotal = N
-
-        def search(self, queries: np.ndarray, k: int, params: object) -> tuple[np.ndarray, np.ndarray]:
-            return (
-                np.array([[0.5, 0.9, 3.4e38, 3.4e38], [0.1, -3.4e38, -3.4e38, -3.4e38]], np.float32),
-                np.array([[7, 8, -1, -1], [9, -1, -1, -1]]),
-            )
-
-    monkeypatch.setattr(index._parts.primary, "index", Approximate())
+    monkeypatch.setattr(index._parts.primary, "search", search)
     ids, scores = index.search(unit(2), 4)
     assert ids.tolist() == [[8, 7], [9, -1]]
     assert scores.tolist() == [[np.float32(0.9), 0.5], [np.float32(0.1), -np.inf]]

@@ -15,6 +15,7 @@ import pytest
 from pipeline.config import IndexSettings, SearchSettings
 from pipeline.errors import CodeIntelError, ConfigError, QueryError
 from pipeline.index.dense import building, index_files, searching, stage
+from pipeline.index.dense.arrays import TrueVectors
 from pipeline.index.dense.building import build
 from pipeline.index.dense.families import FAMILIES, import_faiss
 from pipeline.index.dense.gpu import clone_to_gpu
@@ -146,11 +147,10 @@ def test_the_cost_of_a_search_is_told_and_depends_on_nothing_but_the_search(fold
     for _ in range(2):
         index.search(QUERIES, 10, observe=costs.append)
     one, other = costs
-    assert (one.queries, one.pool, one.scored, one.kept) == (other.queries, other.pool, other.scored, other.kept)
+    assert (one.queries, one.pool, one.kept) == (other.queries, other.pool, other.kept)
     assert one.queries == len(QUERIES)
     assert one.pool <= len(QUERIES) * 10 * index.point.k_factor
     assert 0.3 < one.kept <= 1
-    assert one.scored >= one.pool
     assert min(one.ann_seconds, one.rerank_seconds) >= 0
 
 
@@ -165,9 +165,8 @@ def test_trying_harder_scores_more_and_finds_no_less(folders: Any, family: str) 
             ef_search=10 * effort if parameter == "efSearch" else None,
             k_factor=float(effort),
         )
-        costs: list[SearchCost] = []
-        ids, _ = index.search(QUERIES, 10, point=point, observe=costs.append)
-        scored.append(costs[0].scored)
+        ids, _ = index.search(QUERIES, 10, point=point)
+        scored.append(index.scored(QUERIES, 10)(point))
         recalls.append(recall(ids, np.arange(N), 10))
     assert scored == sorted(set(scored))
     assert recalls[0] <= recalls[1] <= recalls[2] + 0.02
@@ -382,3 +381,13 @@ def test_only_what_does_not_fit_and_can_be_cut_is_cut() -> None:
     assert building.beyond(FAMILIES["ivf_sq8"], 100_000, 32, options) == (1 << 20) // 40
     assert building.beyond(FAMILIES["hnsw_sq8"], 100_000, 32, options) == 0
     assert building.beyond(FAMILIES["ivf_sq8"], 100_000, 32, settings("ivf_sq8")) == 0
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.true_scores])
+@pytest.mark.parametrize("count", [1, 300])
+def test_scores_that_are_not_re_ranked_are_those_of_the_true_vectors_bit_by_bit(folders: Any, family: str, count: int) -> None:
+    index = VectorIndex.open(folders(family))
+    queries = clustered(count, 77)
+    ids, scores = index.search(queries, 20)
+    truth = TrueVectors.open(folders(family))
+    assert np.array_equal(scores, truth.scores(queries, truth.rows(ids)))
