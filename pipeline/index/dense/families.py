@@ -15,8 +15,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from pipeline.config import IndexSettings
 from pipeline.errors import ConfigError
@@ -58,25 +61,30 @@ class Family:
     """Whether FAISS can leave its lists in the file and map them into memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """What `auto` takes for a corpus of fewer than `below` vectors (None: any) under a workload (None: any)."""
+class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `auto` takes for a corpus of fewer than `below` vectors (None: any) under a workload."""
 
+    workload: str
     below: int | None
-    workload: str | None
-    family: str
+    families: tuple[str, ...]
+    """The cheapest first; each of the others is there because it takes less memory than those before it."""
 
 
-PRESETS: tuple[Preset, ...] = (
-    Preset(50_000, None, "flat"),
-    Preset(1_000_000, "mixed", "ivf_sq8"),
-    Preset(1_000_000, "reads", "hnsw_sq8"),
-    Preset(None, None, "ivf_rabitq"),
-)
-"""The first row that fits is taken."""
+class _Presets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: int
+    measured_with: dict[str, Any]
+    presets: tuple[Preset, ...]
 
-_SMALLER = ("hnsw_sq8", "ivf_sq8", "ivf_pqfs", "ivf_rabitq")
-"""Each one is tried after the one before it where a memory budget is too small for that."""
+
+PRESETS_FILE = Path(__file__).with_name("presets.json")
+"""Written by `benchmarks/vector_presets.py` from what was measured."""
+PRESETS_VERSION = 1
+
+
+@functools.cache
+def presets() -> tuple[Preset, ...]:
+    """The presets of `auto`; the first one that fits is taken."""
+    return msgspec.json.decode(PRESETS_FILE.read_bytes(), type=_Presets).presets
 
 
 def nlist_of(n: int, options: IndexSettings) -> int:
@@ -250,17 +258,14 @@ def choose(settings: IndexSettings, n: int, d: int) -> Family:
 
 
 def _preset(settings: IndexSettings, n: int, d: int) -> str:
-    name = next(
-        preset.family
-        for preset in PRESETS
-        if (preset.below is None or n < preset.below) and preset.workload in (None, settings.faiss_workload)
+    names = next(
+        preset.families
+        for preset in presets()
+        if preset.workload == settings.faiss_workload and (preset.below is None or n < preset.below)
     )
-    if not settings.faiss_memory_mb or name not in _SMALLER:
-        return name
-    candidates = _SMALLER[_SMALLER.index(name) :]
     budget = settings.faiss_memory_mb * 2**20
-    fitting = (one for one in candidates if n * FAMILIES[one].bytes_per_vector(d, settings) <= budget)
-    return next(fitting, candidates[-1])
+    fitting = (one for one in names if not budget or n * FAMILIES[one].bytes_per_vector(d, settings) <= budget)
+    return next(fitting, names[-1])
 
 
 @functools.cache

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from pipeline import tables
+from pipeline import files, tables
 from pipeline.config import IndexSettings, Settings
 from pipeline.errors import InvariantViolationError
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Vectors, open_arrays
 from pipeline.index.dense.building import beyond, build
 from pipeline.index.dense.description import read_embedder_digest
-from pipeline.index.dense.families import choose, import_faiss
+from pipeline.index.dense.families import PRESETS_FILE, choose, import_faiss
 from pipeline.index.dense.index_files import parse, write_parts
 from pipeline.index.dense.operating_point import first_point
 from pipeline.index.dense.shards import build_sharded
@@ -111,7 +111,8 @@ def faiss_idmap(index: Artefact[FaissIndex], out: Output[FaissIdmap]) -> Facts:
 
 
 def _uses(settings: Settings) -> Mapping[str, str]:
-    return {"faiss": str(import_faiss().__version__)}
+    presets = {"presets": files.digest_file(PRESETS_FILE)} if settings.index.faiss_family == "auto" else {}
+    return {"faiss": str(import_faiss().__version__), **presets}
 
 
 INDEX_STAGE = Stage(faiss_index, code_version="1", uses=_uses)
