@@ -3,13 +3,13 @@
     .venv/bin/python benchmarks/vector_index.py --work DIR [--sizes 1000 10000 60000] [--families auto ...] [--tree FOLDER]
         [--peers] [--seeds 20] [--results FILE]
 
-Vectors have 256 dimensions: clustered ones (`vectors.clustered`), and with `--tree` those of the chunks of that folder of code.
-Recall counts the first ten by distance, over queries that no point was chosen by. Families are tuned as a build does it;
-hnswlib and usearch get the smallest ef that reaches the target on the very queries it is reported for, which favours them.
-Building and tuning are in processor seconds; latencies are medians of single queries on one thread; ours and FAISS's take turns. `to FAISS` is ours to FAISS's: the same
-index at the same point, re-ranked by its `IndexRefineFlat` where we re-rank. Indexes stay in the work folder, so that a second
-run only searches. `--results` adds what was found to a file of JSON lines, from which `vector_presets.py` makes the presets of
-`auto`.
+Vectors have 256 dimensions: clustered ones (`vectors.clustered`), and with `--tree` those of the chunks of that folder of
+code. Recall counts the first ten by distance, over queries that no point was chosen by. Families are tuned as a build does
+it; hnswlib and usearch get the smallest ef that reaches the target on the very queries it is reported for, which favours
+them. Building and tuning are in processor seconds, which a busy machine changes least. Latencies are medians of single
+queries on one thread; ours and FAISS's take turns. `to FAISS` is ours to FAISS's: the same index at the same point, re-ranked
+by its `IndexRefineFlat` where we re-rank. Indexes stay in the work folder, so that a second run only searches. `--results`
+adds what was found to a file of JSON lines, from which `vector_presets.py` makes the presets of `auto`.
 
 Peers (in the same environment, or on PYTHONPATH): pip install hnswlib usearch.
 

@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/vector_presets.py RESULTS [RESULTS ...] [--write]
 
 Reads files of JSON lines (`vector_index.py --results`) and prints, for each size and workload, what a query costs with each
-family: its latency, and its share of building and tuning (processor time) when the index is made anew after so many queries (`QUERIES`). Search
-is exact where that takes at most `EXACT_MICROSECONDS`. Families follow each other by cost, and each one after the first is there
-because it takes less memory than those before it. A family that does not reach the target on all vectors of a size is left out.
+family: its latency, and its share of the processor time of building and tuning when the index is made anew after so many
+queries (`QUERIES`). Search is exact where that takes at most `EXACT_MICROSECONDS`. Families follow each other by cost, and
+each one after the first is there because it takes less memory than those before it. A family that does not reach the target
+on all vectors of a size is left out.
 `--write` puts the table into `pipeline/index/dense/presets.json`.
 
 Belongs here: the rule. Not here: measuring (`vector_index`).
