@@ -151,7 +151,7 @@ def _refresh(repository: Repository, settings: SearchSettings, *, materialize: b
             raise not_writable(path, error) from error
         except UnicodeEncodeError:
             raise CodeIntelError(f"The path {path!a} is not valid UTF-8.", hint="Move the store to another folder.") from None
-    return Written(path, wanted, found.contents, set_aside, _status(found.contents, wanted), rows, views)
+    return Written(path, wanted, found.contents, set_aside, _status(found, wanted, rows), rows, views)
 
 
 def _wanted(version: Version, *, materialized: bool) -> Contents:
@@ -173,12 +173,13 @@ def _expected_rows(version: Version) -> dict[str, int]:
     return dict(zip(TABLES, counted, strict=True))
 
 
-def _status(previous: Contents | None, wanted: Contents) -> Status | None:
+def _status(found: _Found, wanted: Contents, rows: dict[str, int]) -> Status | None:
     if not wanted.materialized:
         return None
-    if previous is None or not previous.materialized:
+    if found.contents is None or not found.contents.materialized:
         return "created"
-    return "unchanged" if (previous.idmap, previous.chunks) == (wanted.idmap, wanted.chunks) else "refreshed"
+    same = (found.contents.idmap, found.contents.chunks) == (wanted.idmap, wanted.chunks)
+    return "unchanged" if same and found.rows == rows else "refreshed"
 
 
 def _find(path: Path) -> _Found:

@@ -10,7 +10,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,14 +62,14 @@ def export(
     from pipeline.schemas import FaissIdmap
     from pipeline.store.versions import open_version
 
-    chosen = cast("Format", (form or _form_of(out)).value)
+    chosen: Format = (form or _form_of(out)).value
     if out == _STANDARD_OUTPUT and (json or chosen == "parquet"):
         raise QueryError(
             "Only rows of csv or jsonl go to standard output.", hint="Name a file with --out, or leave out --json."
         )
     store = choose_store(data)
     repository = choose_repository(store, repo)
-    target = None if out == _STANDARD_OUTPUT else _target(store, out or f"faiss_idmap.{chosen}", force=force)
+    target = None if out == _STANDARD_OUTPUT else _target(store, f"faiss_idmap.{chosen}" if out is None else out, force=force)
     with open_version(repository, version) as opened:
         idmap = opened.ensure(FaissIdmap.asset) / FaissIdmap.FILE
         if target is None:
@@ -98,7 +98,7 @@ def _target(store: Store, out: str, *, force: bool) -> Path:
 
     given = Path(out).expanduser()
     if not given.name or given.is_dir():
-        raise QueryError(f"{out} is a folder.", hint="Name a file with --out.")
+        raise QueryError(f"{given} is a folder.", hint="Name a file with --out.")
     target = given.resolve()
     if target.is_relative_to(store.root.resolve()):
         raise QueryError(
