@@ -13,6 +13,7 @@ import dagster as dg
 
 from assets.adapter import DAGSTER_TYPES, OWNERS, Card, asset_of, check_result
 from assets.partitions import REPOSITORIES
+from pipeline.catalog.database import follow_publication
 from pipeline.release.publication import publish
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
 from pipeline.schemas import Manifest
@@ -69,6 +70,8 @@ def current(
     """Publish, whoever asks: blocking checks guard only joint runs, so this body verifies again itself."""
     repository = store.repository(context.partition_key)
     done = publish(repository, manifest, reason="build", build={"run_id": context.run.run_id})
+    if problem := follow_publication(repository, store.settings(repository.name)):
+        context.log.warning(problem)
     verification = done.verification or verify_folder(done.path, reread=False)
     for name in VERSION_FINDINGS:
         yield check_result(name, "current", verification.findings[name])

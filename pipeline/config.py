@@ -153,6 +153,13 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     duckdb_threads: int = 2
 
 
+class CatalogSettings(Section, frozen=True, kw_only=True):
+    """What is made beside a published version for people's own tools. Neither part of a key nor of a version."""
+
+    materialize_idmap: bool = False
+    """After each publication, do what `indexctl idmap materialize` does."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections. Field names are unique across sections, so that people write them flat."""
 
@@ -165,6 +172,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     index: IndexSettings = IndexSettings()
     tuning: TuningSettings = TuningSettings()
     search: SearchSettings = SearchSettings()
+    catalog: CatalogSettings = CatalogSettings()
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a version is of, by flat name: all that change what is built or answered."""
+        beside = {field.name for field in msgspec.structs.fields(CatalogSettings)}
+        return {name: value for name, value in self.flat().items() if name not in beside}
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name, as plain JSON values."""

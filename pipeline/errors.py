@@ -64,6 +64,6 @@ class InvariantViolationError(RuntimeLifecycleError):
 
 
 class StoreBusyError(CodeIntelError):
-    """Another process is building this repository."""
+    """Another process is building this repository, or has open what would be replaced."""
 
     exit_code = 4

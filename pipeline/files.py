@@ -22,6 +22,8 @@ import msgspec
 
 TEMPORARY_PREFIX = ".tmp-"
 _BLOCK = 1 << 20
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What linking fails with where a file cannot be linked at all: another device, a file system without hard links."""
 
 
 def new_hash() -> hashlib.blake2b:
@@ -88,6 +90,30 @@ def write_file(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
+    """Move a finished file, on the same device, to `path` atomically and durably.
+
+    Without `replace` a file that is there stays. Raises FileExistsError then.
+    """
+    descriptor = os.open(made, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if replace:
+        made.replace(path)
+    else:
+        # Unlike a rename, a link never takes the place of anything. Where there are no links, looking first must do.
+        try:
+            os.link(made, path)
+            made.unlink()
+        except OSError as error:
+            if error.errno not in _NO_LINKS or os.path.lexists(path):
+                raise
+            made.replace(path)
+    fsync_directory(path.parent)
+
+
 def write_json(path: Path, value: Any) -> None:
     """`write_file` of `canonical_json`."""
     write_file(path, canonical_json(value))
@@ -132,7 +158,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP):
+        if error.errno not in _NO_LINKS:
             raise
         shutil.copyfile(source, target)
 

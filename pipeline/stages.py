@@ -99,7 +99,7 @@ def identity_of(
     settings: Settings, repository: Repository, commit: str | None, dirty: bool, keys: Mapping[str, str]
 ) -> Identity:
     """What a version of these artefacts is of. Its parent is the published version; once it exists, its parent stays."""
-    orphan = Identity(repository.name, commit, dirty, None, settings.flat(), read_lock(repository))
+    orphan = Identity(repository.name, commit, dirty, None, settings.recorded(), read_lock(repository))
     name = version_name(keys, orphan)
     try:
         if (repository.versions / name).is_dir():

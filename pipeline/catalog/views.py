@@ -3,8 +3,8 @@
 The views live in memory and read the version's Parquet where it lies, so opening writes nothing and can be repeated. Once they
 are made, the connection reads no file outside the version's folder and its configuration cannot be changed.
 
-Belongs here: the SQL of each view, opening, and running queries of our own. Not here: people's SQL (`sql`), fetching chunks by
-id (`hydrate`) or symbols by name (`lookup`).
+Belongs here: the SQL of each view, opening, and running queries of our own. Not here: people's SQL (`sql`), the file with the
+same views for people's own tools (`database`), fetching chunks by id (`hydrate`) or symbols by name (`lookup`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,17 @@ def connect(version: Path, *, memory_limit: str | None = None, threads: int | No
     `memory_limit` as DuckDB writes it (`512MB`); both limits default to those of the settings. Threads share the connection
     through `cursor`. Raises `ConfigError` for limits that DuckDB refuses, and what `install` raises.
     """
+    connection = in_memory(memory_limit=memory_limit, threads=threads)
+    try:
+        install(connection, version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def in_memory(*, memory_limit: str | None = None, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """An empty in-memory DuckDB within limits, which loads no extensions. Raises `ConfigError` for limits that it refuses."""
     defaults = SearchSettings()
     limits: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit or defaults.duckdb_memory_limit,
@@ -136,12 +147,13 @@ def connect(version: Path, *, memory_limit: str | None = None, threads: int | No
             f"DuckDB refuses the limits {limits}: {str(error).splitlines()[0]}.",
             hint="Set duckdb_memory_limit (for example 512MB) and duckdb_threads.",
         ) from error
-    try:
-        install(connection, version)
-    except BaseException:
-        connection.close()
-        raise
+    _configure(connection)
     return connection
+
+
+def _configure(connection: duckdb.DuckDBPyConnection) -> None:
+    for setting in _SETTINGS:
+        connection.execute(f"SET GLOBAL {setting}")
 
 
 def install(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
@@ -152,18 +164,34 @@ def install(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
     `IndexCorruptionError` when a table cannot be read.
     """
     version = version.resolve()
+    with _as_corruption(version):
+        _configure(connection)
+        create_views(connection, version)
+        _lock(connection, version)
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
+    """Make the views over a version's directory in the empty database that the connection uses; they name absolute paths.
+
+    Views of tables that the version does not have are left out. Raises `NotFoundError` when there is no such directory,
+    `IndexCorruptionError` when a table cannot be read.
+    """
+    version = version.resolve()
     if not version.is_dir():
         raise NotFoundError(f"There is no version at {version}.", hint="`indexctl versions` lists what there is.")
-    try:
-        for setting in _SETTINGS:
-            connection.execute(f"SET GLOBAL {setting}")
+    with _as_corruption(version):
         names = _create_tables(connection, version)
         for view in VIEWS:
             if names.issuperset(view.needs):
                 connection.execute(f"CREATE OR REPLACE VIEW {view.name} AS {view.sql}")
         if has_lists(version):
             _create_losses(connection, version)
-        _lock(connection, version)
+
+
+@contextlib.contextmanager
+def _as_corruption(version: Path) -> Iterator[None]:
+    try:
+        yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise IndexCorruptionError(
             f"The tables of {version} cannot be read: {str(error).splitlines()[0]}.",
@@ -241,17 +269,18 @@ def _table_sql(table: type[Table], paths: list[Path]) -> str:
 
 def _lock(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
     # Access is checked on the pattern as written in the view, and on the file that it matched.
-    folders = ", ".join(_literal(folder) for folder in dict.fromkeys((str(version), _escape_glob(str(version)))))
+    folders = ", ".join(literal(folder) for folder in dict.fromkeys((str(version), _escape_glob(str(version)))))
     connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
 def _path_literals(paths: list[Path]) -> str:
-    return "[" + ", ".join(_literal(_escape_glob(str(path))) for path in paths) + "]"
+    return "[" + ", ".join(literal(_escape_glob(str(path))) for path in paths) + "]"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Text as SQL writes it, for the places where DuckDB binds no values."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -158,11 +158,12 @@ def _build_and_report(
         outcome = Outcome(reused=[*decided.keys, "current"])
     else:
         decided, outcome = _build(store, decided, ephemeral=ephemeral, steps=steps, damage=damage)
+    problems = [outcome.error.message] if outcome.error else _follow(decided, steps)
     report = {
         "repo": repository.name, "version": current_or_none(repository), "commit": decided.scan.commit,
         "published": outcome.error is None, "built": outcome.built, "reused": outcome.reused,
         "seconds": round(time.perf_counter() - started, 3),
-        "problems": [{"problem": outcome.error.message}] if outcome.error else [],
+        "problems": [{"problem": problem} for problem in problems],
     }  # fmt: skip
     if outcome.error is None and {*outcome.built} - {"current"}:
         _tell_losses(repository, steps)
@@ -172,6 +173,19 @@ def _build_and_report(
         _say_what_was_done(report, repository)
     if outcome.error is not None:
         raise outcome.error
+
+
+def _follow(decided: Plan, steps: Steps) -> list[str]:
+    """What follows a publication, also one that is a mere flip; returns what went wrong, which undoes nothing."""
+    if not decided.settings.catalog.materialize_idmap:
+        return []
+    from pipeline.catalog.database import follow_publication
+
+    problem = follow_publication(decided.repository, decided.settings)
+    if problem is None:
+        return []
+    steps.note(problem)
+    return [problem]
 
 
 def _damage(repository: Repository) -> str | None:

@@ -81,8 +81,35 @@ def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dic
             "recall": (manifest.operating_point["tuning"] or {}).get("recall"),
             "published_at": read_build_facts(version.path).get("published_at"),
             "path": read_origin(repository).path,
+            "catalog": _catalog_of(repository, version.name),
             **describe_losses(version, every_file=every_loss),
         }
+
+
+def _catalog_of(repository: Repository, published: str) -> dict[str, Any] | None:
+    """Of which version the DuckDB file for people's own tools is; None where there is no such file."""
+    if not repository.catalog.exists():
+        return None
+    from pipeline.catalog.database import read_contents
+    from pipeline.errors import CodeIntelError
+
+    try:
+        contents = read_contents(repository)
+    except CodeIntelError as error:
+        return {"version": None, "behind": True, "materialized": False, "problem": str(error)}
+    if contents is None:
+        return None
+    return {
+        "version": contents.version or None, "behind": contents.version != published, "materialized": contents.materialized,
+        "problem": None,
+    }  # fmt: skip
+
+
+def _describe_catalog(catalog: dict[str, Any]) -> str:
+    if catalog["problem"]:
+        return str(catalog["problem"])
+    what = f"{catalog['version'] or 'another format'}{', idmap materialised' if catalog['materialized'] else ''}"
+    return f"{what}; behind: run `indexctl idmap views`" if catalog["behind"] else what
 
 
 def _print_status(row: dict[str, Any]) -> None:
@@ -102,6 +129,7 @@ def _print_status(row: dict[str, Any]) -> None:
         ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
         ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']}, {_describe_point(point)}"),
         *loss_lines(row),
+        *([("catalog", printable(_describe_catalog(row["catalog"])))] if row["catalog"] else []),
     ):
         typer.echo(f"  {name:<9}{value}")
     for loss in row.get("losses", []):

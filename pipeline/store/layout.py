@@ -83,6 +83,11 @@ class Repository:
         return self.path / CURRENT
 
     @property
+    def catalog(self) -> Path:
+        """The views over the published version in a DuckDB file, for people's own tools. May be deleted at any time."""
+        return self.path / "catalog.duckdb"
+
+    @property
     def scan_cache(self) -> Path:
         """Stat data of the last scan."""
         return self.path / "scan.cache"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from assets.adapter import DAGSTER_TYPES
@@ -188,6 +190,23 @@ def test_names_of_files_are_shown_as_they_are_and_never_as_markup(
 def test_an_asset_selected_alone_takes_its_inputs_from_the_store(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance, "chunks"))
     assert list(made) == ["chunks"] and made["chunks"]["reused"]
+
+
+def test_a_run_materialises_the_idmap_where_the_settings_say_so_and_goes_on_without(
+    store: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = open_store(store).existing("demo").catalog
+    materialize(store, instance, "current")
+    assert not catalog.exists()
+    monkeypatch.setenv("CODEINTEL_MATERIALIZE_IDMAP", "true")
+    assert materialize(store, instance, "current").success
+    with closing(duckdb.connect(str(catalog))) as held:
+        assert held.execute("SELECT version FROM codeintel_catalog").fetchall() == [
+            (current_name(open_store(store).existing("demo")),)
+        ]
+        assert held.execute("SELECT count(*) > 0 FROM v_faiss_join_mat").fetchall() == [(True,)]
+        # Open for writing elsewhere: that is a warning, and no reason to fail.
+        assert materialize(store, instance, "current").success
 
 
 def test_inputs_of_different_states_are_refused(world: Any, instance: dg.DagsterInstance) -> None:
