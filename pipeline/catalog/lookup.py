@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.catalog.numbering import Numbers
 from pipeline.catalog.symbol_table import SymbolTable
 from pipeline.errors import QueryError
+from pipeline.structure.scip.symbol_grammar import owner_of
 
 _SEPARATOR = re.compile(r"::|->|[#/\\]")
 _EXTENSION = re.compile(r"(?<=[^/.])\.\w{1,10}(?=::|#|$)")
@@ -24,8 +25,6 @@ _FILE_MARK = re.compile(r"::|[/#]")
 _FILE = re.compile(r"`([^`]*?[^`/.])\.\w{1,10}`/")
 _MARKS = re.compile(r"\([\w+$-]*\)\.|[)(\]\[/#:!]")
 _DOTS = re.compile(r"\.{2,}")
-_LEAF = re.compile(r"(?:`(?:[^`]|``)+`|[\w+$-]+)(?:[/#:!.]|\([\w+$-]*\)\.)$")
-"""The last step of a symbol."""
 _BETWEEN = r"(?:\W|\([\w+$-]+\)\.|\.\w{1,10}`)+"
 """What stands between two parts of a path in a symbol: marks, the number of an overload, the extension of a file."""
 _END = r"`?(?:\.\w{1,10}`)?(?:[/#:!.)\]]|\([\w+$-]*\)\.)?$"
@@ -134,7 +133,7 @@ class _Sought:
         while level:
             owners = tuple(table.symbols[number] for number in level)
             near = [number for number in members.tolist() if table.symbols[number].startswith(owners)]
-            if own := [number for number in near if _LEAF.sub("", table.symbols[number]) in owners]:
+            if own := [number for number in near if owner_of(table.symbols[number]) in owners]:
                 return np.array(own, np.int32)
             seen |= level
             level = set(table.relations["bases"].of(level).tolist()) - seen
