@@ -77,6 +77,10 @@ class Places:
         """Rows."""
         return slice(int(self.bounds[2 * symbol]), int(self.bounds[2 * symbol + 1]))
 
+    def has_definition(self, symbol: int) -> bool:
+        """Whether there is a row that defines it."""
+        return bool(self.bounds[2 * symbol] < self.bounds[2 * symbol + 1])
+
     def references(self, symbol: int) -> slice:
         """Rows."""
         return slice(int(self.bounds[2 * symbol + 1]), int(self.bounds[2 * symbol + 2]))
