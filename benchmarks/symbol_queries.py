@@ -32,8 +32,9 @@ from typing import Any
 import corpus
 from measure import environment, run
 
-from pipeline.catalog.describe import around_chunk, describe_name
+from pipeline.catalog.describe import around_chunk, describe
 from pipeline.catalog.hydrate import hydrate
+from pipeline.catalog.lookup import find_symbols
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
 from pipeline.index.lexical import LexicalReader
@@ -43,6 +44,8 @@ from pipeline.store.layout import open_store
 from pipeline.store.versions import open_version
 from pipeline.tables import read_table
 
+SYMBOLS = 20
+"""Of one name, as `indexctl symbols` describes them."""
 WARM_BOUND = 0.010
 """Seconds; of the median and of the 95th percentile."""
 NAMES = (
@@ -137,9 +140,14 @@ def warm(folder: Path, table: SymbolTable, chunks: list[dict[str, Any]], rounds:
     """Calls in this process, after one round that is not counted."""
     reader = LexicalReader(folder)
     yield Line("symbol channel of a search", timed(lambda name: symbol_ranking(reader, name, 100), NAMES, rounds))
-    yield Line("describe_name: the whole answer", timed(lambda name: describe_name(table, name, k=20), NAMES, rounds))
+    yield Line("`symbols NAME`: the whole answer", timed(lambda name: answers(table, name, 20), NAMES, rounds))
     yield Line("around_chunk", timed(lambda chunk: around_chunk(table, chunk), chunks, max(1, rounds // 4)))
     reader.close()
+
+
+def answers(table: SymbolTable, name: str, k: int) -> list[dict[str, Any]]:
+    """What `indexctl symbols NAME -k K` puts together."""
+    return describe(table, find_symbols(table, name)[:SYMBOLS], k=k)
 
 
 def timed(work: Callable[[Any], object], questions: Sequence[Any], rounds: int) -> list[float]:
@@ -171,7 +179,7 @@ def wrong_places(table: SymbolTable, source: Path) -> Iterator[str]:
     """Places of any answer that are beyond their file or in another line."""
     contents: dict[str, bytes] = {}
     for name in NAMES:
-        for symbol in describe_name(table, name, k=1_000_000):
+        for symbol in answers(table, name, 1_000_000):
             for place in (*symbol["definitions"], *symbol["references"]):
                 content = contents.setdefault(place["uri"], (source / place["uri"]).read_bytes())
                 # An empty file has a module, at byte 0.
@@ -194,7 +202,7 @@ def wrong_filter(table: SymbolTable, source: Path) -> Iterator[str]:
         for node in ast.walk(method)
         if isinstance(node, ast.Attribute) and node.attr == "filter" and ast.unparse(node.value) == "self"
     }
-    found = [one for one in describe_name(table, "QuerySet.filter", k=1_000_000) if one["definitions"]]
+    found = [one for one in answers(table, "QuerySet.filter", 1_000_000) if one["definitions"]]
     if [[(place["uri"], place["line"]) for place in one["definitions"]] for one in found] != [defined]:
         yield f"WRONG: QuerySet.filter is defined at {defined}, and these were found: {json.dumps(found)[:2000]}"
         return

@@ -1,11 +1,14 @@
 """Columns of strings as numbers, so that rows are compared and grouped by whole columns.
 
+Nothing here loads pyarrow.compute, which would cost a fresh process more than most answers.
+
 Belongs here: what any room does with a column of words. Not here: tables and their files (`tables`).
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,3 +42,32 @@ def runs(column: pa.ChunkedArray) -> dict[str, slice]:
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     found = words.take(pa.array(codes[edges[:-1]])).to_pylist()
     return dict(zip(found, itertools.starmap(slice, itertools.pairwise(edges)), strict=True))
+
+
+def bytes_of(strings: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Where each string starts and the last one ends, int64 [n + 1], in the bytes uint8 [m] of all of them."""
+    _, offsets, data = strings.buffers()
+    if not len(strings) or data is None:
+        return np.zeros(len(strings) + 1, np.int64), np.zeros(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1].astype(np.int64)
+    return bounds - bounds[0], np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+
+
+def starting_with(strings: pa.StringArray, prefix: str) -> NDArray[np.bool_]:
+    """Which strings start with an ASCII prefix."""
+    bounds, data = bytes_of(strings)
+    found: NDArray[np.bool_] = np.diff(bounds) >= len(prefix)
+    for place, byte in enumerate(prefix.encode()):
+        found[found] = data[bounds[:-1][found] + place] == byte
+    return found
+
+
+def spans_of(data: NDArray[np.uint8], start: NDArray[Any], end: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The bytes from each `start` to its `end` [n], one after the other, and where each of them begins and the last one ends,
+    int64 [n + 1]; the counterpart of `bytes_of`."""
+    lengths = (end - start).astype(np.int64, copy=False)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    at = np.repeat(start - offsets[:-1], lengths)
+    at += np.arange(len(at))
+    return offsets, data[at]

@@ -10,22 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.catalog.lookup import find_symbols, qualified_name
+from pipeline.catalog.lookup import qualified_name
 from pipeline.catalog.numbering import Numbers
 from pipeline.catalog.symbol_table import FILE, Links, Relation, SymbolTable
 
-MOST_SYMBOLS = 20
-"""Symbols of one name that are described; a name such as `get` has hundreds, and is asked for with its class."""
 MOST_RELATED = 100
 """Implementations, callers and callees of one symbol."""
 MOST_NAMES = 10
 """Callers and callees that are named around a chunk."""
 _AROUND: tuple[Relation, Relation] = ("callers", "callees")
-
-
-def describe_name(table: SymbolTable, name: str, *, k: int, references: bool = True) -> list[dict[str, Any]]:
-    """The symbols that `name` means, in the order of `find_symbols` and at most `MOST_SYMBOLS`, as `describe` has them."""
-    return describe(table, find_symbols(table, name)[:MOST_SYMBOLS], k=k, references=references)
 
 
 def describe(table: SymbolTable, symbols: Numbers, *, k: int, references: bool = True) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.catalog.numbering import Numbers
 from pipeline.catalog.symbol_table import SymbolTable
 from pipeline.errors import QueryError
+from pipeline.structure.scip.symbol_grammar import display, owner_of
 
 _SEPARATOR = re.compile(r"::|->|[#/\\]")
 _EXTENSION = re.compile(r"(?<=[^/.])\.\w{1,10}(?=::|#|$)")
@@ -24,11 +25,11 @@ _FILE_MARK = re.compile(r"::|[/#]")
 _FILE = re.compile(r"`([^`]*?[^`/.])\.\w{1,10}`/")
 _MARKS = re.compile(r"\([\w+$-]*\)\.|[)(\]\[/#:!]")
 _DOTS = re.compile(r"\.{2,}")
-_LEAF = re.compile(r"(?:`(?:[^`]|``)+`|[\w+$-]+)(?:[/#:!.]|\([\w+$-]*\)\.)$")
-"""The last step of a symbol."""
 _BETWEEN = r"(?:\W|\([\w+$-]+\)\.|\.\w{1,10}`)+"
 """What stands between two parts of a path in a symbol: marks, the number of an overload, the extension of a file."""
 _END = r"`?(?:\.\w{1,10}`)?(?:[/#:!.)\]]|\([\w+$-]*\)\.)?$"
+_OF_HERE = ("file", "name")
+"""Kinds of symbols that stand for something here without a definition."""
 _MOST_PARTS = 64
 """Of a name; what has more is data."""
 _NOTHING: Numbers = np.empty(0, np.int32)
@@ -57,11 +58,14 @@ def find_symbols(table: SymbolTable, name: str) -> Numbers:
 
 
 def qualified_name(table: SymbolTable, number: int) -> str:
-    """A symbol as people write it, without scheme, package and module: `QuerySet.filter`; the display name of a module."""
+    """A symbol as people write it, without scheme, package and module: `QuerySet.filter`; the display name of a module. What is
+    defined elsewhere has its module, too, without which a name may mean many things: `pathlib.Path.exists`."""
     symbol = table.symbols[number]
-    tail = symbol.rpartition("/")[2].rpartition(" ")[2]
     if table.plain:
         return symbol
+    if table.kinds[number] not in _OF_HERE and not table.places.has_definition(number):
+        return display(symbol)
+    tail = symbol.rpartition("/")[2].rpartition(" ")[2]
     if "`" in tail or not tail or table.kinds[number] == "file":
         return table.name(number)
     return _dotted(tail)
@@ -134,7 +138,7 @@ class _Sought:
         while level:
             owners = tuple(table.symbols[number] for number in level)
             near = [number for number in members.tolist() if table.symbols[number].startswith(owners)]
-            if own := [number for number in near if _LEAF.sub("", table.symbols[number]) in owners]:
+            if own := [number for number in near if owner_of(table.symbols[number]) in owners]:
                 return np.array(own, np.int32)
             seen |= level
             level = set(table.relations["bases"].of(level).tolist()) - seen

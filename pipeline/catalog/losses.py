@@ -18,37 +18,12 @@ import pyarrow as pa
 
 from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import CstNodes, ScipIndex, ScipOccurrences
+from pipeline.structure.scip import outcomes
+from pipeline.structure.scip.outcomes import Indexer, Loss
 
 T = TypeVar("T")
-_INDEXERS = f"{ScipIndex.DIRECTORY}/{ScipIndex.META}"
-_LISTS = (_INDEXERS, ScipOccurrences.LEFT_OUT, CstNodes.REJECTED)
+_LISTS = (ScipOccurrences.LEFT_OUT, CstNodes.REJECTED)
 SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("artefact", "uri", "reason")])
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """A file, and why it was lost."""
-
-    uri: str
-    reason: str
-
-
-class Indexer(msgspec.Struct, frozen=True):
-    """What came of the indexer of a language.
-
-    `status`: indexed, supplied, absent (not installed), failed, or off. `problem` says why it failed.
-    """
-
-    language: str
-    tool: str
-    status: str
-    problem: str
-    left_out: list[Loss]
-    tool_version: str = ""
-    files_indexed: int = 0
-
-
-class _Indexers(msgspec.Struct):
-    indexers: list[Indexer]
 
 
 class _LeftOut(msgspec.Struct):
@@ -61,23 +36,22 @@ class _Rejected(msgspec.Struct):
 
 def has_lists(root: Path) -> bool:
     """Whether anything in `root` could say what was lost."""
-    return any((root / name).is_file() for name in _LISTS)
+    return outcomes.path_in(root).is_file() or any((root / name).is_file() for name in _LISTS)
 
 
 def losses(root: Path) -> pa.Table:
     """Everything lost, by artefact, uri and reason, of the artefacts that lie in `root`: a version's folder, or an object's.
 
-    Raises IndexCorruptionError for a list that is damaged.
+    Raises IndexCorruptionError for a list that is damaged, IndexFormatError for one of another format.
     """
     rows = sorted(set(_rows(root)))
     columns = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
 
 
-def indexers(root: Path) -> list[Indexer]:
+def indexers(root: Path) -> tuple[Indexer, ...]:
     """The indexers that a version's folder (or an object of `scip_index`) tells of; none where it has no symbols."""
-    found = _read(root / _INDEXERS, _Indexers)
-    return found.indexers if found else []
+    return outcomes.read(root) if outcomes.path_in(root).exists() else ()
 
 
 def _rows(root: Path) -> Iterator[tuple[str, str, str]]:

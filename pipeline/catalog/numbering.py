@@ -61,33 +61,6 @@ def as_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return found
 
 
-def _bytes_of(strings: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Where each string starts and the last one ends, int64 [n + 1], in the bytes uint8 [m] of all."""
-    _, offsets, data = strings.buffers()
-    if not len(strings) or data is None:
-        return np.zeros(len(strings) + 1, np.int64), np.zeros(0, np.uint8)
-    ends = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return ends.astype(np.int64), np.frombuffer(data, np.uint8)
-
-
-def starting_with(strings: pa.StringArray, prefix: str) -> npt.NDArray[np.bool_]:
-    """Which strings start with an ASCII prefix."""
-    bounds, data = _bytes_of(strings)
-    found: npt.NDArray[np.bool_] = np.diff(bounds) >= len(prefix)
-    for place, byte in enumerate(prefix.encode()):
-        found[found] = data[bounds[:-1][found] + place] == byte
-    return found
-
-
-def last_bytes(strings: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """The last byte of each string; 0 for an empty one."""
-    bounds, data = _bytes_of(strings)
-    last = np.zeros(len(strings), np.uint8)
-    filled = np.diff(bounds) > 0
-    last[filled] = data[bounds[1:][filled] - 1]
-    return last
-
-
 def bounds_of(groups: npt.NDArray[Any], count: int) -> Bounds:
     """Where each of `count` groups starts among ascending group numbers, and the end of the last: int64 [count + 1]."""
     return np.concatenate(([0], np.cumsum(np.bincount(groups, minlength=count)))).astype(np.int64)

@@ -8,7 +8,6 @@ Belongs here: reading the tables into arrays. Not here: what a name means (`look
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,22 +24,21 @@ from pipeline.catalog.numbering import (
     Numbers,
     as_numpy,
     bounds_of,
-    last_bytes,
     numbered,
     sorted_words,
-    starting_with,
     words_of,
 )
 from pipeline.catalog.surroundings import Surroundings, read_surroundings
+from pipeline.columns import starting_with
 from pipeline.schemas import Definitions, ScipOccurrences, ScipSymbols, SymbolEdges
+from pipeline.structure.scip.symbol_grammar import LOCAL, ending_with, last_descriptor
 from pipeline.tables import has_table, read_columns
 
 Relation = Literal["bases", "implementations", "callers", "callees"]
 
 FILE = "file:"
 """How `symbol_edges` names a file whose code outside of all definitions is the source."""
-_LOCAL, _SYNTAX = "local ", "syntax "
-_LAST_NAME = re.compile(r"(?:`((?:[^`]|``)+)`|([\w+$-]+))(?:[/#:!.]|\([\w+$-]*\)\.|[)\]])?$")
+_SYNTAX = "syntax "
 _OCCURRENCE_COLUMNS = ("uri", "symbol", "is_definition", "start_line", "start_byte", "end_byte")
 _SYMBOL_COLUMNS = ("symbol", "display_name", "kind", "provenance", "signature", "documentation")
 _DEFINITION_COLUMNS = ("uri", "name", "qualified_name", "kind", "signature", "doc", "start_line", "name_start_byte")
@@ -78,6 +76,10 @@ class Places:
     def definitions(self, symbol: int) -> slice:
         """Rows."""
         return slice(int(self.bounds[2 * symbol]), int(self.bounds[2 * symbol + 1]))
+
+    def has_definition(self, symbol: int) -> bool:
+        """Whether there is a row that defines it."""
+        return bool(self.bounds[2 * symbol] < self.bounds[2 * symbol + 1])
 
     def references(self, symbol: int) -> slice:
         """Rows."""
@@ -141,7 +143,7 @@ class SymbolTable:
                 order = np.argsort(hashes, kind="stable")
                 self._by_hash = hashes[order], order
             hashes, order = self._by_hash
-        if symbol.startswith(_LOCAL):
+        if symbol.startswith(LOCAL):
             return None
         first, end = np.searchsorted(hashes, hash(symbol)), np.searchsorted(hashes, hash(symbol), "right")
         return next((int(one) for one in order[first:end] if self.symbols[one] == symbol), None)
@@ -178,7 +180,7 @@ def _from_scip(version: Path) -> SymbolTable:
     edges = read_columns(version, SymbolEdges, ("source", "target", "kind")) if has_table(version, SymbolEdges) else None
     columns = [known["symbol"], occurrences["symbol"], *((edges["source"], edges["target"]) if edges else ())]
     symbols, (rows, codes, *ends) = numbered(columns)
-    local, defines = starting_with(symbols, _LOCAL), as_numpy(occurrences["is_definition"])
+    local, defines = starting_with(symbols, LOCAL), as_numpy(occurrences["is_definition"])
     kept = ~local[codes]
     uris, uri = sorted_words(occurrences["uri"])
     line, start, end = (as_numpy(occurrences[name])[kept] for name in ("start_line", "start_byte", "end_byte"))
@@ -227,7 +229,7 @@ def _table(
         else:
             names[number], kinds[number], provenances[number] = _facts_of_unknown(written[number])
     hidden = local | starting_with(symbols, FILE)
-    part = np.isin(last_bytes(symbols), np.frombuffer(b")]", np.uint8))
+    part = ending_with(symbols, "parameter", "type parameter")
     texts = known.select(["signature", "documentation"])
     names_of = _named(names, ~hidden)
     return SymbolTable(version, written, part, names_of, kinds, provenances, texts, row, uris, places, relations, plain)
@@ -238,8 +240,8 @@ def _facts_of_unknown(symbol: str) -> tuple[str, str, str]:
     repository, a file, or (kind `name`) whatever is spelt so, where syntax alone cannot tell what is meant."""
     if symbol.startswith(FILE):
         return symbol.removeprefix(FILE), "file", ""
-    found = _LAST_NAME.search(symbol)
-    name = (found[1].replace("``", "`") if found[1] else found[2]) if found else symbol
+    last = last_descriptor(symbol)
+    name = last.name if last else symbol
     return (name, "name", "syntax") if symbol.startswith(_SYNTAX) else (name, "", "scip")
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.columns import codes_of
+from pipeline.columns import codes_of, starting_with
+from pipeline.structure.scip.symbol_grammar import LOCAL, LastDescriptors, ending_with
 
 OCCURRENCE_COLUMNS = (
     "uri", "symbol", "roles", "is_definition", "start_byte", "end_byte", "enclosing_start_byte", "enclosing_end_byte",
@@ -28,10 +29,6 @@ FILE_PREFIX = "file:"
 """With the uri after it, what stands for a file that has no module symbol."""
 
 _IMPORT = 2
-# A method, which functions are too, or a macro.
-_CALLABLE = r"(\([\w+$-]*\)\.|!)$"
-# The last descriptor of a symbol; a name in backticks may hold anything, a backtick doubled.
-_LAST_DESCRIPTOR = r"(`(?:[^`]|``)+`|[\w+$-]+)(?:\([\w+$-]*\)\.|[/#.:!])$"
 _SHIFT = 32
 
 Codes = NDArray[np.int64]
@@ -68,7 +65,7 @@ class Occurrences:
     @cached_property
     def local(self) -> Flags:
         """bool [occurrences]: its symbol means something in its file only."""
-        return _flags(pc.starts_with(self.symbols, "local "))[self.symbol]
+        return starting_with(self.symbols, LOCAL)[self.symbol]
 
     def keys(self, offsets: Codes) -> Codes:
         """(file, offset) as one sortable number."""
@@ -173,8 +170,8 @@ def symbol_edges(occurrences: Occurrences, relations: pa.Table) -> pa.Table:
     the uri. Symbols that are local to a file are left out, and nothing contains or implements itself.
     """
     public = ~occurrences.local
-    callables = _flags(pc.match_substring_regex(occurrences.symbols, _CALLABLE))
-    enclosing = callables | _flags(pc.ends_with(occurrences.symbols, "#"))
+    callables = ending_with(occurrences.symbols, "method", "macro")  # a method is what functions are, too
+    enclosing = callables | ending_with(occurrences.symbols, "type")
     definitions = np.flatnonzero(public & occurrences.defines & enclosing[occurrences.symbol])
     has_span = occurrences.enclosing_end[definitions] > occurrences.enclosing_start[definitions]
     scopes = definitions[has_span]
@@ -245,7 +242,7 @@ def _owners(chunks: pa.Table, occurrences: Occurrences) -> Codes:
 
 def _name_modules(occurrences: Occurrences, public: Flags, modules: Codes) -> None:
     """Replace the codes in `modules` of the files that define a module symbol."""
-    namespaces = _flags(pc.match_substring_regex(occurrences.symbols, "[/:]$"))
+    namespaces = ending_with(occurrences.symbols, "namespace", "meta")
     named = np.flatnonzero(public & occurrences.defines & (occurrences.start == 0) & namespaces[occurrences.symbol])
     # The first of a file wins.
     files, first = np.unique(occurrences.uri[named], return_index=True)
@@ -260,7 +257,7 @@ def _members_of(occurrences: Occurrences, rows: Codes, definitions: Codes, other
     if not len(rows):
         return otherwise
     distinct, back = np.unique(occurrences.symbol[rows], return_inverse=True)
-    parents = pc.replace_substring_regex(occurrences.symbols.take(pa.array(distinct)), _LAST_DESCRIPTOR, "")
+    parents = LastDescriptors.of(occurrences.symbols.take(pa.array(distinct))).owners()
     codes = pc.fill_null(pc.index_in(parents, value_set=occurrences.symbols), -1).to_numpy(zero_copy_only=False)
     parent = codes.astype(np.int64)[back]
     defined = (occurrences.uri[definitions] << _SHIFT) + occurrences.symbol[definitions]

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
-from pipeline.catalog.describe import MOST_NAMES, around_chunk, describe_name
+from pipeline.catalog.describe import MOST_NAMES, around_chunk, describe
+from pipeline.catalog.lookup import find_symbols
 from pipeline.catalog.suggestions import near_names
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
@@ -28,6 +29,7 @@ SHIP, SAIL, FERRY, FERRY_SAIL, STEER = (
     f"scip-python python demo 1 ships/{name}" for name in ("Ship#", "Ship#sail().", "Ferry#", "Ferry#sail().", "steer().")
 )
 ANCHOR = SHIP + "anchor()."
+OPEN = "scip-python python python-stdlib 3.13 `os.path`/Ports#open()."
 VOYAGES = [f"scip-python python demo 1 fleet/voyage{number}()." for number in range(12)]
 NAMED = {"class Ship": SHIP, "class Ferry": FERRY, "def steer": STEER}
 METHODS = {25: SAIL, SHIPS.index("sail", 40): FERRY_SAIL}
@@ -90,7 +92,7 @@ def rows() -> dict[type[Table], list[dict[str, Any]]]:
         *(occurrence("fleet.py", SHIP, at, at + 4) for at in find(FLEET, "Ship")),
         *(occurrence("fleet.py", SAIL, at, at + 4) for at in find(FLEET, "sail()")),
     ]
-    calls = [(SAIL, STEER), (FERRY_SAIL, STEER), *((voyage, SAIL) for voyage in VOYAGES)]
+    calls = [(SAIL, STEER), (FERRY_SAIL, STEER), (STEER, OPEN), *((voyage, SAIL) for voyage in VOYAGES)]
     edges = [("fleet.py" if source in VOYAGES else "ships.py", source, target, "calls") for source, target in calls]
     edges += [("ships.py", FERRY, SHIP, "implements"), ("ships.py", FERRY_SAIL, SAIL, "implements")]
     for number, at in enumerate(find(FLEET, "voyage")):
@@ -141,6 +143,10 @@ def table(folder: Path) -> SymbolTable:
     return read_symbols(folder)
 
 
+def answer(table: SymbolTable, name: str, **options: Any) -> list[dict[str, Any]]:
+    return describe(table, find_symbols(table, name), **options)
+
+
 def one(table: SymbolTable, identifier: int) -> dict[str, Any]:
     return around_chunk(table, next(row for row in rows()[Chunks] if row["id"] == identifier))
 
@@ -148,7 +154,7 @@ def one(table: SymbolTable, identifier: int) -> dict[str, Any]:
 def test_a_symbol_has_its_definition_references_and_relations_with_precise_places(
     table: SymbolTable,
 ) -> None:
-    [ship] = describe_name(table, "Ship", k=100)
+    [ship] = answer(table, "Ship", k=100)
     assert (ship["symbol"], ship["display_name"], ship["kind"], ship["provenance"]) == (SHIP, "Ship", "class", "scip")
     assert (ship["signature"], ship["documentation"]) == ("class Ship", "On Ship.")
     assert ship["definitions"] == [{"uri": "ships.py", "line": 1, "start_byte": 6, "end_byte": 10}]
@@ -162,7 +168,7 @@ def test_a_symbol_has_its_definition_references_and_relations_with_precise_place
 
 
 def test_callers_and_callees_are_those_of_the_symbol_alone(table: SymbolTable) -> None:
-    sails = {found["symbol"]: found for found in describe_name(table, "sail", k=5)}
+    sails = {found["symbol"]: found for found in answer(table, "sail", k=5)}
     assert set(sails) == {SAIL, FERRY_SAIL}
     assert {row["symbol"] for row in sails[SAIL]["callers"]} == set(VOYAGES)
     assert sails[FERRY_SAIL]["callers"] == []
@@ -170,30 +176,38 @@ def test_callers_and_callees_are_those_of_the_symbol_alone(table: SymbolTable) -
     assert [row["symbol"] for row in sails[SAIL]["implementations"]] == [FERRY_SAIL]
 
 
+def test_what_is_defined_elsewhere_is_named_with_its_module_and_found_so(table: SymbolTable) -> None:
+    [steer] = answer(table, "steer", k=1)
+    assert [(row["qualified_name"], row["uri"], row["symbol"]) for row in steer["callees"]] == [
+        ("os.path.Ports.open", None, OPEN)
+    ]
+    assert [found["symbol"] for found in answer(table, "os.path.Ports.open", k=1)] == [OPEN]
+
+
 def test_a_class_answers_for_what_it_inherits_but_not_for_what_it_overrides(table: SymbolTable) -> None:
-    assert [found["symbol"] for found in describe_name(table, "Ferry.anchor", k=1)] == [ANCHOR]
-    assert [found["symbol"] for found in describe_name(table, "ships.Ferry.sail", k=1)] == [FERRY_SAIL]
-    assert describe_name(table, "Ferry.steer", k=1) == []
-    [ferry] = describe_name(table, "Ferry", k=1)
+    assert [found["symbol"] for found in answer(table, "Ferry.anchor", k=1)] == [ANCHOR]
+    assert [found["symbol"] for found in answer(table, "ships.Ferry.sail", k=1)] == [FERRY_SAIL]
+    assert answer(table, "Ferry.steer", k=1) == []
+    [ferry] = answer(table, "Ferry", k=1)
     assert [base["symbol"] for base in ferry["bases"]] == [SHIP] and ferry["base_count"] == 1
 
 
 def test_references_are_cut_at_k_and_all_are_counted(table: SymbolTable) -> None:
-    everything = describe_name(table, "Ship", k=100)[0]["references"]
+    everything = answer(table, "Ship", k=100)[0]["references"]
     for k in (0, 1, 5):
-        [ship] = describe_name(table, "Ship", k=k)
+        [ship] = answer(table, "Ship", k=k)
         assert (ship["references"], ship["reference_count"]) == (everything[:k], 13)
-    assert describe_name(table, "Ship", k=5, references=False)[0]["references"] == []
+    assert answer(table, "Ship", k=5, references=False)[0]["references"] == []
 
 
 @pytest.mark.parametrize("name", ["Ferry.sail", FERRY_SAIL])
 def test_a_qualified_name_and_a_whole_symbol_mean_one(table: SymbolTable, name: str) -> None:
-    assert [found["symbol"] for found in describe_name(table, name, k=1)] == [FERRY_SAIL]
+    assert [found["symbol"] for found in answer(table, name, k=1)] == [FERRY_SAIL]
 
 
 @pytest.mark.parametrize("name", ["Shipp", "nothing", "'; DROP TABLE definitions; --", "%", "\x00"])
 def test_a_name_of_nothing_has_no_symbols(table: SymbolTable, name: str) -> None:
-    assert describe_name(table, name, k=5) == []
+    assert answer(table, name, k=5) == []
 
 
 def test_near_names_are_similar_and_the_nearest_comes_first(connection: duckdb.DuckDBPyConnection) -> None:
@@ -225,5 +239,6 @@ def test_a_chunk_has_the_symbols_that_it_defines_and_who_else_calls_them(table: 
     assert first["callees"] == ["steer"] and first["callee_count"] == 1
     assert len(first["callers"]) == MOST_NAMES and first["caller_count"] == 12
     assert one(table, 3)["callers"] == ["Ship.sail", "Ferry.sail"]
+    assert one(table, 3)["callees"] == ["os.path.Ports.open"]
     fleet = one(table, 4)
     assert (fleet["callers"], fleet["callees"]) == ([], ["Ship.sail"])

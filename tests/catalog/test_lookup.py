@@ -90,11 +90,15 @@ def test_what_is_no_name_is_refused(symbol_table: SymbolTable, name: str) -> Non
         find_symbols(symbol_table, name)
 
 
-def test_symbols_are_shown_without_package_and_module(symbol_table: SymbolTable, symbol_of: SymbolOf) -> None:
+def test_symbols_are_shown_without_package_and_those_of_here_without_module(
+    symbol_table: SymbolTable, symbol_of: SymbolOf
+) -> None:
     for path, shown in (("Wide#", "Wide"), ("Wide#inner().", "Wide.inner"), ("Wide#inner().(Wide)", "Wide.inner.Wide")):
         number = symbol_table.number_of(symbol_of(B, path))
         assert number is not None
         assert qualified_name(symbol_table, number) == shown
+    number = symbol_table.number_of(symbol_of("lib/os.py", ""))
+    assert number is not None and qualified_name(symbol_table, number) == "lib.os"
 
 
 def test_a_version_without_symbols_answers_by_its_definitions(version: Path) -> None:

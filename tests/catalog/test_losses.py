@@ -44,7 +44,7 @@ def test_all_lists_of_a_version_are_one_table_and_an_object_has_its_own(tmp_path
 
 
 def test_a_folder_without_lists_lost_nothing(tmp_path: Path) -> None:
-    assert losses(tmp_path).num_rows == 0 and indexers(tmp_path) == []
+    assert losses(tmp_path).num_rows == 0 and indexers(tmp_path) == ()
 
 
 @pytest.mark.parametrize("name", ["scip/scip.json", "scip_left_out.json", "cst_rejected.json"])

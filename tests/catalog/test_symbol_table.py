@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.catalog import symbol_table as module
 from pipeline.catalog.lookup import find_symbols
-from pipeline.catalog.numbering import numbered, sorted_words, starting_with
+from pipeline.catalog.numbering import numbered, sorted_words
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.errors import IndexCorruptionError
 
@@ -127,9 +127,3 @@ def test_columns_of_any_encoding_share_their_numbers() -> None:
     assert (len(none), [one.tolist() for one in empty]) == (0, [[]])
     ordered, rank = sorted_words(plain)
     assert (ordered, rank.tolist()) == (["a", "b", "c"], [1, 0, 1, 2])
-
-
-def test_starts_are_compared_by_bytes_and_short_strings_do_not_overrun() -> None:
-    strings = pa.array(["zz", "local 1", "loca", "", "local ", "älocal 1", "local"]).slice(1)
-    assert starting_with(strings, "local ").tolist() == [True, False, False, True, False, False]
-    assert starting_with(pa.array([], pa.string()), "local ").tolist() == []

@@ -10,13 +10,15 @@ Belongs here: completing descriptions of symbols. Not here: decoding them (`read
 from __future__ import annotations
 
 import re
+import string
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_LAST = re.compile(r"(?:`((?:[^`]|``)+)`|([A-Za-z0-9_+$-]+))(?:[/#:!.\])]|\([A-Za-z0-9_+$-]*\)\.)$")
+from pipeline.structure.scip.symbol_grammar import MODULE, last_descriptor
+
 _SORT = re.compile(r"^<[a-z]+>(?=.)")
-_MODULE = "/__init__:"
+_MODULE = f"/{MODULE}:"
 _BLOCK = re.compile(r"\A```[a-z]*\n(.*?)\n?```\s*", re.DOTALL)
 _WORDS = (
     r"(?:export |default |declare |abstract |async )*"
@@ -40,11 +42,11 @@ def name_of(symbol: str) -> str:
     """
     if symbol.endswith(_MODULE):
         symbol = symbol.removesuffix(_MODULE[1:])
-    match = _LAST.search(symbol)
-    if match is None:
+    last = last_descriptor(symbol)
+    if last is None:
         return ""
-    name = _SORT.sub("", match[1].replace("``", "`")) if match[1] else match[2]
-    return name.rstrip("0123456789") or name if symbol.endswith(":") else name
+    name = _SORT.sub("", last.name)
+    return name.rstrip(string.digits) or name if last.suffix == "meta" else name
 
 
 def completed(symbols: pa.Table) -> pa.Table:

@@ -6,7 +6,6 @@ Belongs here: from a group of documents to columns. Not here: decoding (`reader`
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from pipeline.structure.scip import fit
 from pipeline.structure.scip.described import completed
 from pipeline.structure.scip.positions import column_unit, offsets_in
 from pipeline.structure.scip.reader import DocumentGroup
+from pipeline.structure.scip.symbol_grammar import LOCAL, LastDescriptors, ending_with
 from pipeline.structure.scip.texts import Texts
 
 UNKNOWN = "the snapshot has no such file"
@@ -31,10 +31,6 @@ DAMAGED = "what the indexer wrote is damaged"
 
 _LONG = 256
 """Bytes; names are shorter."""
-_ESCAPED = re.compile(r"`((?:[^`]|``)+)`$")
-_WORD_AT_END = re.compile(r"[A-Za-z0-9_+\-$]*$")
-_SUFFIX = r"(?s)(\([^(]*\)\.|.)$"
-_BEFORE_NAME = r"(?s)^.*[^A-Za-z0-9_+\-$]"
 _LINE_COLUMNS = ("start_line", "end_line", "enclosing_start_line", "enclosing_end_line")
 _COLUMN_COLUMNS = ("start_column", "end_column", "enclosing_start_column", "enclosing_end_column")
 
@@ -175,26 +171,15 @@ def _misspelt(
 def _defined_names(symbols: pa.StringArray) -> pa.LargeBinaryArray:
     """The name that stands where each symbol is defined; empty where that is not known: of locals, of namespaces, which may
     stand for a file, and of what its source does not name so."""
-    nameless = pc.or_(pc.starts_with(symbols, "local "), pc.ends_with(symbols, "/"))
-    asked = np.flatnonzero(~nameless.to_numpy(zero_copy_only=False))
-    mine = symbols.take(pa.array(asked))
-    heads = pc.replace_substring_regex(mine, _SUFFIX, "")
-    names = pc.replace_substring_regex(heads, _BEFORE_NAME, "")
-    special = pc.or_(pc.ends_with(heads, "`"), pc.ends_with(mine, ":"))
-    if pc.any(special).as_py():
-        spelt = map(_spelt, mine.filter(special).to_pylist(), heads.filter(special).to_pylist())
-        names = pc.replace_with_mask(names, special, pa.array(list(spelt), pa.string()))
-    place = np.zeros(len(symbols), np.int64)
-    place[asked] = np.arange(1, len(asked) + 1)
-    return pa.concat_arrays([pa.array([""], pa.string()), names]).take(pa.array(place)).cast(pa.large_binary())
-
-
-def _spelt(symbol: str, head: str) -> str:
-    """How the source spells what a symbol names, where that is not just its last word; `head` is the symbol without suffix."""
-    if head.endswith("`"):
-        match = _ESCAPED.search(head)
-        return fit.spelt(match[1].replace("``", "`"), symbol[-1], escaped=True) if match else ""
-    return fit.spelt(_WORD_AT_END.search(head)[0], symbol[-1], escaped=False)  # type: ignore[index]  # it matches nothing, too
+    last = LastDescriptors.of(symbols)
+    is_namespace, is_meta = ending_with(symbols, "namespace"), ending_with(symbols, "meta")
+    names = pc.if_else(pa.array(is_namespace), "", last.names())
+    special = (last.is_escaped | is_meta) & ~is_namespace
+    if special.any():
+        columns = (names.filter(pa.array(special)).to_pylist(), is_meta[special].tolist(), last.is_escaped[special].tolist())
+        spelt = [fit.spelt(name, is_meta=meta, is_escaped=escaped) for name, meta, escaped in zip(*columns, strict=True)]
+        names = pc.replace_with_mask(names, pa.array(special), pa.array(spelt, pa.string()))
+    return names.cast(pa.large_binary())
 
 
 def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Table:
@@ -205,7 +190,7 @@ def _symbols(table: pa.Table, uris: pa.Array, taken: NDArray[np.bool_]) -> pa.Ta
     uri = uris.take(pa.array(document, mask=external))
     table = table.drop_columns(["document"]).append_column("uri", uri)
     # The ids of locals mean something in their document only.
-    return completed(table.filter(pc.and_(pa.array(known), pc.invert(pc.starts_with(table["symbol"], "local ")))))
+    return completed(table.filter(pc.and_(pa.array(known), pc.invert(pc.starts_with(table["symbol"], LOCAL)))))
 
 
 def reasons(left_out: Mapping[str, str]) -> dict[str, int]:

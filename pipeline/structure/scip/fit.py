@@ -14,6 +14,8 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.structure.scip.symbol_grammar import MODULE
+
 MISFITS = 0.02
 """Share of a file's occurrences that may not fit, when the index was just made."""
 UNSPELT = 0.5
@@ -21,8 +23,6 @@ UNSPELT = 0.5
 does: the getter `getX` of a property `x`."""
 _SPELLING = frozenset({"ty-scip", "scip-python", "scip-typescript"})
 """Tools whose definitions stand where their names do."""
-_MODULE = "__init__"
-"""How scip-python calls what a file is as a whole."""
 _ACCESSOR = re.compile(r"<[gs]et>")
 _WORD = np.array([byte >= 0x80 or chr(byte) == "_" or chr(byte).isalnum() for byte in range(256)])
 _SPACE = np.array([byte < 0x80 and chr(byte).isspace() for byte in range(256)])
@@ -54,15 +54,15 @@ def inside_words(
     return found
 
 
-def spelt(name: str, suffix: str, *, escaped: bool) -> str:
-    """How the source spells the last name of a symbol with the suffix `:`, `#`, `.`, `).` or `!`; empty: that is not known.
+def spelt(name: str, *, is_meta: bool, is_escaped: bool) -> str:
+    """How the source spells the last name of a symbol; empty: that is not known.
 
     scip-typescript numbers the keys of object literals (`name0:`), and names accessors `<get>name`; other names that could be
     none in a source, such as `<constructor>`, may stand anywhere.
     """
-    if escaped:
+    if is_escaped:
         name = _ACCESSOR.sub("", name, count=1)
         return name if name.isidentifier() else ""
-    if suffix == ":":
-        return "" if name == _MODULE else name.rstrip(string.digits)
+    if is_meta:
+        return "" if name == MODULE else name.rstrip(string.digits)
     return name

@@ -9,7 +9,6 @@ Belongs here: symbols of the scheme `syntax` and what refers to them, as columns
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.columns import one_chunk
 from pipeline.structure.kinds import CLASS_LIKE
+from pipeline.structure.scip.symbol_grammar import SIMPLE_NAME, escaped
 from pipeline.structure.scip.texts import Texts
 
 MAX_REFERENCES = 50_000
@@ -37,8 +37,6 @@ _FAMILIES = {"tsx": "typescript", "javascript": "typescript", "cpp": "c", "java"
 _METHODS = frozenset({"function", "method", "constructor", "test"})
 _SPACES = frozenset({"namespace", "module", "section"})
 _TYPES = CLASS_LIKE | {"type"}
-_WORD = r"[A-Za-z0-9_+\-$]+"
-_SIMPLE = re.compile(_WORD)
 
 Numbers = NDArray[np.int64]
 
@@ -48,18 +46,13 @@ def family(lang: str) -> str:
     return _FAMILIES.get(lang, lang)
 
 
-def escaped(name: str) -> str:
-    """A name as SCIP's grammar of symbols writes it."""
-    return name if _SIMPLE.fullmatch(name) else "`" + name.replace("`", "``") + "`"
-
-
 def symbols_of(uri: pa.DictionaryArray, qualified_name: pa.StringArray, kind: pa.DictionaryArray) -> pa.StringArray:
     """The symbols of definitions [n]: the file as a namespace, the owners, and the name with the suffix of its kind.
 
     Functions of one symbol, overloads and conditional definitions, are numbered in the order of their file.
     """
     bodies = pc.replace_substring(qualified_name, ".", "#")
-    odd = np.flatnonzero(~_flags(pc.match_substring_regex(qualified_name, rf"^{_WORD}(\.{_WORD})*$")))
+    odd = np.flatnonzero(~_flags(pc.match_substring_regex(qualified_name, rf"^{SIMPLE_NAME}(\.{SIMPLE_NAME})*$")))
     if len(odd):
         mask = np.zeros(len(qualified_name), bool)
         mask[odd] = True

@@ -23,6 +23,7 @@ from pipeline.columns import one_chunk
 from pipeline.errors import IndexFormatError
 from pipeline.schemas import AstNodes, Definitions, ScipOccurrences, ScipSymbols, Sources, Table
 from pipeline.structure.scip import documents, from_syntax, indexers, reader
+from pipeline.structure.scip.symbol_grammar import LOCAL
 from pipeline.structure.scip.texts import Texts
 
 SYNTAX_INDEXER = "tree-sitter"
@@ -186,7 +187,7 @@ def _names(defined: pa.Table, symbols: pa.StringArray, families: Mapping[str, st
 def _exactly(defined: pa.Table, exact: pa.Table) -> tuple[pa.Table, pa.StringArray]:
     """Those definitions whose names are defining occurrences, and the symbols of these."""
     uris, symbols = one_chunk(exact["uri"]), one_chunk(exact["symbol"])
-    is_global = ~pc.starts_with(symbols.dictionary, "local ").to_numpy(zero_copy_only=False)
+    is_global = ~pc.starts_with(symbols.dictionary, LOCAL).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(exact["is_definition"].to_numpy() & is_global[symbols.indices.to_numpy()])
     there = (uris.indices.to_numpy()[rows].astype(np.int64) << 32) + exact["start_byte"].to_numpy()[rows]
     # Of several at one place the first.

@@ -10,18 +10,19 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pyarrow as pa
 
 from pipeline import tables
 from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
-from pipeline.files import canonical_json, digest_file
+from pipeline.files import digest_file
 from pipeline.schemas import ScipIndex, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.structure.scip import documents, frames, indexers, json_dialects, reader
+from pipeline.structure.scip import documents, frames, indexers, json_dialects, outcomes, reader
 from pipeline.structure.scip.indexers import Program, Ran
+from pipeline.structure.scip.outcomes import Indexer
 from pipeline.workers import Runtime
 
 _UNDESCRIBED = documents.NOTHING
@@ -38,7 +39,7 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
     """
     folder = out.path / ScipIndex.DIRECTORY
     folder.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, Any]] = []
+    entries: list[Indexer] = []
     supplied = _supplied(settings) if settings.scip != "off" else {}
     sources = {} if settings.scip == "off" else _sources(source.path)
     for language, path in supplied.items():
@@ -56,39 +57,44 @@ def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runt
         target = folder / f"{language}.scip"
         wanted = [uri for uri in files if sources[uri][0] in indexers.languages(language)]
         if program is None:
-            entries.append(_losing(_entry(language, "", "", "absent", problem=_ABSENT), dict.fromkeys(wanted, _ABSENT)))
+            entries.append(_entry(language, "absent", problem=_ABSENT, left_out=dict.fromkeys(wanted, _ABSENT)))
             continue
         ran = run(program, files, target, float(settings.scip_timeout))
         entries.append(_ran(language, program, ran, target, wanted))
     if settings.scip == "off":
-        entries.append(_entry("", "", "", "off"))
-    entries.sort(key=lambda entry: str(entry["language"]))
-    (folder / ScipIndex.META).write_bytes(canonical_json({"version": 1, "indexers": entries}))
+        entries.append(_entry("", "off"))
+    entries.sort(key=lambda entry: entry.language)
+    outcomes.write(out.path, entries)
     return {
-        "indexers": {entry["language"] or "all": entry["status"] for entry in entries},
-        "files_indexed": sum(entry["files_indexed"] for entry in entries),
-        "left_out": sum(len(entry["left_out"]) for entry in entries),
+        "indexers": {entry.language or "all": entry.status for entry in entries},
+        "files_indexed": sum(entry.files_indexed for entry in entries),
+        "left_out": sum(len(entry.left_out) for entry in entries),
     }
 
 
-def _entry(language: str, tool: str, version: str, status: str, files: int = 0, problem: str = "") -> dict[str, Any]:
-    return {
-        "language": language,
-        "tool": tool,
-        "tool_version": version,
-        "status": status,
-        "files_indexed": files,
-        "left_out": [],
-        "problem": problem,
-    }
+def _entry(
+    language: str,
+    status: Literal["indexed", "supplied", "absent", "failed", "off"],
+    *,
+    tool: str = "",
+    version: str = "",
+    files: int = 0,
+    problem: str = "",
+    left_out: Mapping[str, str] | None = None,
+) -> Indexer:
+    """What is recorded of a language; `left_out` is uri -> reason."""
+    return Indexer(
+        language=language,
+        tool=tool,
+        tool_version=version,
+        status=status,
+        files_indexed=files,
+        problem=problem,
+        left_out=outcomes.losses(left_out or {}),
+    )
 
 
-def _losing(entry: dict[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
-    """The entry with what it lacks: uri -> reason."""
-    return entry | {"left_out": [{"uri": uri, "reason": left_out[uri]} for uri in sorted(left_out)]}
-
-
-def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
+def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> Indexer:
     """The entry of an indexer that was run; an index that cannot be read is a failure like any other."""
     described: set[str] = set()
     problem = ran.problem
@@ -98,21 +104,27 @@ def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterab
         except IndexFormatError:
             problem = "what it wrote is no SCIP index"
             target.unlink(missing_ok=True)
-    status = "failed" if problem else "indexed"
     missed = dict.fromkeys((uri for uri in wanted if uri not in described), _FAILED if problem else _UNDESCRIBED)
-    entry = _entry(language, program.tool, program.version, status, len(described), problem)
-    return _losing(entry, missed | {item.uri: item.reason for item in ran.left_out})
+    return _entry(
+        language,
+        "failed" if problem else "indexed",
+        tool=program.tool,
+        version=program.version,
+        files=len(described),
+        problem=problem,
+        left_out=missed | {item.uri: item.reason for item in ran.left_out},
+    )
 
 
-def _take(language: str, path: Path, target: Path, wanted: Iterable[str]) -> dict[str, Any]:
+def _take(language: str, path: Path, target: Path, wanted: Iterable[str]) -> Indexer:
     """The entry of an index that was built elsewhere."""
     told = reader.read_metadata(path)
     paths = [path for group in reader.read_occurrences(path, language=language) for path in group.paths]
     # JSON becomes protobuf, of which single documents can be read.
     frames.write(target, json_dialects.frames(path) if json_dialects.is_json(path) else frames.frames(path))
     described = set(map(posixpath.normpath, paths))
-    entry = _entry(language, told.tool_name, told.tool_version, "supplied", len(paths))
-    return _losing(entry, {uri: _UNDESCRIBED for uri in wanted if uri not in described})
+    missed = dict.fromkeys((uri for uri in wanted if uri not in described), _UNDESCRIBED)
+    return _entry(language, "supplied", tool=told.tool_name, version=told.tool_version, files=len(paths), left_out=missed)
 
 
 def _supplied(settings: ScipSettings) -> dict[str, Path]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +20,7 @@ from pipeline import tables
 from pipeline.files import write_json
 from pipeline.schemas import AstNodes, Definitions, ScipIndex, ScipOccurrences, ScipSymbols, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.structure.scip import from_syntax, part_jobs, reader
+from pipeline.structure.scip import from_syntax, outcomes, part_jobs, reader
 from pipeline.structure.scip.documents import reasons
 from pipeline.structure.scip.part_jobs import Documents, Gathered, Part, Rest
 from pipeline.workers import Runtime, run_jobs
@@ -94,22 +93,19 @@ def _half(runtime: Runtime, before: int, jobs: int) -> Runtime:
 def _documents(root: Path, parts: int) -> list[tuple[Documents, ...]]:
     """Which documents of the indexes belong to each part. External symbols belong to the first, as no file describes them."""
     found: list[list[Documents]] = [[] for _ in range(parts)]
-    entries = msgspec.json.decode((root / ScipIndex.DIRECTORY / ScipIndex.META).read_bytes())["indexers"]
-    for entry in entries:
-        if entry["status"] not in ("indexed", "supplied"):
+    for entry in outcomes.read(root):
+        if not entry.has_index:
             continue
-        path = root / ScipIndex.DIRECTORY / f"{entry['language']}.scip"
-        indexer = f"{entry['tool']} {entry['tool_version']}".strip()
-        contents = reader.read_contents(path, language=entry["language"])
+        path = root / ScipIndex.DIRECTORY / f"{entry.language}.scip"
+        contents = reader.read_contents(path, language=entry.language)
         of = np.array([tables.part_of(posixpath.normpath(uri), parts) for uri in contents.paths], np.int64)
         for part in range(parts):
             starts = contents.starts[of == part]
             if part == 0:
                 starts = np.sort(np.concatenate((starts, contents.external)))
             if len(starts):
-                found[part].append(
-                    Documents(path, entry["language"], entry["tool"], indexer, entry["status"] == "supplied", starts)
-                )
+                supplied = entry.status == "supplied"
+                found[part].append(Documents(path, entry.language, entry.tool, entry.name, supplied, starts))
     return [tuple(one) for one in found]
 
 

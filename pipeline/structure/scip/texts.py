@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.columns import spans_of
 from pipeline.source.text import line_starts
 
 Numbers = NDArray[np.int64]
@@ -74,10 +75,7 @@ class Texts:
 
     def spans(self, file: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> pa.LargeBinaryArray:
         """The bytes from `start` to `end` [n] in files [n]."""
-        lengths = (end - start).astype(np.int64, copy=False)
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        at = np.repeat(self.base[file] + start - offsets[:-1], lengths)
-        at += np.arange(len(at))
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.data[at])]
-        return pa.Array.from_buffers(pa.large_binary(), len(lengths), buffers)
+        base = self.base[file]
+        offsets, data = spans_of(self.data, base + start, base + end)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
