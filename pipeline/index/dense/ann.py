@@ -10,9 +10,12 @@ Belongs here: calls into a FAISS index. Not here: training and filling it (`buil
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.index.dense.arrays import Ids, Scores, Vectors
 from pipeline.index.dense.families import Family, import_faiss
@@ -37,6 +40,8 @@ class Ann:
         if self._lists is not None and isinstance(self._lists, faiss.OnDiskInvertedLists):
             # It would start 32 threads for every search, to read what the page cache mostly has.
             self._lists.prefetch_nthread = 0
+        self._open: npt.NDArray[np.bool_] | None = None
+        """Which inverted lists a search may visit; None: all."""
 
     def __len__(self) -> int:
         """How many rows it has, also those that may not be found."""
@@ -50,7 +55,8 @@ class Ann:
         faiss = import_faiss()
         parameters: Any
         if self.nlist:
-            parameters = faiss.SearchParametersIVF(nprobe=point.nprobe, sel=selector)
+            visited = self._visited()
+            parameters = faiss.SearchParametersIVF(nprobe=point.nprobe, sel=selector, quantizer_params=visited)
         elif point.ef_search is not None:
             # FAISS takes `depth` where that is more.
             parameters = faiss.SearchParametersHNSW(efSearch=point.ef_search, sel=selector)
@@ -60,6 +66,40 @@ class Ann:
         target = self._inner if self._rotations else self.index
         scores, ids = target.search(self._rotated(queries), depth, params=parameters)
         return ids, scores
+
+    def within(self, ids: Ids) -> tuple[Self, float]:
+        """This index with only those inverted lists open that hold any of `ids` (int64 [m]), and what share `ids` are of them.
+
+        A filter by language or folder lets whole neighbourhoods through and others not at all: to visit those others is
+        wasted, and to count them as visited leaves nothing of nprobe for the lists that matter.
+        """
+        if not self.nlist:
+            return self, len(ids) / max(1, len(self))
+        known, homes, sizes = self._homes
+        places = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
+        there = known[places] == ids if len(known) else np.zeros(len(ids), bool)
+        inside = copy.copy(self)
+        inside._open = np.zeros(self.nlist, bool)
+        inside._open[homes[places[there]]] = True
+        return inside, int(there.sum()) / max(1, int(sizes[inside._open].sum()))
+
+    @cached_property
+    def _homes(self) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Ids ascending, int64 [n]; the inverted list of each, int32 [n]; the size of each list, int64 [nlist]."""
+        sizes = self._sizes()
+        ids = self.ids()
+        order = np.argsort(ids)
+        return ids[order], np.repeat(np.arange(self.nlist, dtype=np.int32), sizes)[order], sizes
+
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        return np.array([self._lists.list_size(number) for number in range(self.nlist)], np.int64)  # type: ignore[union-attr]
+
+    def _visited(self) -> Any:
+        """The parameters that keep the search for near lists to the open ones; None where all are open."""
+        faiss = import_faiss()
+        if self._open is None:
+            return None
+        return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(self._open, bitorder="little")))
 
     def _rotated(self, queries: Vectors) -> Vectors:
         for rotation in self._rotations:
@@ -88,9 +128,8 @@ class Ann:
         because FAISS counts in one variable for all threads. Else: all.
         """
         if self.nlist and len(queries):
-            _, lists = self._inner.quantizer.search(self._rotated(queries), point.nprobe)
-            sizes = np.array([self._lists.list_size(number) for number in range(self.nlist)])  # type: ignore[union-attr]
-            return int(sizes[lists[lists >= 0]].sum())
+            _, lists = self._inner.quantizer.search(self._rotated(queries), point.nprobe, params=self._visited())
+            return int(self._sizes()[lists[lists >= 0]].sum())
         return len(queries) * self.effort(depth, point)
 
     def effort(self, depth: int, point: OperatingPoint) -> int:
@@ -110,8 +149,10 @@ class Ann:
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors under ids that are not in it. The caller has checked both."""
         if len(ids):
+            self.__dict__.pop("_homes", None)
             self.index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(ids))
 
     def remove(self, ids: Ids) -> int:
         """Take rows out; only for families that can. Returns how many."""
+        self.__dict__.pop("_homes", None)
         return int(self.index.remove_ids(import_faiss().IDSelectorBatch(ids))) if len(ids) else 0
