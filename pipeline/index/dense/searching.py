@@ -117,8 +117,8 @@ def _wider(point: OperatingPoint, n: int, nlist: int, k: int, share: float | Non
     To find k among a share of the vectors is about as hard as k / share among all of them. Measured on clustered vectors
     (`benchmarks/filtered_search.py`): 10, 80 and 160 times as many neighbours need 1.5, 2.3 and 3 times as many lists.
     The share is that of the lists that hold anything allowed; others are not visited (`Ann.within`). Re-ranking needs no
-    more for a larger k. A graph, which is searched without a filter only, needs two to three times as many steps for 10 times as
-    many neighbours.
+    more for a larger k. A graph, which is searched without a filter only, needs two to three times as many steps for
+    10 times as many neighbours.
     """
     harder = max(1.0, k / TUNED_K / max(1.0 if share is None else share, 1 / max(1, n)))
     lists, depth = (1.0, 1.0) if share is None else (_ELSEWHERE_LISTS, _ELSEWHERE_DEPTH)
