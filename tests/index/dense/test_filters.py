@@ -138,6 +138,8 @@ def test_the_lists_of_ids_are_those_of_the_index_after_it_has_changed(family: An
         ids, scores = index.search(QUERIES, 5, allowed=IDS[1:1200:2], point=everything)
         assert np.isin(ids, IDS[1:1200:2]).all()
         assert recall(scores, np.arange(1, 1200, 2), 5) == 1
+        # What the index does not find would be scored exactly: the lists themselves are looked at.
+        assert index._parts.primary.within(IDS[1:1200:2])[0]._open.any() == (index.delta == 0)
         index.merge()
     assert index.delta == 0
 
