@@ -10,10 +10,13 @@ Belongs here: calls into a FAISS index. Not here: training and filling it (`buil
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.index.dense.arrays import Ids, Scores, Vectors
 from pipeline.index.dense.families import Family, import_faiss
@@ -38,6 +41,8 @@ class Ann:
         if self._lists is not None and isinstance(self._lists, faiss.OnDiskInvertedLists):
             # It would start 32 threads for every search, to read what the page cache mostly has.
             self._lists.prefetch_nthread = 0
+        self._open: npt.NDArray[np.bool_] | None = None
+        """Which inverted lists a search may visit; None: all."""
 
     def __len__(self) -> int:
         """How many rows it has, also those that may not be found."""
@@ -53,8 +58,11 @@ class Ann:
         if self.nlist:
             parameters = faiss.SearchParametersIVF()
             parameters.nprobe = point.nprobe
+            # FAISS keeps no reference to either: the names do, until the search is done.
             if selector is not None:
                 parameters.sel = selector
+            if (visited := self._visited()) is not None:
+                parameters.quantizer_params = visited
         elif point.ef_search is not None:
             # FAISS takes `depth` where that is more.
             parameters = faiss.SearchParametersHNSW(efSearch=point.ef_search, sel=selector)
@@ -69,6 +77,40 @@ class Ann:
         pointer = faiss.swig_ptr
         target.search_c(len(queries), pointer(queries), depth, pointer(scores), pointer(ids), parameters)
         return ids, scores
+
+    def within(self, ids: Ids) -> tuple[Self, float]:
+        """This index with only those inverted lists open that hold any of `ids` (int64 [m]), and what share `ids` are of them.
+
+        A filter by language or folder lets whole neighbourhoods through and others not at all: to visit those others is
+        wasted, and to count them as visited leaves nothing of nprobe for the lists that matter.
+        """
+        if not self.nlist:
+            return self, len(ids) / max(1, len(self))
+        known, homes, sizes = self._homes
+        places = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
+        there = known[places] == ids if len(known) else np.zeros(len(ids), bool)
+        inside = copy.copy(self)
+        inside._open = np.zeros(self.nlist, bool)
+        inside._open[homes[places[there]]] = True
+        return inside, int(there.sum()) / max(1, int(sizes[inside._open].sum()))
+
+    @cached_property
+    def _homes(self) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Ids ascending, int64 [n]; the inverted list of each, int32 [n]; the size of each list, int64 [nlist]."""
+        sizes = self._sizes()
+        ids = self.ids()
+        order = np.argsort(ids)
+        return ids[order], np.repeat(np.arange(self.nlist, dtype=np.int32), sizes)[order], sizes
+
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        return np.array([self._lists.list_size(number) for number in range(self.nlist)], np.int64)  # type: ignore[union-attr]
+
+    def _visited(self) -> Any:
+        """The parameters that keep the search for near lists to the open ones; None where all are open."""
+        faiss = import_faiss()
+        if self._open is None:
+            return None
+        return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(self._open, bitorder="little")))
 
     def _rotated(self, queries: Vectors) -> Vectors:
         for rotation in self._rotations:
@@ -99,8 +141,7 @@ class Ann:
         if self._lists is None or not len(queries):
             return lambda depth, point: len(queries) * self.effort(depth, point)
         _, order = self._inner.quantizer.search(self._rotated(queries), self.nlist)
-        sizes = np.array([self._lists.list_size(number) for number in range(self.nlist)])
-        total = np.cumsum(sizes[order].sum(axis=0))
+        total = np.cumsum(self._sizes()[order].sum(axis=0))
         return lambda _depth, point: int(total[(point.nprobe or 1) - 1])
 
     def effort(self, depth: int, point: OperatingPoint) -> int:
@@ -120,8 +161,10 @@ class Ann:
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors under ids that are not in it. The caller has checked both."""
         if len(ids):
+            self.__dict__.pop("_homes", None)
             self.index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(ids))
 
     def remove(self, ids: Ids) -> int:
         """Take rows out; only for families that can. Returns how many."""
+        self.__dict__.pop("_homes", None)
         return int(self.index.remove_ids(import_faiss().IDSelectorBatch(ids))) if len(ids) else 0

@@ -14,6 +14,8 @@ from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, QueryError
 from pipeline.index.dense.families import Family
 
+TUNED_K = 10
+"""A point is what it takes to find the first ten; a search for more of them goes further by itself."""
 MOST_EF_SEARCH = 1 << 16
 MOST_K_FACTOR = 1000.0
 _NPROBE_SHARE, _LEAST_NPROBE, _EF_SEARCH = 16, 8, 64

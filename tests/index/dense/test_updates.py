@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,8 @@ from pipeline.index.dense.vectors import VectorIndex
 D, START, LEAST, MOST = 16, 800, 680, 1000
 OPERATIONS = int(os.environ.get("FAISS_TEST_OPERATIONS", "120"))
 TOLERANCE = 1e-5
+MOST_MISSES = 0.01
+"""A graph may miss so many of the nearest, where it tries its hardest."""
 
 
 def settings(family: Any) -> IndexSettings:
@@ -50,7 +53,10 @@ def one_thread() -> Iterator[None]:
 class Model:
     """An index and what must be in it, changed together."""
 
-    def __init__(self, family: str, seed: int, folder: Path, start: int = START) -> None:
+    def __init__(self, family: str, seed: int, folder: Path, start: int = START, step: int = 40) -> None:
+        self.done: Counter[str] = Counter()
+        self.wanted = self.misses = 0
+        self.least, self.most, self.several = start * LEAST // START, start * MOST // START, step
         self.rng = np.random.default_rng(seed)
         self.folder = folder
         self.options = settings(family)
@@ -67,9 +73,9 @@ class Model:
         return self.rng.choice(living, min(len(living), int(self.rng.integers(1, most + 1))), replace=False)
 
     def add(self) -> None:
-        if len(self.truth) > MOST:
+        if len(self.truth) > self.most:
             return
-        count = int(self.rng.integers(1, 40))
+        count = int(self.rng.integers(1, self.several))
         # What was deleted comes back under its id with another vector, near another one or equal to it.
         back = self.rng.permutation(self.gone)[: count // 2].astype(np.int64)
         ids = np.concatenate([back, self.rng.choice(1 << 62, count - len(back), replace=False)])
@@ -81,9 +87,9 @@ class Model:
         self.gone = [one for one in self.gone if one not in self.truth]
 
     def delete(self) -> None:
-        if len(self.truth) < LEAST:
+        if len(self.truth) < self.least:
             return
-        known = self.some(40)
+        known = self.some(self.several)
         unknown = self.rng.choice(1 << 62, 3, replace=False)
         assert self.index.delete(np.concatenate([known, unknown, known[:2]])) == len(known)
         for one in known.tolist():
@@ -135,18 +141,22 @@ class Model:
             true = matrix[np.searchsorted(living, found)] @ query
             assert np.allclose(given[row >= 0], true, atol=TOLERANCE), "a score of another vector"
             assert (np.diff(given) <= 0).all()
+            self.done["answers"] += 1
             best = -np.sort(-(matrix[np.searchsorted(living, candidates)] @ query))[:k]
             if self.exact and (everything or allowed is not None):
                 assert len(found) == len(best), "a row that is too short"
             if self.exact and everything:
                 assert np.allclose(true, best, atol=TOLERANCE), "not the nearest"
+            if everything and len(best):
+                self.wanted += len(best)
+                self.misses += len(best) - int((true >= best[-1] - TOLERANCE).sum())
 
     def point(self, index: Any) -> OperatingPoint:
         """Where nothing can be missed."""
         parameter = index.family.parameter
         return OperatingPoint(
             nprobe=5 if parameter == "nprobe" else None,
-            ef_search=MOST + 100 if parameter == "efSearch" else None,
+            ef_search=self.most + 100 if parameter == "efSearch" else None,
             k_factor=1000.0,
         )
 
@@ -157,7 +167,9 @@ class Model:
 
     def step(self) -> None:
         names = ["add", "delete", "search", "collide", "merge", "store"]
-        getattr(self, str(self.rng.choice(names, p=[0.3, 0.25, 0.3, 0.05, 0.06, 0.04])))()
+        name = str(self.rng.choice(names, p=[0.3, 0.25, 0.3, 0.05, 0.06, 0.04]))
+        getattr(self, name)()
+        self.done[name] += 1
 
 
 @pytest.mark.parametrize("selectors", [False, True], ids=["as-it-is", "selectors"])
@@ -178,6 +190,23 @@ def test_no_sequence_of_changes_makes_an_answer_wrong(
     model.store()
     assert model.index.family.name == family
     assert len(model.index) == len(model.truth)
+    assert model.misses <= MOST_MISSES * model.wanted
+
+
+@pytest.mark.parametrize("family", ["ivf_sq8", "ivf_pqfs", "ivf_rabitq", "hnsw", "hnsw_sq8"])
+def test_thousands_of_vectors_survive_many_deletions(tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "_EXACT_ALLOWED", 0)
+    monkeypatch.setattr(searching, "_EXACT_COST", 1 << 40)
+    model = Model(family, seed=11, folder=tmp_path, start=3000, step=300)
+    most = 0
+    for _ in range(OPERATIONS // 2):
+        model.step()
+        most = max(most, model.index.dead)
+    assert model.index.family.name == family
+    assert most > 250
+    model.compare()
+    model.store()
+    assert model.misses <= MOST_MISSES * model.wanted
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8", "hnsw"])
