@@ -10,8 +10,7 @@ share through:
 - `region`: neighbouring clusters, as one language or folder is, asked with questions about everything;
 - `region, near`: the same, and only the questions that are about that region.
 
-The columns: recall by distance; vectors scored a query (for graphs the bound efSearch × links); the median time of a single
-query, and how many times that of a search for ten without a filter it is. Exits with 1 where recall is more than 0.005 below
+The columns: recall by distance; candidates scored on true vectors, a query; the median time of a single query, and how many times that of a search for ten without a filter it is. Exits with 1 where recall is more than 0.005 below
 the target, or below what the point reaches without a filter where that is less.
 
 Belongs here: that measurement. Not here: choosing a point (`pipeline.index.tuning`).
@@ -114,7 +113,7 @@ def let_through(made: World, kind: str, share: float, rng: np.random.Generator) 
 
 
 def asked(index: VectorIndex, made: World, queries: np.ndarray, k: int, rows: np.ndarray | None) -> tuple[float, int, float]:
-    """Recall, vectors scored a query, and the median milliseconds of a single query."""
+    """Recall, candidates scored on true vectors a query, and the median milliseconds of a single query."""
     candidates = made.vectors if rows is None else made.vectors[rows]
     allowed = None if rows is None else made.ids[rows]
     k = min(k, len(candidates))
@@ -127,7 +126,7 @@ def asked(index: VectorIndex, made: World, queries: np.ndarray, k: int, rows: np
         started = time.perf_counter()
         index.search(query[None], k, allowed=allowed)
         taken.append(time.perf_counter() - started)
-    return recall, sum(cost.scored for cost in costs) // len(queries), 1000 * float(np.median(taken))
+    return recall, sum(cost.pool for cost in costs) // len(queries), 1000 * float(np.median(taken))
 
 
 def measured(n: int, family: str, made: World, folder: Path, seed: int) -> bool:
@@ -173,7 +172,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print("| family | vectors | share | filter | k | recall | scored | ms | times unfiltered |")
+    print("| family | vectors | share | filter | k | recall | candidates | ms | times unfiltered |")
     print("|---|---|---|---|---|---|---|---|---|")
     kept = True
     for n in (int(size) for size in options.sizes.split(",")):

@@ -71,8 +71,7 @@ class Ann:
         # The identity map of a flat index is inside `index`; a rotation is outside of the inner one.
         target = self._inner if self._rotations else self.index
         scores, ids = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
-        if self._rotations:
-            queries = self._rotated(queries)
+        queries = np.ascontiguousarray(self._rotated(queries))
         # Without FAISS's wrapper, which checks what is checked already.
         pointer = faiss.swig_ptr
         target.search_c(len(queries), pointer(queries), depth, pointer(scores), pointer(ids), parameters)
@@ -140,9 +139,29 @@ class Ann:
         """
         if self._lists is None or not len(queries):
             return lambda depth, point: len(queries) * self.effort(depth, point)
-        _, order = self._inner.quantizer.search(self._rotated(queries), self.nlist)
-        total = np.cumsum(self._sizes()[order].sum(axis=0))
+        order = self._order(queries)
+        total = np.cumsum(np.where(order < 0, 0, self._sizes()[order]).sum(axis=0))
         return lambda _depth, point: int(total[(point.nprobe or 1) - 1])
+
+    def places(self, queries: Vectors, ids: Ids) -> npt.NDArray[np.int64]:
+        """How many inverted lists are nearer to a query than that of an id: int64 [q, m] for queries [q, d] and ids [q, m].
+
+        A search that visits more lists than that comes by; 0 for ids that are in none. Only for families with lists.
+        """
+        order = self._order(queries)
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(self.nlist)[None], axis=1)
+        known, homes, _ = self._homes
+        at = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
+        there = known[at] == ids if len(known) else np.zeros(ids.shape, bool)
+        return np.where(there, np.take_along_axis(rank, homes[at].astype(np.int64), axis=1), 0)
+
+    def _order(self, queries: Vectors) -> npt.NDArray[np.int64]:
+        """The inverted lists in the order in which each query visits them, int64 [q, nlist]; -1 where lists are closed."""
+        found: npt.NDArray[np.int64] = self._inner.quantizer.search(self._rotated(queries), self.nlist, params=self._visited())[
+            1
+        ]
+        return found
 
     def effort(self, depth: int, point: OperatingPoint) -> int:
         """About how many vectors one query is scored against."""

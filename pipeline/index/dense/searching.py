@@ -147,9 +147,9 @@ def _search(
         if len(queries) == 1:
             faiss.omp_set_num_threads(1)
         started = time.perf_counter()
-        ids, scores = _candidates(parts, queries, depth, allowed, point)
+        ids, scores = candidates(parts, queries, depth, allowed, point)
         found = time.perf_counter()
-        true = scores if parts.family.true_scores else _true_scores(parts.truth(), queries, ids)
+        true = scores if parts.family.true_scores else true_scores(parts.truth(), queries, ids)
         result = _ordered(ids, true, k)
     finally:
         faiss.omp_set_num_threads(threads)
@@ -160,7 +160,8 @@ def _search(
     return result
 
 
-def _candidates(parts: Parts, queries: Vectors, depth: int, allowed: Ids | None, point: OperatingPoint) -> tuple[Ids, Scores]:
+def candidates(parts: Parts, queries: Vectors, depth: int, allowed: Ids | None, point: OperatingPoint) -> tuple[Ids, Scores]:
+    """What the index finds by its own scores: ids and scores [q, depth], those of the delta behind; padding anywhere."""
     faiss = import_faiss()
     primary, secondary = parts.alive, None
     if allowed is not None:
@@ -175,7 +176,7 @@ def _candidates(parts: Parts, queries: Vectors, depth: int, allowed: Ids | None,
     return ids, scores
 
 
-def _true_scores(truth: TrueVectors, queries: Vectors, ids: Ids) -> Scores:
+def true_scores(truth: TrueVectors, queries: Vectors, ids: Ids) -> Scores:
     """Scores float32 [q, c] of candidates int64 [q, c] on their true vectors; of padding (negative ids) -inf."""
     rows = truth.rows(ids)
     if rows.min(initial=0) < 0 and len(unknown := ids[(rows < 0) & (ids >= 0)]):

@@ -34,7 +34,7 @@ from pipeline.index.dense.description import (
 from pipeline.index.dense.families import FAMILIES, Family, import_faiss
 from pipeline.index.dense.index_files import read_ids, read_index
 from pipeline.index.dense.operating_point import OperatingPoint
-from pipeline.index.dense.searching import Observe, Parts, alive_selector, checked_k, search_parts
+from pipeline.index.dense.searching import Observe, Parts, alive_selector, candidates, checked_k, search_parts, true_scores
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _MAPPED_FROM = 64 << 20
@@ -149,6 +149,24 @@ class VectorIndex:
             return primary(depth, point) + len(queries) * (delta + again)
 
         return scored
+
+    def candidates(self, queries: Vectors, depth: int, point: OperatingPoint) -> Scores:
+        """True scores of what the index itself puts first, in its order: float32 [q, depth], -inf where nothing is.
+
+        What a search at a smaller k_factor would re-rank is the beginning of that, but in graphs.
+        """
+        ids, scores = candidates(self._parts, queries, min(depth, self.count), None, point)
+        return scores if self.family.true_scores else true_scores(self._truth, queries, ids)
+
+    def within_lists(self, queries: Vectors, ids: Ids) -> Callable[[int], npt.NDArray[np.bool_]] | None:
+        """Which of ids, int64 [q, m], lie in the first nprobe inverted lists of their query: bool [q, m], by nprobe.
+
+        What is not there is not found at that nprobe. None for families without lists.
+        """
+        if not self.nlist:
+            return None
+        places = self._parts.primary.places(queries, ids)
+        return lambda nprobe: places < nprobe
 
     def vectors_of(self, ids: npt.ArrayLike) -> Vectors:
         """The stored vectors of ids (int64 [m]), float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.index.dense.arrays import Scores, TrueVectors, Vectors
+from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors
 from pipeline.index.dense.families import Family
-from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.dense.operating_point import OperatingPoint, depth_of
 from pipeline.index.dense.vectors import VectorIndex
 
 K = 10
@@ -54,6 +54,8 @@ class Measured:
     high: float
     scored: int
     """Vectors scored for one query, on average."""
+    searched: bool = True
+    """Whether it was searched for; else the recall is what the visited lists hold, whatever the codes make of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,17 @@ class Questions:
 
     queries: Vectors
     least: Scores
+    right: Ids
+    """Ids of vectors that score at least as much, int64 [q, m]; k of them and some of those that score the same, then -1."""
     k: int
 
     def half(self, number: int) -> Questions:
         """Every other one: number 0 or 1."""
-        return Questions(self.queries[number::2], self.least[number::2], self.k)
+        return Questions(self.queries[number::2], self.least[number::2], self.right[number::2], self.k)
 
     def first(self, count: int) -> Questions:
         """The first of them."""
-        return Questions(self.queries[:count], self.least[:count], self.k)
+        return Questions(self.queries[:count], self.least[:count], self.right[:count], self.k)
 
 
 def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
@@ -92,7 +96,9 @@ def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
     k = min(k, n)
     found = _nearest(truth, queries, min(k + _SPARE, n))
     # Once more the way that a search scores: matrix products round differently.
-    return Questions(queries, np.sort(truth.scores(queries, found), axis=1)[:, -k], k)
+    scores = truth.scores(queries, found)
+    least = np.sort(scores, axis=1)[:, -k]
+    return Questions(queries, least, np.where(scores >= least[:, None] - TOLERANCE, truth.ids[found], -1), k)
 
 
 def _nearest(truth: TrueVectors, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
@@ -170,11 +176,43 @@ def measure(index: VectorIndex, asked: Questions, point: OperatingPoint, cost: C
     return Measured(point, len(right), *interval(right, asked.k), cost(point))
 
 
+def most(index: VectorIndex, asked: Questions, cost: Cost) -> Callable[[OperatingPoint], Measured] | None:
+    """What the lists that a point visits hold at most, without a search; None for families without lists."""
+    within = index.within_lists(asked.queries, asked.right)
+    if within is None:
+        return None
+
+    def bound(point: OperatingPoint) -> Measured:
+        there = (within(point.nprobe or 1) & (asked.right >= 0)).sum(axis=1)
+        right = np.minimum(there, asked.k)
+        return Measured(point, len(right), *interval(right, asked.k), cost(point), searched=False)
+
+    return bound
+
+
 def screened(index: VectorIndex, asked: Questions, point: OperatingPoint, cost: Cost, target: float) -> Measured:
     """As `measure`; but where a quarter of the queries shows that the target is missed, those are all."""
     few = asked.first(max(_LEAST_SCREEN, len(asked.queries) // _SCREEN))
     first = measure(index, few, point, cost)
     return first if first.high < target else measure(index, asked, point, cost)
+
+
+def measured_row(
+    index: VectorIndex, asked: Questions, row: Sequence[OperatingPoint], cost: Cost, target: float
+) -> Iterator[Measured]:
+    """The points of a row of the grid; of one whose deepest point is not enough, that alone where each point is a search."""
+    if index.family.parameter != "efSearch" and not index.meta.delta:
+        # What a smaller k_factor re-ranks is the beginning of what the deepest does: one search tells of all.
+        found = index.candidates(asked.queries, depth_of(asked.k, row[-1]), row[-1])
+        right = np.cumsum(found >= asked.least[:, None] - TOLERANCE, axis=1)
+        for point in row:
+            of_row = np.minimum(right[:, min(depth_of(asked.k, point), found.shape[1]) - 1], asked.k)
+            yield Measured(point, len(found), *interval(of_row, asked.k), cost(point))
+        return
+    deepest = screened(index, asked, row[-1], cost, target)
+    if deepest.low >= target:
+        yield from (screened(index, asked, point, cost, target) for point in row[:-1])
+    yield deepest
 
 
 def interval(right: npt.NDArray[np.int64], k: int) -> tuple[float, float, float]:
@@ -196,9 +234,9 @@ def interval(right: npt.NDArray[np.int64], k: int) -> tuple[float, float, float]
 def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: float) -> Tuned:
     """The point of least cost whose lower bound meets the target, and whose recall over held-out queries does too.
 
-    Rows of the grid are tried in ascending order. A row is passed over when its deepest point is not enough, and the search
-    ends when the shallowest point of a row costs as much as the best point so far. Where no point is enough, the one that finds
-    most is chosen, of equals the cheapest.
+    Rows of the grid are tried in ascending order. A row is passed over when the lists that it visits do not hold enough, and
+    the search ends when the shallowest point of a row costs as much as the best point so far. Where no point is enough, the one
+    that finds most is chosen, of equals the cheapest.
     """
     cost = cost_over(index, tuning)
     sweep: list[Measured] = []
@@ -207,24 +245,25 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
     def dearer(point: OperatingPoint) -> bool:
         return best is not None and cost(point) >= best[0].scored
 
-    for row in grid(index.family, index.count, index.nlist):
+    bound = most(index, tuning, cost)
+    rows = grid(index.family, index.count, index.nlist)
+    for row in rows:
         if dearer(row[0]):
             break
-        deepest = screened(index, tuning, row[-1], cost, target)
-        if deepest.low < target:
-            sweep.append(deepest)
+        if bound is not None and row is not rows[-1] and (held := bound(row[-1])).low < target:
+            sweep.append(held)
             continue
-        for point in row:
-            if dearer(point):
-                break
-            measured = deepest if point is row[-1] else screened(index, tuning, point, cost, target)
+        for measured in measured_row(index, tuning, row, cost, target):
             sweep.append(measured)
-            if measured.low >= target and (confirmed := measure(index, held_out, point, cost)).recall >= target:
+            if dearer(measured.point):
+                break
+            confirmed = measure(index, held_out, measured.point, cost) if measured.low >= target else None
+            if confirmed is not None and confirmed.recall >= target:
                 best = measured, confirmed
                 break
     if best is not None:
         return Tuned(*best, True, tuple(sweep))
-    chosen = min(sweep, key=lambda measured: (-measured.low, measured.scored))
+    chosen = min((one for one in sweep if one.searched), key=lambda measured: (-measured.low, measured.scored))
     return Tuned(chosen, measure(index, held_out, chosen.point, cost), False, tuple(sweep))
 
 

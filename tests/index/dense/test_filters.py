@@ -122,8 +122,8 @@ def test_lists_that_hold_nothing_allowed_are_not_visited(indexes: Any, family: s
     found = set(ids[ids >= 0].tolist())
     assert set(IDS[rows].tolist()) <= found
     assert len(found) == lists._sizes()[inside._open].sum()
-    assert inside.scored(QUERIES, 10, everywhere) == len(QUERIES) * len(found)
-    assert lists.scored(QUERIES, 10, everywhere) == len(QUERIES) * N
+    assert inside.scanned(QUERIES)(10, everywhere) == len(QUERIES) * len(found)
+    assert lists.scanned(QUERIES)(10, everywhere) == len(QUERIES) * N
 
 
 @pytest.mark.parametrize("family", LISTED)
@@ -150,7 +150,7 @@ def test_a_filter_is_scored_exactly_where_that_costs_less(indexes: Any, monkeypa
 
     def scored(size: int) -> tuple[int, float]:
         index.search(QUERIES[:1], 5, allowed=IDS[:size], point=point_of(index), observe=costs.append)
-        return costs[-1].scored, costs[-1].ann_seconds
+        return costs[-1].pool, costs[-1].ann_seconds
 
     assert scored(50)[1] > 0
     monkeypatch.setattr(searching, "_EXACT_ALLOWED", 50)
@@ -166,7 +166,7 @@ def test_what_passes_the_filter_of_a_graph_is_scored_exactly(indexes: Any, famil
     rows = let_through("region", 0.5)
     costs: list[SearchCost] = []
     _, scores = index.search(QUERIES, 10, allowed=IDS[rows], point=OperatingPoint(ef_search=1), observe=costs.append)
-    assert costs[0].scored == len(QUERIES) * len(rows)
+    assert costs[0].pool == len(QUERIES) * len(rows)
     assert recall(scores, rows, 10) == 1
 
 

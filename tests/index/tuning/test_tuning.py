@@ -23,7 +23,7 @@ from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.tuning.document import TuningDocument
 from pipeline.index.tuning.queries import query_texts
 from pipeline.index.tuning.stage import queries_for, tuning
-from pipeline.index.tuning.sweep import cost_over, grid, interval, latencies, measure, questions, tune
+from pipeline.index.tuning.sweep import cost_over, grid, interval, latencies, measure, measured_row, most, questions, tune
 from pipeline.schemas import Chunks, Definitions, Tuning
 from pipeline.stage import Artefact, Output
 from pipeline.workers import Runtime
@@ -122,6 +122,30 @@ def test_a_coded_family_gets_the_depth_of_re_ranking_that_it_needs(folders: dict
     index = VectorIndex.open(folders["ivf_rabitq"])
     tuned = tune(index, asked(folders["ivf_rabitq"], 200, 5), asked(folders["ivf_rabitq"], 200, 6), 0.95)
     assert tuned.met and tuned.chosen.point.k_factor > 1
+
+
+@pytest.mark.parametrize("family", ["ivf_flat", "ivf_sq8", "ivf_rabitq"])
+def test_no_search_finds_more_than_the_lists_that_it_visits_hold(folders: dict[str, Path], family: str) -> None:
+    index = VectorIndex.open(folders[family])
+    queries = asked(folders[family], 100, 5)
+    cost = cost_over(index, queries)
+    bound = most(index, queries, cost)
+    assert bound is not None
+    for nprobe in (1, 2, 5, index.nlist):
+        point = OperatingPoint(nprobe=nprobe, k_factor=100.0)
+        found, held = measure(index, queries, point, cost).recall, bound(point).recall
+        # So deep, codes lose hardly anything; true scores lose nothing.
+        assert found == held if family == "ivf_flat" else held - 0.01 <= found <= held
+    assert bound(OperatingPoint(nprobe=1)).recall < 0.99 and bound(OperatingPoint(nprobe=index.nlist)).recall == 1
+
+
+@pytest.mark.parametrize("family", ["ivf_sq8", "ivf_rabitq", "hnsw"])
+def test_a_row_is_measured_as_each_of_its_points_is(folders: dict[str, Path], family: str) -> None:
+    index = VectorIndex.open(folders[family])
+    queries = asked(folders[family], 60, 5)
+    cost = cost_over(index, queries)
+    row = grid(index.family, index.count, index.nlist)[2]
+    assert list(measured_row(index, queries, row, cost, 0.5)) == [measure(index, queries, point, cost) for point in row]
 
 
 def test_recall_counts_equal_vectors_as_equally_good(tmp_path: Path) -> None:
