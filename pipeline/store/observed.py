@@ -34,7 +34,7 @@ class Observed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def remember(repository: Repository, asset: str, observed: Observed) -> None:
     """Keep it in place of what was known of the asset. A store that cannot be written is no reason to fail."""
     with contextlib.suppress(OSError):
-        files.write_file(repository.path / _FOLDER / f"{asset}.json", files.canonical_json(observed))
+        files.write_file(repository.path / _FOLDER / f"{asset}.json", msgspec.json.encode(observed))
 
 
 def recall(repository: Repository, asset: str, key: str) -> Observed | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import msgspec
 import pytest
 
 from assets.adapter import DAGSTER_TYPES
@@ -188,6 +189,26 @@ def test_names_of_files_are_shown_as_they_are_and_never_as_markup(
 def test_an_asset_selected_alone_takes_its_inputs_from_the_store(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance, "chunks"))
     assert list(made) == ["chunks"] and made["chunks"]["reused"]
+
+
+def test_times_of_building_and_tuning_stand_in_the_metadata_of_the_assets_and_in_no_object(
+    store: Path, instance: dg.DagsterInstance
+) -> None:
+    repository = place(store)
+    for asset in ("faiss_index", "tuning"):
+        shutil.rmtree(repository.objects / asset)
+        (repository.path / "observed" / f"{asset}.json").unlink()
+    made = materializations(materialize(store, instance, "faiss_index", "tuning"))
+    assert made["faiss_index"]["adding_seconds"] > 0 and made["faiss_index"]["threads"] >= 1
+    assert made["tuning"]["tuning_seconds"] > 0 and made["tuning"]["observed_at"] > 0
+    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "k_factor=1" in made["tuning"]["latency"]
+    again = materializations(materialize(store, instance, "faiss_index", "tuning"))
+    assert again["tuning"]["reused"] and again["tuning"]["latency"] == made["tuning"]["latency"]
+    (repository.path / "observed" / "tuning.json").unlink()
+    unknown = materializations(materialize(store, instance, "tuning"))
+    assert unknown["tuning"]["reused"] and not {"latency", "tuning_seconds", "observed_at"} & set(unknown["tuning"])
+    for path in repository.objects.glob("*/*/object.json"):
+        assert not [name for name in msgspec.json.decode(path.read_bytes())["facts"] if "second" in name or "latency" in name]
 
 
 def test_inputs_of_different_states_are_refused(world: Any, instance: dg.DagsterInstance) -> None:

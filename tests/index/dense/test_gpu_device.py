@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(bool(reason := gpu.why_not(SearchSettings(), FAMILIES["flat"])), reason=f"no search on a GPU: {reason}"),
 ]
 
-N, D, K = 20_000, 64, 10
+N, D, K = 12_000, 64, 10
 ON_GPU = [name for name, family in FAMILIES.items() if family.gpu]
 IDS = np.sort(np.random.default_rng(7).choice(1 << 62, N, replace=False))
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ def unit(n: int, seed: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-VECTORS, QUERIES = unit(N, 1), unit(300, 2)
+VECTORS, QUERIES = unit(N, 1), unit(64, 2)
 
 
 @pytest.fixture(scope="module", params=OPTIONS)
@@ -89,7 +89,7 @@ def test_a_filter_holds_and_deep_searches_are_answered(folder: Path) -> None:
     allowed = IDS[::2]
     found = index.search(QUERIES, K, allowed=allowed)
     assert same(found, cpu.search(QUERIES, K, allowed=allowed)) and np.isin(found[0], allowed).all()
-    assert index.search(QUERIES[:2], 3000)[0].shape == (2, 3000)
+    assert index.search(QUERIES[:2], 3000, point=points(index)[0])[0].shape == (2, 3000)
     assert not index.gpu.reason
 
 
