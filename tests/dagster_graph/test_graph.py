@@ -201,7 +201,7 @@ def test_times_of_building_and_tuning_stand_in_the_metadata_of_the_assets_and_in
     made = materializations(materialize(store, instance, "faiss_index", "tuning"))
     assert made["faiss_index"]["adding_seconds"] > 0 and made["faiss_index"]["threads"] >= 1
     assert made["tuning"]["tuning_seconds"] > 0 and made["tuning"]["observed_at"] > 0
-    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "k_factor=1" in made["tuning"]["latency"]
+    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "| exact | True |" in made["tuning"]["latency"]
     again = materializations(materialize(store, instance, "faiss_index", "tuning"))
     assert again["tuning"]["reused"] and again["tuning"]["latency"] == made["tuning"]["latency"]
     (repository.path / "observed" / "tuning.json").unlink()

@@ -56,7 +56,8 @@ class IdMap(NamedTuple):
 
 
 class VectorIndex:
-    """An opened vector index. Threads may search it at the same time: nothing in it changes after opening."""
+    """An opened vector index. Threads may search it at the same time: nothing in it changes after opening, but that an error
+    of a device ends the use of the GPU (`gpu` says whether it is used, and why not)."""
 
     def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path, gpu: Gpu) -> None:
         """`open` makes these. `vectors` is the folder of ids.npy and vectors.npy."""

@@ -92,7 +92,9 @@ def observed_latency(index: VectorIndex, tuned: Tuned | None, queries: Vectors) 
     rounds, seconds = (1, _TIMED_SECONDS / 6) if tuned is None else (3, _TIMED_SECONDS)
     return [
         {
-            "point": ", ".join(filter(None, [point.parameters, f"k_factor={point.k_factor:g}"])),
+            "point": "exact"
+            if index.family.exact
+            else ",".join(filter(None, [point.parameters, f"k_factor={point.k_factor:g}"])),
             "chosen": point == chosen,
             "median_ms": round(1000 * latency.median, 4),
             "p95_ms": round(1000 * latency.p95, 4),

@@ -263,7 +263,7 @@ def test_how_long_searches_take_is_told_and_not_stored(folders: dict[str, Path],
     sweep = pq.read_table(tmp_path / "a" / Tuning.SWEEP)
     assert seen["tuning_seconds"] > 0 and 1 < len(seen["latency"]) <= 5
     chosen, *others = seen["latency"]
-    assert chosen["chosen"] and chosen["point"] == f"{facts['parameters']}, k_factor={facts['k_factor']:g}"
+    assert chosen["chosen"] and chosen["point"] == f"{facts['parameters']},k_factor={facts['k_factor']:g}"
     assert not any(row["chosen"] for row in others)
     assert all(0 < row["median_ms"] <= row["p95_ms"] and row["searches"] > 0 for row in seen["latency"])
     assert not {name for name in (*facts, *sweep.column_names) if "second" in name or "latency" in name or name.endswith("_ms")}
@@ -273,7 +273,7 @@ def test_how_long_searches_take_is_told_and_not_stored(folders: dict[str, Path],
 def test_an_exact_index_is_timed_at_its_only_point(folders: dict[str, Path], sources: Path, tmp_path: Path) -> None:
     seen: dict[str, Any] = {}
     run(folders["flat"], sources, tmp_path / "a", Runtime(observe=seen.update))
-    assert [(row["point"], row["chosen"]) for row in seen["latency"]] == [("k_factor=1", True)]
+    assert [(row["point"], row["chosen"]) for row in seen["latency"]] == [("exact", True)]
 
 
 def test_an_empty_index_has_no_latency(sources: Path, tmp_path: Path) -> None:
