@@ -32,8 +32,8 @@ demo: $(SETUP) ## Index this very repository, verify and publish it, and search 
 test: $(SETUP) ## Run the tests
 	@$(BIN)/pytest -n auto --dist loadfile
 
-test-models: $(SETUP) ## Run the tests that need a model runtime or Node.js (skipped where there is none)
-	@$(BIN)/pytest -m "models or node" -rs || test $$? -eq 5
+test-models: $(SETUP) ## Run the tests that need a model runtime, Node.js or a GPU (skipped where there is none)
+	@$(BIN)/pytest -m "models or node or gpu" -rs || test $$? -eq 5
 
 check: $(SETUP) ## Lint, format, types and layers
 	@$(BIN)/ruff check .

@@ -114,7 +114,7 @@ def asset_of(
                 asset_key=asset,
                 value=artefact,
                 data_version=dg.DataVersion(artefact.digest),
-                metadata=result_metadata(KINDS[asset], artefact, result.seconds),
+                metadata=result_metadata(KINDS[asset], artefact, result.seconds, result.observed.get(asset)),
                 check_results=[
                     check_result(check.name, asset, check.run(roots, digests), blocking=check.blocking)
                     for check in checks

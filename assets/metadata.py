@@ -20,6 +20,7 @@ from pipeline.catalog.losses import losses
 from pipeline.schemas import Kind, Snapshot, Table
 from pipeline.stage import Artefact
 from pipeline.store.objects import read_record
+from pipeline.store.observed import Observed
 
 _SAMPLE_ROWS = 5
 _CELL = 60
@@ -50,8 +51,10 @@ def _type_name(kind: pa.DataType) -> str:
     return str(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
-def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -> dict[str, Any]:
-    """Materialisation metadata: what was made, from what, how large, and what it looks like."""
+def result_metadata(
+    kind: type[Kind], artefact: Artefact[Any], seconds: float, observed: Observed | None = None
+) -> dict[str, Any]:
+    """Materialisation metadata: what was made, from what, how large, what it looks like, and how building it went."""
     record = read_record(artefact)
     metadata: dict[str, Any] = {
         "reused": artefact.reused,
@@ -79,11 +82,22 @@ def result_metadata(kind: type[Kind], artefact: Artefact[Any], seconds: float) -
             metadata.setdefault(name, value)
         elif value:
             metadata.setdefault(name, dg.MetadataValue.md(_markdown_counts(value)))
+    if observed is not None:
+        metadata |= _observed_metadata(observed)
     lost = losses(artefact.path)
     if lost.num_rows:
         metadata["lost"] = lost.num_rows
         metadata["lost_files"] = dg.MetadataValue.md(markdown_losses(lost))
     return metadata
+
+
+def _observed_metadata(observed: Observed) -> dict[str, Any]:
+    """What was seen, under its names; rows as a table."""
+    shown = {
+        name: dg.MetadataValue.md(_markdown(pa.Table.from_pylist(value))) if isinstance(value, list) and value else value
+        for name, value in observed.facts.items()
+    }
+    return {**shown, "observed_at": dg.MetadataValue.timestamp(observed.at)}
 
 
 def markdown_losses(lost: pa.Table) -> str:

@@ -10,8 +10,9 @@ share through:
 - `region`: neighbouring clusters, as one language or folder is, asked with questions about everything;
 - `region, near`: the same, and only the questions that are about that region.
 
-The columns: recall by distance; candidates scored on true vectors, a query; the median time of a single query, and how many times that of a search for ten without a filter it is. Exits with 1 where recall is more than 0.005 below
-the target, or below what the point reaches without a filter where that is less.
+The columns: recall by distance; candidates scored on true vectors, a query; the median time of a single query, and how many
+times that of a search for ten without a filter it is. Exits with 1 where recall is more than 0.005 below the target, or below
+what the point reaches without a filter where that is less.
 
 Belongs here: that measurement. Not here: choosing a point (`pipeline.index.tuning`).
 """

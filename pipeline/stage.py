@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound="Kind", covariant=True)
 Facts = Mapping[str, Any]
-"""What a stage says about its result: JSON values, and only such as are a function of its key (counts, never times)."""
+"""What a stage says about its result: JSON values, and only such as are a function of its key (counts, never times;
+those go to `Runtime.observe`)."""
 
 
 @dataclass(frozen=True, slots=True)

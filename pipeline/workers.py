@@ -13,15 +13,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.errors import CodeIntelError, ConfigError
+
+Observe = Callable[[Mapping[str, Any]], None]
+"""Called with what a stage sees that is no function of its key (times, threads, latencies): JSON values by name."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,6 +47,10 @@ def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
+def _unobserved(facts: Mapping[str, Any]) -> None:
+    """Forget it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What a stage may use but must not depend on: nothing here changes its result or enters its key."""
@@ -53,6 +60,7 @@ class Runtime:
     """The store's `_shared` folder, for caches across repositories; None: no cache."""
     progress: Callable[[int, int], None] = field(default=_no_progress)
     """Called with (done, total) while a stage works."""
+    observe: Observe = field(default=_unobserved)
 
 
 class _Crew:

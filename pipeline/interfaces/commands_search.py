@@ -69,6 +69,8 @@ def search(
             print_json(_answer(searcher, fresh, query, as_json(hits)))
             return
         _print_hits(hits, explain=explain, filtered=bool(filters))
+        if explain:
+            typer.echo(_describe_vectors(searcher, point or searcher.point))
         if fresh.stale:
             sys.stderr.write(f"{stale_note(searcher.version.repository.name, fresh.reason)}\n")
 
@@ -182,6 +184,13 @@ def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
         ]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+
+
+def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
+    """How the vector index was asked: `vectors: ivf_sq8, nprobe=24,k_factor=2; GPU: off, there is no device`."""
+    index = searcher.vectors
+    asked = ",".join(filter(None, [point.parameters, "" if index.family.exact else f"k_factor={point.k_factor:g}"]))
+    return f"vectors: {', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
 def show(

@@ -120,9 +120,10 @@ def _as_rows(index: VectorIndex, tuned: Tuned, queries: Vectors) -> dict[str, An
         {
             "parameters": one.point.parameters, "k_factor": one.point.k_factor, "recall": round(one.recall, 6),
             "low": round(one.low, 6), "high": round(one.high, 6), "scored": one.scored,
-            "milliseconds": round(1000 * seconds, 4), "chosen": one.point == tuned.chosen.point,
+            "milliseconds": round(1000 * latency.median, 4), "p95_milliseconds": round(1000 * latency.p95, 4),
+            "chosen": one.point == tuned.chosen.point,
         }
-        for one, seconds in zip(tuned.sweep, taken, strict=True)
+        for one, latency in zip(tuned.sweep, taken, strict=True)
     ]  # fmt: skip
     point = {"parameters": tuned.chosen.point.parameters, "k_factor": tuned.chosen.point.k_factor}
     return {"met": tuned.met, "point": point, "held_out": round(tuned.held_out.recall, 6), "sweep": rows}
@@ -146,13 +147,14 @@ def _print(report: dict[str, Any], *, json: bool) -> None:
     if report["point"] is None:
         typer.echo(f"{report['family']} is exact: there is nothing to tune" if report["exact"] else "there is nothing to ask")
     else:
-        columns = ["", "parameters", "k-factor", "recall@10", "95 % interval", "scored", "ms"]
+        columns = ["", "parameters", "k-factor", "recall@10", "95 % interval", "scored", "ms", "p95"]
         print_table(
             columns,
             [
                 (
                     "→" if row["chosen"] else "", row["parameters"], f"{row['k_factor']:g}", f"{row['recall']:.4f}",
                     f"{row['low']:.4f}–{row['high']:.4f}", f"{row['scored']:,}", f"{row['milliseconds']:.3f}",
+                    f"{row['p95_milliseconds']:.3f}",
                 )
                 for row in report["sweep"]
             ],

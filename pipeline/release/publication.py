@@ -7,8 +7,6 @@ Belongs here: everything that changes CURRENT. Not here: what the checks are (`v
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.errors import CodeIntelError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
+from pipeline.release.build_facts import host_facts, vector_index_facts
 from pipeline.release.verification import Verification, verify_folder
 from pipeline.schemas import Manifest
 from pipeline.stage import Artefact
@@ -37,19 +36,6 @@ class Publication:
     flipped: bool
     verification: Verification | None
     path: Path
-
-
-def host_facts() -> dict[str, Any]:
-    """Facts of the machine that belong in `build.json`, because they change nothing in the artefacts."""
-    import faiss
-
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "faiss_compile_options": faiss.get_compile_options().strip(),
-        "faiss_gpus": faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0,
-    }
 
 
 def publish(
@@ -99,7 +85,13 @@ def _assemble(
         verification = verify_folder(folder, recheck=False)
         if not verification.ok:
             raise _refusal(document.version, verification)
-        facts = {**build, "published_at": time.time(), "host": host_facts(), "verification_seconds": dict(verification.seconds)}
+        facts = {
+            **build,
+            "published_at": time.time(),
+            "host": host_facts(),
+            "vector_index": vector_index_facts(repository, document),
+            "verification_seconds": dict(verification.seconds),
+        }
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
         if target.exists():
             # A damaged one makes room only now: until there is a good one, it may still answer in part.

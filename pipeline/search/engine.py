@@ -132,7 +132,7 @@ class Searcher:
     @cached_property
     def vectors(self) -> VectorIndex:
         """The dense channel."""
-        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True)
+        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
 
     @cached_property
     def embedder(self) -> Any:

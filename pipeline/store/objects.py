@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError, RuntimeLifec
 from pipeline.stage import Artefact, External, Stage
 from pipeline.store.layout import FORMAT, Repository, not_writable
 from pipeline.store.locks import Stamp, builder
+from pipeline.store.observed import Observed, recall, remember
 from pipeline.workers import Runtime
 
 if TYPE_CHECKING:
@@ -212,6 +213,8 @@ class Settled:
 
     artefacts: Mapping[str, Artefact[Any]]
     seconds: float
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    """By asset name: what was seen when the object was built, now or before, where that is known."""
 
 
 def settle(
@@ -237,15 +240,20 @@ def settle(
         artefacts = {asset: artefact for asset, artefact in found.items() if artefact is not None}
         seconds = 0.0
         if len(artefacts) < len(keys):
+            seen: dict[str, Any] = {}
             started = time.perf_counter()
-            _run(repository, stage, inputs, settings, externals, runtime or Runtime(), keys)
+            _run(repository, stage, inputs, settings, externals, replace(runtime or Runtime(), observe=seen.update), keys)
             seconds = time.perf_counter() - started
             # What another output of this stage already had stays as reused: equal keys, equal bytes.
             for asset in keys.keys() - artefacts.keys():
                 artefacts[asset] = replace(load(repository, kinds[asset], keys[asset]), reused=False)
+                if seen:
+                    observed = Observed(key=keys[asset], at=round(time.time(), 3), seconds=round(seconds, 6), facts=seen)
+                    remember(repository, asset, observed)
         for asset, key in keys.items():
             files.write_file(repository.refs / asset, f"{key}\n".encode())
-    return Settled(artefacts, seconds)
+    known = {asset: recall(repository, asset, key) for asset, key in keys.items()}
+    return Settled(artefacts, seconds, {asset: observed for asset, observed in known.items() if observed is not None})
 
 
 def _run(

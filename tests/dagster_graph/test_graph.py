@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import msgspec
 import pytest
 
 from assets.adapter import DAGSTER_TYPES
@@ -207,6 +208,26 @@ def test_a_run_materialises_the_idmap_where_the_settings_say_so_and_goes_on_with
         assert held.execute("SELECT count(*) > 0 FROM v_faiss_join_mat").fetchall() == [(True,)]
         # Open for writing elsewhere: that is a warning, and no reason to fail.
         assert materialize(store, instance, "current").success
+
+
+def test_times_of_building_and_tuning_stand_in_the_metadata_of_the_assets_and_in_no_object(
+    store: Path, instance: dg.DagsterInstance
+) -> None:
+    repository = place(store)
+    for asset in ("faiss_index", "tuning"):
+        shutil.rmtree(repository.objects / asset)
+        (repository.path / "observed" / f"{asset}.json").unlink()
+    made = materializations(materialize(store, instance, "faiss_index", "tuning"))
+    assert made["faiss_index"]["adding_seconds"] > 0 and made["faiss_index"]["threads"] >= 1
+    assert made["tuning"]["tuning_seconds"] > 0 and made["tuning"]["observed_at"] > 0
+    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "| exact | True |" in made["tuning"]["latency"]
+    again = materializations(materialize(store, instance, "faiss_index", "tuning"))
+    assert again["tuning"]["reused"] and again["tuning"]["latency"] == made["tuning"]["latency"]
+    (repository.path / "observed" / "tuning.json").unlink()
+    unknown = materializations(materialize(store, instance, "tuning"))
+    assert unknown["tuning"]["reused"] and not {"latency", "tuning_seconds", "observed_at"} & set(unknown["tuning"])
+    for path in repository.objects.glob("*/*/object.json"):
+        assert not [name for name in msgspec.json.decode(path.read_bytes())["facts"] if "second" in name or "latency" in name]
 
 
 def test_inputs_of_different_states_are_refused(world: Any, instance: dg.DagsterInstance) -> None:

@@ -228,3 +228,4 @@ def test_explanations_are_printed_on_request_with_the_id(built: Any) -> None:
     identifier = built("search", "tide", "-k", "1", "--json").json["results"][0]["id"]
     assert identifier not in plain.out
     assert f"id {identifier}" in explained.out and "gives" in explained.out
+    assert "vectors: flat; GPU: " in explained.out.splitlines()[-1] and "GPU" not in plain.out

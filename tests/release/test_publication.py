@@ -13,7 +13,8 @@ import pytest
 
 from pipeline import files
 from pipeline.errors import IndexCorruptionError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
-from pipeline.release import publication
+from pipeline.index.dense.families import import_faiss
+from pipeline.release.build_facts import vector_index_facts
 from pipeline.release.publication import publish, rollback, switch
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
 from pipeline.store.layout import Repository
@@ -349,5 +350,26 @@ def test_a_reader_survives_the_repair_of_its_version(world: World) -> None:
 def test_host_facts_are_not_in_the_manifest(world: World) -> None:
     published = publish(world.repository, world.manifest())
     document = msgspec.json.decode((published.path / MANIFEST).read_bytes())
-    assert not {"host", "published_at", "processors"} & set(document)
-    assert publication.host_facts()["processors"] >= 1
+    assert not {"host", "published_at", "processors", "vector_index"} & set(document)
+    assert read_build_facts(published.path)["host"]["processors"] >= 1
+
+
+def test_build_json_says_which_faiss_and_gpu_state_and_how_the_index_was_built(world: World) -> None:
+    facts = read_build_facts(publish(world.repository, world.manifest("three")).path)["vector_index"]
+    faiss = import_faiss()
+    assert (facts["faiss"], facts["compile_options"]) == (faiss.__version__, faiss.get_compile_options().strip())
+    assert facts["simd"] and facts["threads"] >= 1
+    assert facts["gpu"] == {"devices": 0, "why_off": facts["gpu"]["why_off"]} or facts["gpu"]["devices"]
+    assert facts["gpu"]["why_off"] in (None, "this FAISS has no GPU support", "there is no device")
+    # State three was settled last, so what was seen is of its objects.
+    assert facts["built"]["adding_seconds"] > 0 and facts["built"]["threads"] >= 1 and facts["built"]["at"] > 0
+    assert facts["tuned"]["tuning_seconds"] > 0 and facts["tuned"]["latency"][0]["median_ms"] > 0
+    # Of those of state one nothing was kept: that is said, and nothing made up.
+    reused = read_build_facts(publish(world.repository, world.manifest("one")).path)["vector_index"]
+    assert reused["built"] == reused["tuned"] == {"unknown": "of the build of this object nothing was kept"}
+
+
+def test_use_gpu_that_is_off_stands_in_build_json(world: World) -> None:
+    document = read_manifest(publish(world.repository, world.manifest()).path)
+    off = msgspec.structs.replace(document, settings={**document.settings, "use_gpu": False})
+    assert vector_index_facts(world.repository, off)["gpu"]["why_off"] == "use_gpu is off"

@@ -5,6 +5,7 @@ Belongs here: training, filling in blocks. Not here: which family (`families`), 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.config import IndexSettings
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Rows
 from pipeline.index.dense.families import Family, import_faiss, nlist_of
+from pipeline.workers import Observe
 
 SEED = 1234
 BLOCK = 1 << 16
@@ -24,12 +26,27 @@ _SAMPLE_PER_LIST = 64
 _LEAST_SAMPLE, _MOST_SAMPLE = 1 << 14, 1 << 22
 
 
-def build(family: Family, ids: Ids, vectors: Rows, options: IndexSettings) -> tuple[Ann, dict[str, Any] | None]:
-    """An index of a family over vectors float32 [n, d] under ids int64 [n], and the facts of its training."""
+def build(
+    family: Family, ids: Ids, vectors: Rows, options: IndexSettings, observe: Observe | None = None
+) -> tuple[Ann, dict[str, Any] | None]:
+    """An index of a family over vectors float32 [n, d] under ids int64 [n], and the facts of its training.
+
+    `observe` is told how many seconds training (where there is any) and adding took.
+    """
+    started = time.perf_counter()
     index, training = trained(family, vectors, options)
     ann = Ann(index, family)
+    ready = time.perf_counter()
     fill(ann, ids, vectors)
+    if observe is not None:
+        observe(build_seconds(training, ready - started, time.perf_counter() - ready))
     return ann, training
+
+
+def build_seconds(training: object, trained_in: float, added_in: float) -> dict[str, float]:
+    """Seconds of the two halves of building; what did not train has none of the first."""
+    seconds = {"training_seconds": trained_in, "adding_seconds": added_in}
+    return {name: round(value, 6) for name, value in seconds.items() if training is not None or name != "training_seconds"}
 
 
 def trained(family: Family, vectors: Rows, options: IndexSettings) -> tuple[Any, dict[str, Any] | None]:

@@ -29,6 +29,8 @@ NORMALISATION = "l2"
 """All vectors have length 1, so that the inner product is the cosine."""
 
 _REBUILD = "Run `indexctl build` again."
+_SHORT = 16
+"""Digits of a digest that are shown."""
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +70,17 @@ class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The version of FAISS that wrote the index."""
     seal: str = ""
     """Digest of all the other fields: a description that was damaged vouches for nothing."""
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line; of digests, the beginning."""
+        point = ",".join(filter(None, [self.parameters, f"k_factor={self.k_factor:g}"]))
+        digests = " ".join(f"{name} {facts.digest[:_SHORT]}" for name, facts in sorted(self.files.items()))
+        return (
+            f"{self.family} {self.factory} ({self.mapping}, {self.metric}, {self.normalisation}, dimension {self.dimension}), "
+            f"{self.count} vectors ({self.primary} rows, {self.delta} in the delta, {self.deleted} deleted), {point}, "
+            f"by FAISS {self.faiss}, {digests}, sealed {self.seal[:_SHORT]}"
+        )
 
 
 class _Versioned(msgspec.Struct):

@@ -10,6 +10,7 @@ Belongs here: shards of inverted lists, and FAISS's layout of them. Not here: wh
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from pipeline.config import IndexSettings
 from pipeline.errors import ConfigError, InvariantViolationError
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Rows
-from pipeline.index.dense.building import fill, trained
+from pipeline.index.dense.building import build_seconds, fill, trained
 from pipeline.index.dense.description import FileFacts
 from pipeline.index.dense.families import Family, import_faiss
+from pipeline.workers import Observe
 
 _NO_LISTS = struct.Struct("<4sQQ4sQ")
 """How FAISS writes empty inverted lists: `ilar`, lists, bytes a code, `sprs`, 0 entries."""
@@ -33,17 +35,28 @@ _HEAD = struct.Struct("<4sQQ4sQ")
 
 
 def build_sharded(
-    family: Family, ids: Ids, vectors: Rows, options: IndexSettings, path: Path, *, shard: int, scratch: Path
+    family: Family,
+    ids: Ids,
+    vectors: Rows,
+    options: IndexSettings,
+    path: Path,
+    *,
+    shard: int,
+    scratch: Path,
+    observe: Observe | None = None,
 ) -> tuple[FileFacts, dict[str, Any] | None]:
     """Write the index of vectors float32 [n, d] under ids int64 [n] to `path`, `shard` vectors at a time in memory.
 
-    Shards are written into the directory `scratch` and removed again. Returns what was written and the facts of the training.
-    Raises `ConfigError` for a family whose lists FAISS cannot leave in a file.
+    Shards are written into the directory `scratch` and removed again. Returns what was written and the facts of the training;
+    `observe` is told the seconds, as by `build`: joining counts as adding. Raises `ConfigError` for a family whose lists FAISS
+    cannot leave in a file.
     """
     if not family.maps:
         raise ConfigError(f"The family `{family.name}` cannot be built in shards.", hint="Use ivf_sq8, ivf_pq or ivf_rabitq.")
     faiss = import_faiss()
+    started = time.perf_counter()
     empty, training = trained(family, vectors, options)
+    ready = time.perf_counter()
     blank = faiss.serialize_index(empty)
     names = []
     try:
@@ -52,10 +65,13 @@ def build_sharded(
             fill(part, ids[start : start + shard], vectors[start : start + shard])
             names.append(scratch / f"{files.TEMPORARY_PREFIX}shard-{number}")
             faiss.write_index(part.index, str(names[-1]))
-        return _join(empty, [faiss.read_index(str(name), faiss.IO_FLAG_MMAP) for name in names], path), training
+        written = _join(empty, [faiss.read_index(str(name), faiss.IO_FLAG_MMAP) for name in names], path)
     finally:
         for name in names:
             name.unlink(missing_ok=True)
+    if observe is not None:
+        observe(build_seconds(training, ready - started, time.perf_counter() - ready))
+    return written, training
 
 
 def _join(empty: Any, shards: list[Any], path: Path) -> FileFacts:

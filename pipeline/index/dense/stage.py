@@ -40,14 +40,17 @@ def faiss_index(embeddings: Artefact[Embeddings], settings: IndexSettings, runti
     check_vectors(ids, vectors)
     count, dimension = vectors.shape
     family = choose(settings, count, dimension)
+    runtime.observe({"threads": import_faiss().omp_get_max_threads()})
     written = None
     if shard := beyond(family, count, dimension, settings):
         path = out.path / FaissIndex.INDEX
-        written, training = build_sharded(family, ids, vectors, settings, path, shard=shard, scratch=out.path)
+        written, training = build_sharded(
+            family, ids, vectors, settings, path, shard=shard, scratch=out.path, observe=runtime.observe
+        )
         with path.open("rb") as file:
             primary = Ann(parse(path, file, mapped=True), family)
     else:
-        primary, training = build(family, ids, vectors, settings)
+        primary, training = build(family, ids, vectors, settings, runtime.observe)
     meta = write_parts(
         out.path,
         primary,

@@ -27,7 +27,7 @@ from pipeline.index.dense.families import FAMILIES, Family, choose, import_faiss
 from pipeline.index.dense.index_files import write_parts
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import Observe, Parts, alive_selector, checked_k, search_parts
-from pipeline.index.dense.vectors import IdMap, idmap_of, read_parts
+from pipeline.index.dense.vectors import IdMap, idmap_of, log_opened, read_parts
 
 FOLD_SHARE = 0.1
 """Above this share of rows that are in the delta or dead, `due` says so."""
@@ -84,6 +84,7 @@ class UpdatableIndex:
         """
         meta = read_meta(folder)
         primary, delta, dead = read_parts(folder, meta, verified=verified, mapped=False)
+        log_opened(folder, meta, verified=verified, mapped=False, note="to be changed")
         truth = TrueVectors.open(vectors or folder)
         index = cls(primary, truth, options, embedder_digest=meta.embedder_digest)
         index._delta, index._dead = delta, dead

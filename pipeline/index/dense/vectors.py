@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import SearchSettings
 from pipeline.errors import IndexCorruptionError
 from pipeline.index.dense import operating_point
 from pipeline.index.dense.ann import Ann
@@ -32,6 +33,7 @@ from pipeline.index.dense.description import (
     read_meta,
 )
 from pipeline.index.dense.families import FAMILIES, Family, import_faiss
+from pipeline.index.dense.gpu import Gpu, on_gpus
 from pipeline.index.dense.index_files import read_ids, read_index
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import Observe, Parts, alive_selector, candidates, checked_k, search_parts, true_scores
@@ -55,12 +57,14 @@ class IdMap(NamedTuple):
 
 
 class VectorIndex:
-    """An opened vector index. Threads may search it at the same time: nothing in it changes after opening."""
+    """An opened vector index. Threads may search it at the same time: nothing in it changes after opening, but that an error
+    of a device ends the use of the GPU (`gpu` says whether it is used, and why not)."""
 
-    def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path) -> None:
+    def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path, gpu: Gpu) -> None:
         """`open` makes these. `vectors` is the folder of ids.npy and vectors.npy."""
         self._folder = vectors
         self.meta = meta
+        self.gpu = gpu
         self.point = operating_point.parse(
             meta.parameters,
             meta.k_factor,
@@ -72,18 +76,27 @@ class VectorIndex:
 
     @classmethod
     def open(
-        cls, folder: Path, *, vectors: Path | None = None, verified: bool = False, mapped: bool | None = None
+        cls,
+        folder: Path,
+        *,
+        vectors: Path | None = None,
+        verified: bool = False,
+        mapped: bool | None = None,
+        search: SearchSettings | None = None,
     ) -> VectorIndex:
         """Open the index in a version's or an object's directory.
 
         `vectors` is the folder of ids.npy and vectors.npy where that is another one; `verified` says that the digests of the
         files have been checked already (sizes are checked always); `mapped` whether inverted lists stay in the file (None:
-        large ones). Raises `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError`
-        when it is of another format.
+        large ones); `search` are the settings by which a GPU is used (None: it is not), see `gpu`. Logs one audit line. Raises
+        `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError` when it is of
+        another format.
         """
         meta = read_meta(folder)
         primary, delta, dead = read_parts(folder, meta, verified=verified, mapped=mapped)
-        return cls(primary, delta, dead, meta, vectors or folder)
+        primary, gpu = on_gpus(primary, search, deleted=len(dead))
+        log_opened(folder, meta, verified=verified, mapped=_stays_in_file(meta, mapped), note=str(gpu))
+        return cls(primary, delta, dead, meta, vectors or folder, gpu)
 
     @property
     def count(self) -> int:
@@ -200,9 +213,7 @@ def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | 
     consistent = meta.count == meta.primary + meta.delta - meta.deleted and meta.files.keys() == expected
     if family is None or family.mapping != meta.mapping or meta.normalisation != NORMALISATION or not consistent:
         raise IndexCorruptionError(f"The description of the index in {folder} contradicts itself.", hint=_REBUILD)
-    if mapped is None:
-        mapped = meta.files[INDEX_FILE].bytes >= _MAPPED_FROM
-    index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=mapped and family.maps)
+    index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=_stays_in_file(meta, mapped))
     primary = _checked(folder / INDEX_FILE, index, meta, family, meta.primary)
     delta = None
     if meta.delta:
@@ -213,13 +224,20 @@ def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | 
         dead = read_ids(folder, DELETIONS_FILE, meta, verified=verified)
         if len(dead) != meta.deleted:
             raise IndexCorruptionError(f"{folder / DELETIONS_FILE} holds {len(dead)} ids, not {meta.deleted}.", hint=_REBUILD)
-    _log.info(
-        "opened %s: %s %s, %d vectors of dimension %d (%d rows, %d in the delta, %d deleted), %s, by FAISS %s, digest %s, %s%s",
-        folder, meta.family, meta.factory, meta.count, meta.dimension, meta.primary, meta.delta, meta.deleted,
-        meta.parameters or "no parameters", meta.faiss, meta.files[INDEX_FILE].digest[:16],
-        "verified before" if verified else "verified now", ", memory-mapped" if mapped and family.maps else "",
-    )  # fmt: skip
     return primary, delta, dead
+
+
+def _stays_in_file(meta: IndexMeta, mapped: bool | None) -> bool:
+    wanted = meta.files[INDEX_FILE].bytes >= _MAPPED_FROM if mapped is None else mapped
+    return wanted and FAMILIES[meta.family].maps
+
+
+def log_opened(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool, note: str) -> None:
+    """The audit line of an opening: what was opened, and what vouches for it."""
+    text = f"opened {folder}: {meta.summary}, {'verified before' if verified else 'verified now'}"
+    text = f"{text}{', memory-mapped' if mapped else ''}, {note}"
+    # One line, whatever the folder is called.
+    _log.info("%s", "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
 
 
 def _checked(path: Path, index: object, meta: IndexMeta, family: Family, rows: int) -> Ann:

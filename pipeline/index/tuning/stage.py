@@ -1,15 +1,17 @@
 """The stage `tuning`: at which point an index is searched, found by measurement, with everything that was measured.
 
-Belongs here: from artefacts to queries, and what is written. Not here: the measurement (`tuning`), times (the command `tune`).
+Belongs here: from artefacts to queries, and what is written. Not here: the measurement (`sweep`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from pipeline import tables
@@ -21,13 +23,15 @@ from pipeline.index.dense.families import import_faiss
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument
 from pipeline.index.tuning.queries import query_texts
-from pipeline.index.tuning.sweep import K, Measured, Tuned, questions, tune
+from pipeline.index.tuning.sweep import K, Measured, Tuned, latencies, questions, tune
 from pipeline.schemas import Chunks, Definitions, Embeddings, FaissIndex, Tuning
 from pipeline.stage import Artefact, Facts, Output, Stage
+from pipeline.workers import Runtime
 
 QUERIES: Mapping[str, int] = {"small": 320, "medium": 768, "large": 2048}
 """Preset -> queries; the point is chosen on one half of them and confirmed on the other."""
 _BELOW = (("small", 100_000), ("medium", 1_000_000))
+_TIMED_QUERIES, _TIMED_POINTS, _TIMED_SECONDS = 32, 4, 0.3
 FEWEST = 2
 """Queries: one to choose by, one to hold out."""
 _DIGITS = 6
@@ -40,9 +44,11 @@ def tuning(
     chunks: Artefact[Chunks],
     embed: EmbedSettings,
     settings: TuningSettings,
+    runtime: Runtime,
     out: Output[Tuning],
 ) -> Facts:
-    """Write the operating point of the index, and the sweep that it was chosen from."""
+    """Write the operating point of the index, and the sweep that it was chosen from; tell how long searches there take."""
+    started = time.perf_counter()
     index = VectorIndex.open(faiss_index.path, vectors=embeddings.path)
     tuned: Tuned | None = None
     asked: Vectors | None = None
@@ -55,6 +61,9 @@ def tuning(
     (out.path / Tuning.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))
     measured = tuned.sweep if tuned is not None else ()
     tables.write_parquet(out.path / Tuning.SWEEP, sweep_table(measured), Tuning.tag())
+    runtime.observe({"tuning_seconds": round(time.perf_counter() - started, 6)})
+    queries = TrueVectors.open(embeddings.path).vectors if asked is None else asked
+    runtime.observe({"latency": observed_latency(index, tuned, np.asarray(queries[:_TIMED_QUERIES]))})
     return {
         "family": document.family,
         "parameters": document.parameters,
@@ -66,6 +75,33 @@ def tuning(
         "queries": document.queries,
         "points": document.grid,
     }
+
+
+def observed_latency(index: VectorIndex, tuned: Tuned | None, queries: Vectors) -> list[dict[str, Any]]:
+    """How long a single query (of float32 [q, d]) takes here, in milliseconds.
+
+    At the chosen point and a few points of the sweep; where nothing was tuned, at the index's own.
+    """
+    if not len(queries):
+        return []
+    chosen = index.point if tuned is None else tuned.chosen.point
+    points = [chosen]
+    if tuned is not None:
+        rows = np.linspace(0, len(tuned.sweep) - 1, _TIMED_POINTS).round().astype(int)
+        points += [one for row in np.unique(rows) if (one := tuned.sweep[row].point) != chosen]
+    rounds, seconds = (1, _TIMED_SECONDS / 6) if tuned is None else (3, _TIMED_SECONDS)
+    return [
+        {
+            "point": "exact"
+            if index.family.exact
+            else ",".join(filter(None, [point.parameters, f"k_factor={point.k_factor:g}"])),
+            "chosen": point == chosen,
+            "median_ms": round(1000 * latency.median, 4),
+            "p95_ms": round(1000 * latency.p95, 4),
+            "searches": latency.searches,
+        }
+        for point, latency in zip(points, latencies(index, queries, K, points, rounds=rounds, seconds=seconds), strict=True)
+    ]
 
 
 def queries_for(settings: TuningSettings, count: int) -> int:

@@ -2,7 +2,7 @@
 
 Recall counts by distance: what is found scores at least as much as the k-th best vector does, so that one of two equal vectors
 is as good as the other. Cost is the number of vectors scored, which is the same on every machine. Times are asked for by
-`latencies` alone, and never stored.
+`latencies` alone, and are in no artefact.
 
 Belongs here: functions of an index, queries and a target. Not here: where queries come from and what is written
 (`stage`).
@@ -10,6 +10,7 @@ Belongs here: functions of an index, queries and a target. Not here: where queri
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,16 @@ class Tuned:
     """Whether the lower bound of the chosen point, and its recall over held-out queries, are at least the target."""
     sweep: tuple[Measured, ...]
     """Everything measured, in the order of the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a single query takes, in seconds."""
+
+    median: float
+    p95: float
+    searches: int
+    """Measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +278,27 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
     return Tuned(chosen, measure(index, held_out, chosen.point, cost), False, tuple(sweep))
 
 
-def latencies(index: VectorIndex, queries: Vectors, k: int, points: Sequence[OperatingPoint], rounds: int = 3) -> list[float]:
-    """The median seconds of a single query at each point. Points take turns, so that a busy moment hits all of them."""
+def latencies(
+    index: VectorIndex,
+    queries: Vectors,
+    k: int,
+    points: Sequence[OperatingPoint],
+    *,
+    rounds: int = 3,
+    seconds: float = math.inf,
+) -> list[Latency]:
+    """How long a single query takes at each point. Points take turns, so that a busy moment hits all of them.
+
+    Ends early after `seconds`, but not before each point was measured once. The first turn, which warms caches, does not count.
+    """
     taken: list[list[float]] = [[] for _ in points]
-    for _ in range(rounds):
-        for query in queries:
-            for at, point in enumerate(points):
-                started = time.perf_counter()
-                index.search(query[None], k, point=point)
+    end = time.perf_counter() + seconds
+    for number, query in enumerate([queries[0], *itertools.chain.from_iterable(itertools.repeat(queries, rounds))]):
+        if number > 1 and time.perf_counter() > end:
+            break
+        for at, point in enumerate(points):
+            started = time.perf_counter()
+            index.search(query[None], k, point=point)
+            if number:
                 taken[at].append(time.perf_counter() - started)
-    return [float(np.median(times)) for times in taken]
+    return [Latency(float(np.median(times)), float(np.quantile(times, 0.95)), len(times)) for times in taken]

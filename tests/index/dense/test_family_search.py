@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +13,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipeline.config import IndexSettings, SearchSettings
+from pipeline.config import IndexSettings
 from pipeline.errors import CodeIntelError, ConfigError, QueryError
 from pipeline.index.dense import building, index_files, searching, stage
 from pipeline.index.dense.arrays import TrueVectors
 from pipeline.index.dense.building import build
 from pipeline.index.dense.families import FAMILIES, import_faiss
-from pipeline.index.dense.gpu import clone_to_gpu
 from pipeline.index.dense.index_files import write_index
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import SearchCost
@@ -281,20 +281,24 @@ def test_opening_says_in_one_line_what_was_opened_and_how_it_was_vouched_for(
     with caplog.at_level(logging.INFO, logger="pipeline.index"):
         VectorIndex.open(folders("ivf_sq8"))
     assert len(caplog.records) == 1
-    for word in ("ivf_sq8", "IVF24,SQ8", str(N), "nprobe=8", "digest", "verified now"):
+    digest = VectorIndex.open(folders("ivf_sq8")).meta.files["faiss.index"].digest
+    for word in (
+        "ivf_sq8 IVF24,SQ8 (native, inner_product, l2, dimension 32)", f"{N} vectors ({N} rows, 0 in the delta, 0 deleted)",
+        "nprobe=8,k_factor=2", f"faiss.index {digest[:16]}", "sealed ", "verified now",
+        "GPU: off, it was not opened for searching",
+    ):  # fmt: skip
         assert word in caplog.text
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("use_gpu", [False, True])
-def test_without_a_device_the_index_stays_on_the_cpu_and_the_reason_is_told(folders: Any, family: str, use_gpu: bool) -> None:
-    faiss = import_faiss()
-    if hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus():
-        pytest.skip("There is a device.")
-    index = object()
-    same, reason = clone_to_gpu(index, SearchSettings(use_gpu=use_gpu), FAMILIES[family])
-    assert same is index
-    assert reason.startswith("use_gpu" if not use_gpu else "FAISS cannot" if not FAMILIES[family].gpu else ("this", "there"))
+def test_the_audit_line_is_one_line_whatever_the_folder_is_called(
+    folders: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = shutil.copytree(folders("flat"), tmp_path / "a\nopened \x1b[31mb")
+    with caplog.at_level(logging.INFO, logger="pipeline.index"):
+        VectorIndex.open(odd)
+        UpdatableIndex.open(odd, settings("flat"))
+    assert len(caplog.messages) == 2
+    assert all(line.isprintable() and "a\\nopened \\x1b[31mb" in line for line in caplog.messages)
 
 
 def mutations(raw: bytes, seed: int) -> bytes:
@@ -362,10 +366,10 @@ def test_what_does_not_fit_the_memory_is_built_in_shards_to_the_same_files(
     whole = built(tmp_path / "whole", settings("ivf_flat"))
     joined: list[int] = []
 
-    def noted(*given: Any, shard: int, scratch: Path) -> Any:
+    def noted(*given: Any, shard: int, **others: Any) -> Any:
         joined.append(shard)
         # A megabyte holds more than all of these vectors.
-        return build_sharded(*given, shard=500, scratch=scratch)
+        return build_sharded(*given, shard=500, **others)
 
     monkeypatch.setattr(stage, "build_sharded", noted)
     monkeypatch.setattr(stage, "beyond", lambda *given: building.beyond(*given) or 500)

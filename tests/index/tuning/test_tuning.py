@@ -88,12 +88,18 @@ def _table(root: Path, kind: Any, **given: Any) -> None:
     tables.write_part(root / kind.name, kind, 0, pa.table(columns, schema=kind.schema), kind.schema)
 
 
-def run(folder: Path, sources: Path, out: Path, **settings: Any) -> tuple[TuningDocument, Any]:
+def run(folder: Path, sources: Path, out: Path, runtime: Runtime | None = None, **settings: Any) -> tuple[TuningDocument, Any]:
     out.mkdir()
     options = TuningSettings(tuning_preset="small", **settings)
     inputs = [artefact(path, name) for path, name in ((folder, "faiss_index"), (folder, "embeddings"))]
     facts = tuning(
-        *inputs, artefact(sources, "definitions"), artefact(sources, "chunks"), EmbedSettings(), options, Output(out)
+        *inputs,
+        artefact(sources, "definitions"),
+        artefact(sources, "chunks"),
+        EmbedSettings(),
+        options,
+        runtime or Runtime(),
+        Output(out),
     )
     return msgspec.json.decode((out / Tuning.FILE).read_bytes(), type=TuningDocument), facts
 
@@ -203,7 +209,14 @@ def test_a_target_out_of_reach_gives_the_point_that_finds_most_and_says_so(folde
 def test_latencies_are_measured_for_each_point(folders: dict[str, Path]) -> None:
     index = VectorIndex.open(folders["hnsw"])
     taken = latencies(index, points(3, seed=2), 10, [OperatingPoint(ef_search=16), OperatingPoint(ef_search=512)], rounds=1)
-    assert len(taken) == 2 and all(seconds > 0 for seconds in taken)
+    assert len(taken) == 2 and all(0 < latency.median <= latency.p95 and latency.searches == 3 for latency in taken)
+
+
+def test_latencies_end_when_their_time_is_over_but_miss_no_point(folders: dict[str, Path]) -> None:
+    index = VectorIndex.open(folders["hnsw"])
+    points_asked = [OperatingPoint(ef_search=effort) for effort in (16, 32, 64)]
+    taken = latencies(index, points(500, seed=2), 10, points_asked, seconds=0.0)
+    assert [latency.searches for latency in taken] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("family", APPROXIMATE)
@@ -268,3 +281,29 @@ def test_queries_are_names_and_docs_and_lines_of_chunks_only_where_those_are_too
 def test_more_vectors_are_tuned_on_more_queries() -> None:
     sizes = [queries_for(TuningSettings(), count) for count in (1000, 500_000, 5_000_000)]
     assert sizes == sorted(set(sizes)) and queries_for(TuningSettings(tuning_preset="large"), 10) == sizes[-1]
+
+
+def test_how_long_searches_take_is_told_and_not_stored(folders: dict[str, Path], sources: Path, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+    _, facts = run(folders["ivf_flat"], sources, tmp_path / "a", Runtime(observe=seen.update), target_recall=0.9)
+    sweep = pq.read_table(tmp_path / "a" / Tuning.SWEEP)
+    assert seen["tuning_seconds"] > 0 and 1 < len(seen["latency"]) <= 5
+    chosen, *others = seen["latency"]
+    assert chosen["chosen"] and chosen["point"] == f"{facts['parameters']},k_factor={facts['k_factor']:g}"
+    assert not any(row["chosen"] for row in others)
+    assert all(0 < row["median_ms"] <= row["p95_ms"] and row["searches"] > 0 for row in seen["latency"])
+    assert not {name for name in (*facts, *sweep.column_names) if "second" in name or "latency" in name or name.endswith("_ms")}
+    assert b"_ms" not in (tmp_path / "a" / Tuning.FILE).read_bytes()
+
+
+def test_an_exact_index_is_timed_at_its_only_point(folders: dict[str, Path], sources: Path, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+    run(folders["flat"], sources, tmp_path / "a", Runtime(observe=seen.update))
+    assert [(row["point"], row["chosen"]) for row in seen["latency"]] == [("exact", True)]
+
+
+def test_an_empty_index_has_no_latency(sources: Path, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+    folder = build(tmp_path / "v", "flat", np.empty((0, D), np.float32))
+    run(folder, sources, tmp_path / "a", Runtime(observe=seen.update))
+    assert seen["latency"] == []
