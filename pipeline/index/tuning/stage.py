@@ -30,7 +30,7 @@ from pipeline.workers import Runtime
 
 QUERIES: Mapping[str, int] = {"small": 320, "medium": 768, "large": 2048}
 """Preset -> queries; the point is chosen on one half of them and confirmed on the other."""
-_BELOW = (("small", 100_000), ("medium", 1_000_000))
+_SMALL_BELOW = 100_000
 _TIMED_QUERIES, _TIMED_POINTS, _TIMED_SECONDS = 32, 4, 0.3
 FEWEST = 2
 """Queries: one to choose by, one to hold out."""
@@ -108,7 +108,7 @@ def queries_for(settings: TuningSettings, count: int) -> int:
     """How many queries an index of so many vectors is tuned on."""
     preset: str = settings.tuning_preset
     if preset == "auto":
-        preset = next((name for name, below in _BELOW if count < below), "large")
+        preset = "small" if count < _SMALL_BELOW else "medium"
     return QUERIES[preset]
 
 
