@@ -5,8 +5,8 @@
 Reads files of JSON lines (`vector_index.py --results`) and prints, for each size and workload, what a query costs with each
 family: its latency, and its share of the processor time of building and tuning when the index is made anew after so many
 queries (`QUERIES`). Search is exact where that takes at most `EXACT_MICROSECONDS`. Families follow each other by cost, and
-each one after the first is there because it takes less memory than those before it. A family that does not reach the target
-on all vectors of a size is left out.
+each one after the first is there because it takes less memory than those before it. `sq8` is never the first, because it
+visits everything and is not exact. A family that does not reach the target on all vectors of a size is left out.
 `--write` puts the table into `pipeline/index/dense/presets.json`.
 
 Belongs here: the rule. Not here: measuring (`vector_index`).
@@ -32,7 +32,7 @@ from pipeline.index.dense.families import import_faiss
 
 QUERIES: Mapping[str, int] = {"mixed": 10_000, "reads": 1_000_000}
 """Workload -> queries between two builds."""
-EXACT_MICROSECONDS = 2000.0
+EXACT_MICROSECONDS = 3000.0
 """An answer needs a millisecond or two besides; below that nothing is gained by missing neighbours."""
 _TOLERANCE = 0.002
 """Of the recall over other queries: its standard error is about so much."""
@@ -68,6 +68,9 @@ def order(measured: Mapping[str, list[Row]], workload: str) -> list[str]:
     flat = measured.get("flat", [])
     if flat and max(row.latency for row in flat) <= EXACT_MICROSECONDS:
         ranked = ["flat", *(family for family in ranked if family != "flat")]
+    else:
+        # `sq8` scores everything, as exact search does: it saves memory, and comes where memory is short.
+        ranked.sort(key=lambda family: family == "sq8" and ranked[0] == "sq8")
     chosen: list[str] = []
     least = math.inf
     for family in ranked:

@@ -261,10 +261,13 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
     for row in rows:
         if dearer(row[0]):
             break
-        if bound is not None and row is not rows[-1] and (held := bound(row[-1])).low < target:
+        held = bound(row[-1]) if bound is not None else None
+        if held is not None and held.low < target and row is not rows[-1]:
             sweep.append(held)
             continue
-        for measured in measured_row(index, tuning, row, cost, target):
+        # With true scores, what the lists hold is what is found.
+        known = [held] if held is not None and index.family.true_scores else None
+        for measured in known or measured_row(index, tuning, row, cost, target):
             sweep.append(measured)
             if dearer(measured.point):
                 break
@@ -274,7 +277,10 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
                 break
     if best is not None:
         return Tuned(*best, True, tuple(sweep))
-    chosen = min((one for one in sweep if one.searched), key=lambda measured: (-measured.low, measured.scored))
+    chosen = min(
+        (one for one in sweep if one.searched or index.family.true_scores),
+        key=lambda measured: (-measured.low, measured.scored),
+    )
     return Tuned(chosen, measure(index, held_out, chosen.point, cost), False, tuple(sweep))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
+import msgspec
 import pytest
 
-from pipeline.config import FaissFamily, IndexSettings
+from pipeline.config import FaissFamily, IndexSettings, TuningSettings
 from pipeline.errors import ConfigError
 from pipeline.index.dense import description, families
-from pipeline.index.dense.families import FAMILIES, choose, import_faiss, nlist_of, pq_m_of
+from pipeline.index.dense.families import FAMILIES, Preset, choose, import_faiss, nlist_of, pq_m_of
 from pipeline.schemas import Embeddings, FaissIndex
 
 
@@ -23,31 +24,55 @@ def fresh_import() -> Iterator[None]:
     import_faiss.cache_clear()
 
 
-@pytest.mark.parametrize(("name", "n"), [("auto", 0), ("auto", 1), ("auto", 49_999), ("flat", 0), ("flat", 10_000_000)])
+@pytest.mark.parametrize(("name", "n"), [("auto", 0), ("auto", 1), ("auto", 9_999), ("flat", 0), ("flat", 10_000_000)])
 def test_small_corpora_and_flat_are_searched_exactly(name: Any, n: int) -> None:
     family = choose(IndexSettings(faiss_family=name), n, 256)
     assert (family.name, family.mapping, family.exact) == ("flat", "idmap2", True)
     assert family.factory(256, n, IndexSettings()) == "IDMap2,Flat"
 
 
+PRESETS = (
+    Preset(workload="mixed", below=50_000, families=("flat", "sq8")),
+    Preset(workload="mixed", below=None, families=("ivf_flat", "ivf_sq8", "ivf_rabitq")),
+    Preset(workload="reads", below=None, families=("hnsw_sq8", "ivf_sq8")),
+)
+
+
 @pytest.mark.parametrize(
     ("n", "workload", "memory", "expected"),
     [
-        (49_999, "reads", 1, "flat"),
-        (50_000, "mixed", 0, "ivf_sq8"),
+        (49_999, "mixed", 0, "flat"),
+        (50_000, "mixed", 0, "ivf_flat"),
         (50_000, "reads", 0, "hnsw_sq8"),
-        (999_999, "mixed", 0, "ivf_sq8"),
-        (1_000_000, "mixed", 0, "ivf_rabitq"),
-        (1_000_000, "reads", 0, "ivf_rabitq"),
         # 500,000 × 256 bytes and ids are 126 MB.
         (500_000, "mixed", 130, "ivf_sq8"),
-        (500_000, "mixed", 120, "ivf_pqfs"),
+        (500_000, "mixed", 120, "ivf_rabitq"),
         (500_000, "reads", 130, "ivf_sq8"),
-        (500_000, "reads", 1, "ivf_rabitq"),
+        # What fits nowhere is as small as can be.
+        (500_000, "mixed", 1, "ivf_rabitq"),
     ],
 )
-def test_auto_follows_size_workload_and_memory(n: int, workload: Any, memory: int, expected: str) -> None:
+def test_auto_takes_the_first_preset_that_fits_size_workload_and_memory(
+    monkeypatch: pytest.MonkeyPatch, n: int, workload: Any, memory: int, expected: str
+) -> None:
+    monkeypatch.setattr(families, "presets", lambda: PRESETS)
     assert choose(IndexSettings(faiss_workload=workload, faiss_memory_mb=memory), n, 256).name == expected
+
+
+def test_the_presets_cover_every_size_of_every_workload() -> None:
+    workloads = get_args(get_type_hints(IndexSettings)["faiss_workload"])
+    table = msgspec.json.decode(families.PRESETS_FILE.read_bytes())
+    assert table["version"] == families.PRESETS_VERSION and table["measured_with"]["target"] == TuningSettings().target_recall
+    for workload in workloads:
+        bounds = [preset.below for preset in families.presets() if preset.workload == workload]
+        assert bounds[-1] is None and all(bounds[:-1]) and bounds[:-1] == sorted(set(bounds[:-1]))
+    assert {preset.workload for preset in families.presets()} == set(workloads)
+
+
+def test_each_family_of_a_preset_takes_less_memory_than_those_before_it() -> None:
+    for preset in families.presets():
+        sizes = [FAMILIES[name].bytes_per_vector(256, IndexSettings()) for name in preset.families]
+        assert sizes == sorted(set(sizes), reverse=True) and sizes
 
 
 @pytest.mark.parametrize("name", FAMILIES)

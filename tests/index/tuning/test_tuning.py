@@ -279,8 +279,8 @@ def test_queries_are_names_and_docs_and_lines_of_chunks_only_where_those_are_too
 
 
 def test_more_vectors_are_tuned_on_more_queries() -> None:
-    sizes = [queries_for(TuningSettings(), count) for count in (1000, 500_000, 5_000_000)]
-    assert sizes == sorted(set(sizes)) and queries_for(TuningSettings(tuning_preset="large"), 10) == sizes[-1]
+    few, many = (queries_for(TuningSettings(), count) for count in (1000, 500_000))
+    assert few < many < queries_for(TuningSettings(tuning_preset="large"), 10)
 
 
 def test_how_long_searches_take_is_told_and_not_stored(folders: dict[str, Path], sources: Path, tmp_path: Path) -> None:
