@@ -1,6 +1,7 @@
 """A labelled set of code-search queries: `queries.jsonl`, and the packages that they ask about, from their registries.
 
-Belongs here: reading the labels, downloading and unpacking. Not here: indexing and searching (`code_search`), scores (`scoring`).
+Belongs here: reading the labels, downloading and unpacking. Not here: indexing and searching (`code_search`), scores
+(`scoring`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def read_queries(folder: Path) -> list[Query]:
 
 
 def _query(row: dict) -> Query:
-    targets = (Target(one) if isinstance(one, str) else Target(one["path"], one["start_line"], one["end_line"]) for one in row["relevant"])
+    targets = (
+        Target(one) if isinstance(one, str) else Target(one["path"], one["start_line"], one["end_line"])
+        for one in row["relevant"]
+    )
     return Query(row["repo"], row["query"], row["category"], tuple(targets))
 
 
@@ -57,7 +61,9 @@ def read_packages(folder: Path) -> list[Package]:
     """The packages of `packages.json`, in order."""
     rows = json.loads((folder / "packages.json").read_text("utf-8"))
     return [
-        Package(repo, row["registry"], f"{row['package']}{'==' if row['registry'] == 'pypi' else '@'}{row['version']}", row["root"])
+        Package(
+            repo, row["registry"], f"{row['package']}{'==' if row['registry'] == 'pypi' else '@'}{row['version']}", row["root"]
+        )
         for repo, row in rows.items()
     ]
 
@@ -72,7 +78,10 @@ def languages(queries: Sequence[Query]) -> dict[str, str]:
 
 
 def tree(work: Path, package: Package) -> Path:
-    """The package's corpus as a git repository with one commit, downloaded and unpacked once."""
+    """A git repository of one commit that holds the package's corpus under its own name, downloaded and unpacked once.
+
+    Were the corpus the root, `app.py` would be a suffix of the target `src/flask/sansio/app.py`, and meet it.
+    """
     root = work / "trees" / package.requirement.replace("/", "-") / package.repo
     if (root / ".git" / "refs" / "heads" / "main").is_file():
         return root
@@ -84,8 +93,8 @@ def tree(work: Path, package: Package) -> Path:
         else:
             with zipfile.ZipFile(corpus.download(work, package.requirement)) as wheel:
                 wheel.extractall(scratch)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(Path(scratch, package.root), root)
+        root.mkdir(parents=True)
+        shutil.move(Path(scratch, package.root), root)  # Into it, under its own name.
     corpus.commit(root, package.requirement)
     return root
 
