@@ -85,7 +85,7 @@ def of_ours(labels: Path, work: Path, queries: Sequence[Query], *, ablation: boo
     for package in labelled.read_packages(labels):
         texts = [query.text for query in queries if query.repo == package.repo]
         tree = labelled.tree(work, package)
-        with searcher_of(tree, work / "stores" / "code-search", package.repo, _WITHOUT_INDEXERS) as searcher:
+        with searcher_of(tree, package.repo, _WITHOUT_INDEXERS) as searcher:
             given = searcher.settings
             for name, settings in variants(given).items():
                 if ablation or name == DEFAULT:

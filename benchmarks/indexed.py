@@ -21,11 +21,13 @@ from pipeline.store import versions
 from pipeline.store.layout import Store, create_store, settings_of
 
 
-def searcher_of(tree: Path, store: Path, name: str, given: Mapping[str, Any]) -> Searcher:
+def searcher_of(tree: Path, name: str, given: Mapping[str, Any]) -> Searcher:
     """A searcher over the index of a tree that is built with `given` settings (by flat name) and searched with those of today.
 
-    The tree is indexed where that is not done. Settings of search alone make no index stale, so trying some costs searches.
+    The store lies beside the tree. The tree is indexed where that is not done. Settings of search alone make no index stale, so
+    trying some costs searches.
     """
+    store = tree.parent / "store"
     opened = create_store(store)
     if not _is_indexed(opened, tree, name, given):
         corpus.say(f"Indexing {name} …")
