@@ -84,6 +84,8 @@ def of_ours(labels: Path, work: Path, queries: Sequence[Query], *, ablation: boo
     outcomes: dict[str, Outcome] = {}
     for package in labelled.read_packages(labels):
         texts = [query.text for query in queries if query.repo == package.repo]
+        if not texts:
+            continue
         tree = labelled.tree(work, package)
         with searcher_of(tree, package.repo, _WITHOUT_INDEXERS) as searcher:
             given = searcher.settings
@@ -97,7 +99,8 @@ def of_ours(labels: Path, work: Path, queries: Sequence[Query], *, ablation: boo
 def of_semble(labels: Path, work: Path, queries: Sequence[Query]) -> Outcome:
     """semble over the same trees, in an environment of its own."""
     outcome = Outcome(STAND_IN)
-    trees = {package.repo: labelled.tree(work, package) for package in labelled.read_packages(labels)}
+    asked = {query.repo for query in queries}
+    trees = {one.repo: labelled.tree(work, one) for one in labelled.read_packages(labels) if one.repo in asked}
     questions = [(tree, [query.text for query in queries if query.repo == repo]) for repo, tree in trees.items()]
     for found in Semble(work, work, 0).places(questions):
         outcome.milliseconds.extend(one["milliseconds"] for one in found)
@@ -223,7 +226,11 @@ def main() -> int:
     given = parser.parse_args()
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    if not all((given.labels / name).is_file() for name in ("queries.jsonl", "packages.json")):
+        parser.error(f"{given.labels} does not hold queries.jsonl and packages.json.")
     queries = in_order(labelled.read_queries(given.labels), given.labels)
+    if not queries:
+        parser.error(f"No query of {given.labels} asks about a package of packages.json.")
     before = json.loads(given.compare.read_text("utf-8")) if given.compare else None
     outcomes = of_ours(given.labels, work, queries, ablation=not given.no_ablation)
     main_ones = [outcomes[0], *([of_semble(given.labels, work, queries)] if given.semble else [])]

@@ -94,3 +94,23 @@ def test_a_tree_that_is_there_is_not_downloaded_again(labels: Path, tmp_path: Pa
     (tmp_path / "trees" / "a==1.0" / "a" / ".git" / "refs" / "heads" / "main").write_text("")
     monkeypatch.setattr(labelled.corpus, "download", lambda *_: pytest.fail("It was downloaded."))
     assert labelled.tree(tmp_path, package) == tmp_path / "trees" / "a==1.0" / "a"
+
+
+def test_a_folder_without_labels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["code_search.py", str(tmp_path), "--work", str(tmp_path / "work")])
+    with pytest.raises(SystemExit) as stopped:
+        code_search.main()
+    assert stopped.value.code == 2
+    assert "queries.jsonl" in capsys.readouterr().err
+
+
+def test_labels_that_ask_about_no_package_are_refused(
+    labels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (labels / "packages.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["code_search.py", str(labels), "--work", str(labels / "work")])
+    with pytest.raises(SystemExit):
+        code_search.main()
+    assert "packages.json" in capsys.readouterr().err
