@@ -111,11 +111,16 @@ def django(work: Path) -> Path:
     shutil.rmtree(root, ignore_errors=True)
     with zipfile.ZipFile(download(work, DJANGO)) as wheel:
         wheel.extractall(root)
+    commit(root, DJANGO)
+    return root
+
+
+def commit(root: Path, message: str) -> None:
+    """Make a tree a git repository with one commit of everything in it."""
     # A fixed author and date: the commit is the same everywhere.
     identity = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY.items()}
-    for command in (["init", "-q", "-b", "main"], ["add", "-A", "-f"], ["commit", "-q", "--no-gpg-sign", "-m", DJANGO]):
+    for command in (["init", "-q", "-b", "main"], ["add", "-A", "-f"], ["commit", "-q", "--no-gpg-sign", "-m", message]):
         subprocess.run(["git", *command], cwd=root, check=True, env=environment(identity), capture_output=True)
-    return root
 
 
 _IDENTITY = {"NAME": "benchmark", "EMAIL": "benchmark@localhost", "DATE": "2025-01-01T00:00:00 +0000"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,14 @@ class Semble:
             run([self._python, _DRIVERS / "semble_driver.py", "model", table, tokenizer, folder])
         return folder
 
-    def _driver(self, *arguments: str | Path) -> tuple[Run, dict[str, Any]]:
+    def places(self, questions: Sequence[tuple[Path, Sequence[str]]]) -> list[list[dict[str, Any]]]:
+        """Index each folder and ask its queries: for each query `milliseconds`, and `places` of ten results."""
+        asked = self._queries.with_name("questions.json")
+        asked.write_text(json.dumps([(str(folder), texts) for folder, texts in questions]))
+        found: list[list[dict[str, Any]]] = self._driver("places", self._model, asked)[1]
+        return found
+
+    def _driver(self, *arguments: str | Path) -> tuple[Run, Any]:
         measured = run([self._python, _DRIVERS / "semble_driver.py", *arguments], env=self._env)
         return measured, json.loads(measured.stdout)
 

@@ -1,4 +1,4 @@
-"""Runs inside semble's environment: `model`, `index` and `queries`. Prints one line of JSON.
+"""Runs inside semble's environment: `model`, `index`, `queries` and `places`. Prints one line of JSON.
 
 Belongs here: calls of semble's and Model2Vec's public functions. Not here: anything of this project.
 """
@@ -61,7 +61,26 @@ def queries(path: str, model: str, queries_file: str, passes: str) -> dict[str, 
     return {"milliseconds": latencies, "answers": answers}
 
 
+def places(model: str, questions_file: str) -> list[list[dict[str, object]]]:
+    """For each [folder, queries] of the file, for each query: milliseconds, and (file, start line, end line) of ten results."""
+    from semble.index import SembleIndex
+
+    answers = []
+    for folder, texts in json.loads(Path(questions_file).read_text()):
+        built = SembleIndex.from_path(folder, model_path=model)
+        built.search(texts[0], top_k=10)
+        found = []
+        for text in texts:
+            started = time.perf_counter()
+            results = built.search(text, top_k=10)
+            spent = (time.perf_counter() - started) * 1e3
+            chunks = [result.chunk for result in results]
+            found.append({"milliseconds": spent, "places": [(one.file_path, one.start_line, one.end_line) for one in chunks]})
+        answers.append(found)
+    return answers
+
+
 if __name__ == "__main__":
-    command = {"model": make_model, "index": index, "queries": queries}[sys.argv[1]]
+    command = {"model": make_model, "index": index, "queries": queries, "places": places}[sys.argv[1]]
     # Spawned workers import this file again, so nothing may happen outside this guard.
     print(json.dumps(command(*sys.argv[2:])))

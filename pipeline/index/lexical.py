@@ -77,8 +77,8 @@ class LexicalMeta(msgspec.Struct, frozen=True, kw_only=True):
 class FieldBoosts:
     """What a term's BM25 score in each field is multiplied by.
 
-    The fields of names are short, which BM25 rewards by itself; a boost of 2 on top loses. `benchmarks/docstrings.py` prints
-    the table.
+    The fields of names are short, which BM25 rewards by itself; a boost of 2 on top loses.
+    `benchmarks/docstrings.py --fields` prints the table.
     """
 
     body: float = 1.0
