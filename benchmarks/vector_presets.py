@@ -6,7 +6,8 @@ Reads files of JSON lines (`vector_index.py --results`) and prints, for each siz
 family: its latency, and its share of the processor time of building and tuning when the index is made anew after so many
 queries (`QUERIES`). Search is exact where that takes at most `EXACT_MICROSECONDS`. Families follow each other by cost, and
 each one after the first is there because it takes less memory than those before it. `sq8` is never the first, because it
-visits everything and is not exact. A family that does not reach the target on all vectors of a size is left out.
+visits everything and is not exact. A family that does not reach the target on all vectors of a size comes behind those that
+do.
 `--write` puts the table into `pipeline/index/dense/presets.json`.
 
 Belongs here: the rule. Not here: measuring (`vector_index`).
@@ -27,6 +28,7 @@ import numpy as np
 from vector_index import TARGET, Row
 from vectors import DIMENSION
 
+from pipeline.config import IndexSettings
 from pipeline.index.dense import families
 from pipeline.index.dense.families import import_faiss
 
@@ -68,13 +70,14 @@ def order(measured: Mapping[str, list[Row]], workload: str) -> list[str]:
     flat = measured.get("flat", [])
     if flat and max(row.latency for row in flat) <= EXACT_MICROSECONDS:
         ranked = ["flat", *(family for family in ranked if family != "flat")]
-    else:
-        # `sq8` scores everything, as exact search does: it saves memory, and comes where memory is short.
-        ranked.sort(key=lambda family: family == "sq8" and ranked[0] == "sq8")
+    elif ranked[0] == "sq8":
+        ranked = [*ranked[1:], "sq8"]
+    # Where memory is too short for all of those, less recall is all that is left.
+    missing = sorted(measured.keys() - cost.keys(), key=lambda family: -min(row.recall for row in measured[family]))
     chosen: list[str] = []
     least = math.inf
-    for family in ranked:
-        size = min(row.bytes / row.n for row in measured[family])
+    for family in (*ranked, *missing):
+        size = families.FAMILIES[family].bytes_per_vector(DIMENSION, IndexSettings())
         if size < least:
             chosen.append(family)
             least = size

@@ -44,6 +44,11 @@ class Ann:
         self._open: npt.NDArray[np.bool_] | None = None
         """Which inverted lists a search may visit; None: all."""
 
+    @property
+    def true_scores(self) -> bool:
+        """Whether the scores of a search are those of the true vectors, bit by bit."""
+        return self.family.true_scores
+
     def __len__(self) -> int:
         """How many rows it has, also those that may not be found."""
         return int(self.index.ntotal)

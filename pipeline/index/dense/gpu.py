@@ -90,6 +90,11 @@ class GpuAnn(Ann):
         super().__init__(primary.index, primary.family)
         self._gpu = gpu
 
+    @property
+    def true_scores(self) -> bool:
+        """See `Ann.true_scores`: a GPU rounds in its own way."""
+        return False
+
     def search(self, queries: Vectors, depth: int, point: OperatingPoint, selector: Any = None) -> tuple[Ids, Scores]:
         """See `Ann.search`. Selectors never go to a GPU: its inverted lists would ignore them without a word."""
         if selector is None and (found := self._gpu.search(self._rotated(queries), depth, point)) is not None:

@@ -149,7 +149,7 @@ def _search(
         started = time.perf_counter()
         ids, scores = candidates(parts, queries, depth, allowed, point)
         found = time.perf_counter()
-        true = scores if parts.family.true_scores else true_scores(parts.truth(), queries, ids)
+        true = scores if parts.primary.true_scores else true_scores(parts.truth(), queries, ids)
         result = _ordered(ids, true, k)
     finally:
         faiss.omp_set_num_threads(threads)

@@ -169,7 +169,7 @@ class VectorIndex:
         What a search at a smaller k_factor would re-rank is the beginning of that, but in graphs.
         """
         ids, scores = candidates(self._parts, queries, min(depth, self.count), None, point)
-        return scores if self.family.true_scores else true_scores(self._truth, queries, ids)
+        return scores if self._parts.primary.true_scores else true_scores(self._truth, queries, ids)
 
     def within_lists(self, queries: Vectors, ids: Ids) -> Callable[[int], npt.NDArray[np.bool_]] | None:
         """Which of ids, int64 [q, m], lie in the first nprobe inverted lists of their query: bool [q, m], by nprobe.

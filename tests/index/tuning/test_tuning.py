@@ -279,7 +279,7 @@ def test_queries_are_names_and_docs_and_lines_of_chunks_only_where_those_are_too
 
 
 def test_more_vectors_are_tuned_on_more_queries() -> None:
-    few, many = (queries_for(TuningSettings(), count) for count in (1000, 500_000))
+    few, many = (queries_for(TuningSettings(), count) for count in (1000, 1_000_000))
     assert few < many < queries_for(TuningSettings(tuning_preset="large"), 10)
 
 
