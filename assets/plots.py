@@ -20,7 +20,10 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
 
 
 def recall_over_cost(root: Path) -> str | None:
-    """Recall with its interval over vectors scored, point by point, the target as a line; None where nothing was measured."""
+    """Recall with its interval over vectors scored, point by point, the target as a line; None where nothing was measured.
+
+    A point is hollow where the recall is what the visited lists hold, which no search there exceeds.
+    """
     tuned = msgspec.json.decode((root / Tuning.FILE).read_bytes(), type=TuningDocument)
     rows = sorted(pq.read_table(root / Tuning.SWEEP).to_pylist(), key=lambda row: (row["scored"], row["recall"]))
     if not rows:
@@ -36,7 +39,7 @@ def recall_over_cost(root: Path) -> str | None:
         return _TOP + (1 - recall) / (1 - floor) * (_HEIGHT - _TOP - _BOTTOM)
 
     marks = [_line(_LEFT, y(tuned.target), _WIDTH - _RIGHT, y(tuned.target), "#c33", dash="4 3")]
-    marks.append(_text(_WIDTH - _RIGHT, y(tuned.target) - 4, f"target {tuned.target:g}", "end"))
+    marks.append(_text(_LEFT + 4, y(tuned.target) + 14, f"target {tuned.target:g}", "start"))
     for recall in (1.0, (1 + floor) / 2, floor):
         marks += [
             _line(_LEFT, y(recall), _WIDTH - _RIGHT, y(recall), "#ddd"),
@@ -51,10 +54,11 @@ def recall_over_cost(root: Path) -> str | None:
     )
     for row, cost in zip(rows, costs, strict=True):
         chosen = _is_chosen(row, tuned)
+        colour = "#c33" if chosen else "#269"
         marks.append(_line(x(cost), y(row["low"]), x(cost), y(row["high"]), "#888"))
         marks.append(
             f'<circle cx="{x(cost):.1f}" cy="{y(row["recall"]):.1f}" '
-            f'r="{5 if chosen else 3}" fill="{"#c33" if chosen else "#269"}">'
+            f'r="{5 if chosen else 3}" stroke="{colour}" fill="{colour if row["searched"] else "#fff"}">'
             f"<title>{_named(row)}: {row['recall']:.4f}</title></circle>"
         )
     return (
