@@ -125,7 +125,10 @@ def _load(folder: Path, settings: EmbedSettings) -> Any:
         raise ConfigError("The library sentence-transformers is not installed.", hint=_INSTALL)
     import torch
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    # It would write over a command's own output.
+    logging.disable_progress_bar()
     if not hasattr(SentenceTransformer, "encode_document"):
         raise ConfigError("The library sentence-transformers is older than 5.", hint=_INSTALL)
     trusted = settings.embed_trust_remote_code
