@@ -26,7 +26,7 @@ _MAX_CONFIG_BYTES = 16 << 20
 _UNREAD_FOLDERS = frozenset({"onnx", "openvino"})
 """The same weights for other runtimes."""
 _UNREAD_SUFFIXES = frozenset({".md", ".png", ".jpg", ".h5", ".msgpack", ".ot", ".onnx"})
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?")
 
 
 class Prefixes(msgspec.Struct, frozen=True):
@@ -45,10 +45,15 @@ def find_folder(settings: EmbedSettings) -> Path:
     if not settings.embed_model:
         raise ConfigError(f"The embedder `{settings.embedder}` needs a model.", hint="Set `embed_model` to its folder.")
     folder = Path(settings.embed_model).expanduser()
-    if folder.is_dir():
+    if folder.is_absolute():
+        if not folder.is_dir():
+            raise ConfigError(f"`embed_model` is {folder}, which is no folder.", hint="Set it to a model's folder.")
         return folder.resolve()
-    if folder.is_absolute() or settings.embedder != "sentence-transformers" or not _HUB_NAME.fullmatch(settings.embed_model):
-        raise ConfigError(f"`embed_model` is {settings.embed_model}, which is no folder.", hint="Set it to a model's folder.")
+    # Never a folder below the working directory: that may be a repository that nobody vouches for.
+    if settings.embedder != "sentence-transformers" or not _HUB_NAME.fullmatch(settings.embed_model):
+        raise ConfigError(
+            f"`embed_model` is {settings.embed_model}, which is no absolute path.", hint="Set it to the whole path of a folder."
+        )
     return _from_hub(settings.embed_model, settings.embed_allow_download)
 
 

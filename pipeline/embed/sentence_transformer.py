@@ -62,7 +62,7 @@ class SentenceTransformerEmbedder:
         self._digest, self._document_digest = _digests(folder, settings)
         self._prefixes = model_folder.prefixes(folder, settings)
         self._batch_size = settings.embed_batch_size
-        self._name = settings.embed_model if not Path(settings.embed_model).expanduser().is_dir() else folder.name
+        self._name = folder.name if Path(settings.embed_model).expanduser().is_absolute() else settings.embed_model
         self._model = _load(folder, settings)
         limit = model_folder.max_tokens(folder, settings)
         if limit is not None:
