@@ -182,7 +182,8 @@ def test_a_repository_does_not_choose_what_is_run_or_read_on_this_machine(tmp_pa
 def test_a_repository_has_no_say_in_how_it_is_embedded(tmp_path: Path) -> None:
     values = {"str": '"x"', "bool": "true", "int": "7"}
     for field in msgspec.structs.fields(EmbedSettings):
-        value = '"onnx"' if field.name == "embedder" else values.get(type(field.default).__name__, '"x"')
+        named = {"embedder": '"onnx"', "embed_device": '"cpu"'}
+        value = named.get(field.name) or values.get(type(field.default).__name__, '"x"')
         write(tmp_path / field.name, f"{field.name} = {value}\n")
         with pytest.raises(ConfigError, match=f"`{field.name}` cannot be set by a repository"):
             load(repository=tmp_path / field.name, environment={})
