@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import msgspec
 
@@ -25,12 +25,16 @@ ENVIRONMENT_PREFIX = "CODEINTEL_"
 _RESERVED_VARIABLES = frozenset({"CODEINTEL_DATA", "CODEINTEL_WORKERS"})
 
 
-# Programs and files of this machine: a repository, which nobody vouches for, must not choose what is run or read.
-_NOT_FOR_REPOSITORIES = frozenset({"scip_files", "scip_python", "scip_typescript"})
-
-
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the settings sections; a stage parameter of such a type makes the section part of the stage's key."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = None
+    """Names of the settings that change what is built or answered, and so are what a version is of; None: all."""
+
+    def keyed(self) -> dict[str, Any]:
+        """What of the section enters the keys of the stages that read it, as plain JSON values: what a version is of."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return {name: value for name, value in values.items() if self.OF_VERSIONS is None or name in self.OF_VERSIONS}
 
 
 class SourceSettings(Section, frozen=True, kw_only=True):
@@ -86,7 +90,43 @@ class ChunkSettings(Section, frozen=True, kw_only=True):
 class EmbedSettings(Section, frozen=True, kw_only=True):
     """Which embedder makes the vectors."""
 
-    embedder: Literal["static"] = "static"
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset({"embedder"})
+    # All else that vectors depend on shows in the embedder's digest, which the stages that encode use.
+
+    embedder: Literal["static", "sentence-transformers", "onnx", "http"] = "static"
+    embed_model: str = ""
+    """`sentence-transformers`: a folder, or a model's name on the hub, `OWNER/NAME[@REVISION]`; `onnx`: a folder, or nothing
+    for MiniLM from the extra `minilm`; `http`: the model's name at the server."""
+    embed_url: str = ""
+    """`http`: where `/embeddings` is appended to, for example `http://127.0.0.1:8000/v1`."""
+    embed_api_key_variable: str = ""
+    """`http`: the environment variable that holds the key; without it, no key is sent."""
+    embed_document_prefix: str | None = None
+    """Written before every document; when not given, what the model's folder says."""
+    embed_query_prefix: str | None = None
+    """Written before every query; when not given, what the model's folder says."""
+    embed_max_tokens: int = 0
+    """Tokens that are read of a text; 0: as many as the model's folder says. `http`: asks the server, as vLLM takes it."""
+    embed_dimension: int = 0
+    """The dimension that the vectors must have; 0: any."""
+    embed_probe: bool = True
+    """`http`: know the model by the vectors of fixed texts; `false` trusts its name, and needs `embed_dimension`."""
+    embed_trust_remote_code: bool = False
+    """`sentence-transformers`: run Python code that comes with a model."""
+    embed_allow_download: bool = False
+    """`sentence-transformers`: fetch a model that `embed_model` names from the hub, where it is not in the hub's cache."""
+    embed_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`sentence-transformers`: `auto` takes the GPU where there is one."""
+    embed_threads: int = 1
+    """`onnx`: threads of each process that encodes."""
+    embed_batch_size: int = 32
+    """Texts that a model or server is given at once. `onnx` takes one at a time."""
+    embed_requests: int = 4
+    """`http`: requests on their way at once."""
+    embed_timeout: int = 60
+    """`http`: seconds without a byte from the server after which a request has failed."""
+    embed_retries: int = 3
+    """`http`: how often a failed request is tried again."""
 
 
 FaissFamily = Literal[
@@ -156,6 +196,8 @@ class SearchSettings(Section, frozen=True, kw_only=True):
 class CatalogSettings(Section, frozen=True, kw_only=True):
     """What is made beside a published version for people's own tools. Neither part of a key nor of a version."""
 
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset()
+
     materialize_idmap: bool = False
     """After each publication, do what `indexctl idmap materialize` does."""
 
@@ -176,8 +218,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""
-        beside = {field.name for field in msgspec.structs.fields(CatalogSettings)}
-        return {name: value for name, value in self.flat().items() if name not in beside}
+        return {
+            name: value
+            for section in msgspec.structs.fields(self)
+            for name, value in getattr(self, section.name).keyed().items()
+        }
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name, as plain JSON values."""
@@ -196,11 +241,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         raise ConfigError(f"{section_type.__name__} is not a section of the settings.")
 
 
+# Programs and files of this machine, and where source code is sent to: a repository, which nobody vouches for, must not choose
+# what is run, read or told. That is all there is to say about an embedder.
+_NOT_FOR_REPOSITORIES = frozenset({"scip_files", "scip_python", "scip_typescript", *EmbedSettings.__struct_fields__})
+
+
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_file_bytes": (1, 1 << 30),
     "scip_timeout": (1, 86_400),
     "churn_days": (1, 36_500),
     "chunk_budget": (64, 1 << 16),
+    "embed_max_tokens": (0, 1 << 20),
+    "embed_dimension": (0, 1 << 14),
+    "embed_threads": (1, 256),
+    "embed_batch_size": (1, 4096),
+    "embed_requests": (1, 64),
+    "embed_timeout": (1, 3600),
+    "embed_retries": (0, 20),
     "faiss_memory_mb": (0, 1 << 24),
     "nlist": (0, 1 << 18),
     "pq_m": (0, 4096),
@@ -277,8 +334,8 @@ def _loosen(section_type: type[Section], name: str, value: Any, strict: bool) ->
 def load(*folders: Path, repository: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from `codeintel.toml` of the repository, then of each folder (later ones win), then the environment.
 
-    Raises `ConfigError` for files that cannot be read, unknown names, wrong types, values out of range, and for a program or a
-    file of this machine that the repository names.
+    Raises `ConfigError` for files that cannot be read, unknown names, wrong types, values out of range, and for what a
+    repository may not set.
     """
     merged: dict[str, Any] = {}
     for folder in folders if repository is None else (repository, *folders):

@@ -132,7 +132,7 @@ class Stage:
         return {
             "asset": kind.tag(),
             "code_version": self.code_version,
-            "settings": {what.__name__: msgspec.to_builtins(settings.section(what)) for what in self.sections.values()},
+            "settings": {what.__name__: settings.section(what).keyed() for what in self.sections.values()},
             "inputs": {needed.asset: inputs[needed.asset] for needed in self.inputs.values()},
             "external": {name: externals[name].digest for name in self.externals},
             "uses": dict(self.uses(settings)),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.config import FILE_NAME, ChunkSettings, Section, Settings, SourceSettings, from_flat, load
+from pipeline.config import FILE_NAME, ChunkSettings, EmbedSettings, Section, Settings, SourceSettings, from_flat, load
 from pipeline.errors import ConfigError
 
 
@@ -177,3 +177,26 @@ def test_a_repository_does_not_choose_what_is_run_or_read_on_this_machine(tmp_pa
     (repository / FILE_NAME).write_text("chunk_budget = 900\n")
     settings = load(store, repository=repository, environment={})
     assert settings.flat()[name] and settings.chunks.chunk_budget == 900
+
+
+def test_a_repository_has_no_say_in_how_it_is_embedded(tmp_path: Path) -> None:
+    values = {"str": '"x"', "bool": "true", "int": "7"}
+    for field in msgspec.structs.fields(EmbedSettings):
+        named = {"embedder": '"onnx"', "embed_device": '"cpu"'}
+        value = named.get(field.name) or values.get(type(field.default).__name__, '"x"')
+        write(tmp_path / field.name, f"{field.name} = {value}\n")
+        with pytest.raises(ConfigError, match=f"`{field.name}` cannot be set by a repository"):
+            load(repository=tmp_path / field.name, environment={})
+        assert field.name in load(tmp_path / field.name, environment={}).flat()
+
+
+def test_a_prefix_can_be_empty_which_is_not_the_same_as_not_given() -> None:
+    assert from_flat({}, origin="test").embed.embed_query_prefix is None
+    given = load(environment={"CODEINTEL_EMBED_QUERY_PREFIX": "", "CODEINTEL_EMBED_DOCUMENT_PREFIX": "passage: "}).embed
+    assert (given.embed_query_prefix, given.embed_document_prefix) == ("", "passage: ")
+
+
+def test_what_changes_nothing_that_is_built_or_answered_is_no_part_of_keys_and_versions() -> None:
+    beside = from_flat({"embed_timeout": 9, "embed_model": "/models/x", "materialize_idmap": True}, origin="test")
+    assert beside.recorded() == Settings().recorded() and beside.embed.keyed() == {"embedder": "static"}
+    assert from_flat({"embedder": "onnx"}, origin="test").recorded() != Settings().recorded()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -38,6 +38,9 @@ _KEYS, _VECTORS, _DESCRIPTION = "keys.npy", "vectors.npy", "segment.json"
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
 """uint64 [n, 2]."""
+
+Encode: TypeAlias = Callable[[Sequence[str]], Iterable[Vectors]]
+"""From texts to their vectors, in order, block by block."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -83,14 +86,39 @@ class VectorCache:
             for path in sorted(self._folder.glob(f"{_PREFIX}*")):
                 self._open(path)
 
-    def through(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Vectors]) -> Vectors:
-        """Vectors of texts, float32 [n, d]: those that are stored, and `encode` of the others, which `flush` will store."""
+    def through(self, texts: Sequence[str], encode: Encode, *, keep_after: int | None = None) -> Vectors:
+        """Vectors of texts, float32 [n, d]: those that are stored, and `encode` of the others, which `flush` will store.
+
+        A text that occurs several times is encoded once. What was computed is stored too when `encode` fails on the way, and,
+        with `keep_after`, whenever so many vectors have come.
+        """
         keys = text_keys(texts)
         known, vectors = self.lookup(keys)
         missing = np.flatnonzero(~known)
-        if len(missing):
-            vectors[missing] = encode([texts[row] for row in missing.tolist()])
-            self._fresh.append((keys[missing], vectors[missing]))
+        # Equal texts have equal keys: the first of each is encoded, the others get its vector.
+        _, first, which = np.unique(keys[missing], axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        wanted = missing[first[order]]
+        new = np.empty((len(wanted), self._dimension), np.float32)
+        done = unstored = 0
+        try:
+            for block in encode([texts[row] for row in wanted.tolist()]) if len(wanted) else ():
+                new[done : done + len(block)] = block
+                self._fresh.append((keys[wanted[done : done + len(block)]], block))
+                done, unstored = done + len(block), unstored + len(block)
+                if keep_after is not None and unstored >= keep_after:
+                    self.flush()
+                    unstored = 0
+        except BaseException:
+            # What failed matters more than that this could not be stored either.
+            with contextlib.suppress(OSError):
+                self.flush()
+            raise
+        if done != len(wanted):
+            raise ValueError(f"{done} vectors for {len(wanted)} texts")
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        vectors[missing] = new[rank[which.ravel()]]
         return vectors
 
     def lookup(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Vectors]:

@@ -1,14 +1,14 @@
 """The stage `embeddings`: one vector a chunk, as a table in parts and as sorted NumPy arrays.
 
-Belongs here: from chunks to those files, through the cache. Not here: how a vector is made (`static`).
+Belongs here: from chunks to those files, through the cache. Not here: how a vector is made (`registry`).
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from pipeline import tables
 from pipeline.config import EmbedSettings, Settings
 from pipeline.embed import registry
 from pipeline.embed.cache import VectorCache
-from pipeline.embed.interface import Embedder, Vectors, document_text
+from pipeline.embed.interface import Vectors, document_text
 from pipeline.errors import InvariantViolationError
 from pipeline.files import canonical_json
 from pipeline.schemas import Chunks, Embeddings
@@ -27,26 +27,37 @@ from pipeline.workers import Runtime, run_jobs
 
 FORMAT = 1
 NORM_TOLERANCE = 1e-5
-_JOB_TEXTS = 512
-_CHEAPER_THAN_PARSING = 4
-"""The threshold for worker processes is in bytes to parse; static vectors cost about this much less."""
 
 _Ids = npt.NDArray[np.int64]
 
 
 def embeddings(chunks: Artefact[Chunks], settings: EmbedSettings, runtime: Runtime, out: Output[Embeddings]) -> Facts:
     """A unit vector for each chunk. Raises `InvariantViolationError` for a bad vector or a repeated id."""
-    embedder = _embedder(settings)
-    cache = VectorCache(runtime.shared, embedder.digest, embedder.dimension) if runtime.shared is not None else None
+    embedder = registry.load(settings)
+    spread = registry.spread_of(settings)
+    cache = None
+    if runtime.shared is not None:
+        cache = VectorCache(runtime.shared, embedder.document_digest, embedder.dimension)
     read = [_read(path) for path in tables.parts(chunks.path, Chunks)]
     texts = [text for _, part_texts in read for text in part_texts]
 
-    def encode(missing: Sequence[str]) -> Vectors:
-        jobs = [(settings, missing[start : start + _JOB_TEXTS]) for start in range(0, len(missing), _JOB_TEXTS)]
-        work = sum(map(len, missing)) // _CHEAPER_THAN_PARSING
-        return np.concatenate(list(run_jobs(_encode_texts, jobs, runtime, work_bytes=work)))
+    crew = runtime if spread.processes else replace(runtime, workers=1)
 
-    vectors = cache.through(texts, encode) if cache is not None else encode(texts)
+    def encode(missing: Sequence[str]) -> Iterator[Vectors]:
+        jobs = [
+            _Job(settings, embedder.digest, missing[start : start + spread.texts])
+            for start in range(0, len(missing), spread.texts)
+        ]
+        work = int(sum(map(len, missing)) * spread.cost)
+        for vectors in run_jobs(_encode_texts, jobs, crew, work_bytes=work):
+            # Before they can reach the cache.
+            _check(vectors)
+            yield vectors
+
+    if cache is not None:
+        vectors = cache.through(texts, encode, keep_after=spread.keep_after)
+    else:
+        vectors = np.concatenate([np.empty((0, embedder.dimension), np.float32), *encode(texts)])
     _check(vectors)
     parts: list[tuple[_Ids, Vectors]] = []
     start = 0
@@ -71,21 +82,24 @@ def _read(path: Path) -> tuple[_Ids, list[str]]:
     return ids, [document_text(name, uri, content) for name, uri, content in rows]
 
 
-def _encode_texts(job: tuple[EmbedSettings, Sequence[str]]) -> Vectors:
+class _Job(NamedTuple):
+    settings: EmbedSettings
+    digest: str
+    texts: Sequence[str]
+
+
+def _encode_texts(job: _Job) -> Vectors:
     """One job: made in this process or in a worker, the vectors are the same, because a row depends on its text alone."""
-    settings, texts = job
-    return _embedder(settings).encode(texts)
+    embedder = registry.load(job.settings)
+    if embedder.digest != job.digest:
+        raise InvariantViolationError(f"{embedder.name} changed while it was at work.", hint="Build again.")
+    return embedder.encode(job.texts)
 
 
 def prepare(settings: EmbedSettings) -> None:
     """Load what the jobs of this stage need, in a worker that has nothing to do yet."""
-    _embedder(settings).encode(["ready"])
-
-
-@functools.cache
-def _embedder(settings: EmbedSettings) -> Embedder:
-    """One embedder a process: it remembers the words that it has seen."""
-    return registry.load(settings)
+    if registry.spread_of(settings).processes:
+        registry.load(settings).encode(["ready"])
 
 
 def _check(vectors: Vectors) -> None:
@@ -114,11 +128,7 @@ def _write_arrays(folder: Path, ids: _Ids, vectors: Vectors) -> int:
 
 
 def _uses(settings: Settings) -> Mapping[str, str]:
-    return {
-        "embedder": registry.embedder_digest(settings.embed),
-        "numpy": version("numpy"),
-        "tokenizers": version("tokenizers"),
-    }
+    return registry.uses(settings.embed)
 
 
 STAGE = Stage(embeddings, code_version="1", uses=_uses)

@@ -29,8 +29,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import EmbedSettings
 from pipeline.embed import words
-from pipeline.embed.interface import BATCH_SIZE, Vectors
+from pipeline.embed.interface import Spread, Vectors
 from pipeline.errors import ConfigError, IndexFormatError
 from pipeline.files import digest_bytes, digest_file
 
@@ -45,6 +46,9 @@ _PACKAGE = "wordllama"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _TENSOR = "embedding.weight"
+BATCH_SIZE = 256
+LIBRARIES = ("numpy", "tokenizers")
+SPREAD = Spread(texts=512, cost=0.25, processes=True, keep_after=None)
 _REINSTALL = f"Reinstall the package `{_PACKAGE}`."
 
 _MAX_HEADER_BYTES = 1 << 20
@@ -55,6 +59,17 @@ _MAX_VOCABULARY = 500_000
 """Distinct runs that are remembered; then the memory starts anew, so that a huge repository cannot fill it."""
 
 _Offsets = npt.NDArray[np.int64]
+
+
+def load(settings: EmbedSettings) -> StaticEmbedder:
+    """The embedder; the settings of the others are not read."""
+    return StaticEmbedder()
+
+
+def digests_of(settings: EmbedSettings) -> tuple[str, str]:
+    """Its digest, twice: queries are encoded as documents are."""
+    digest = digest_of(package_folder())
+    return digest, digest
 
 
 def package_folder() -> Path:
@@ -160,6 +175,11 @@ class StaticEmbedder:
     def digest(self) -> str:
         """Of the weights, the tokenizer, this algorithm and the cutting of words."""
         return digest_of(self._folder)
+
+    @property
+    def document_digest(self) -> str:
+        """The same: queries are encoded as documents are."""
+        return self.digest
 
     def encode(self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE) -> Vectors:
         """Vectors of texts: float32 [n, d], unit rows, each a pure function of its text.

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.config import EmbedSettings, SearchSettings, Settings
 from pipeline.embed import registry
-from pipeline.errors import IndexFormatError, QueryError
+from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
@@ -138,12 +138,7 @@ class Searcher:
     def embedder(self) -> Any:
         """The embedder that made the version's vectors. Raises `IndexFormatError` when it is another one now."""
         embedder = registry.load(self.embed_settings)
-        made_by = self.version.manifest.embedder
-        if embedder.digest != made_by["digest"]:
-            raise IndexFormatError(
-                f"The vectors of {self.version.name} were made by {made_by['name']}, not by the {embedder.name} at hand.",
-                hint="Install the version that built the index, or run `indexctl build`.",
-            )
+        registry.require(embedder, self.version.manifest.embedder, self.version.name)
         return embedder
 
     @cached_property

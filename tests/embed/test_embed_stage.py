@@ -11,8 +11,9 @@ import pytest
 
 from pipeline import tables
 from pipeline.config import EmbedSettings, Settings
+from pipeline.embed import registry
 from pipeline.embed.interface import document_text
-from pipeline.embed.stage import STAGE, embeddings
+from pipeline.embed.stage import STAGE, embeddings, prepare
 from pipeline.embed.static import StaticEmbedder
 from pipeline.errors import InvariantViolationError
 from pipeline.files import digest_file, tree_files
@@ -107,3 +108,21 @@ def test_vectors_that_are_not_of_unit_length_are_refused(
 
 def test_the_key_names_the_weights() -> None:
     assert STAGE.uses(Settings())["embedder"] == StaticEmbedder().digest
+
+
+def test_workers_prepare_nothing_for_an_embedder_that_works_in_one_process() -> None:
+    # Nobody listens there: asking would raise.
+    prepare(EmbedSettings(embedder="http", embed_url="http://127.0.0.1:9/v1", embed_model="m", embed_retries=0))
+    prepare(EmbedSettings(embedder="sentence-transformers", embed_model="/nowhere"))
+
+
+def test_an_embedder_whose_files_change_at_work_is_refused_before_anything_is_stored(
+    tmp_path: Path, make_chunks: MakeChunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = [StaticEmbedder(), StaticEmbedder()]
+    monkeypatch.setattr(type(loaded[0]), "digest", property(lambda self: f"{len(loaded)}" * 32))
+    monkeypatch.setattr(registry, "load", lambda settings: loaded.pop())
+    monkeypatch.setattr(type(loaded[0]), "document_digest", property(lambda self: "d"))
+    with pytest.raises(InvariantViolationError, match="changed while it was at work"):
+        build(make_chunks(ROWS), tmp_path / "out", tmp_path / "shared")
+    assert not list(tmp_path.glob("shared/embeddings/*/seg-*"))

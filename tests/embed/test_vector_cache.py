@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,13 @@ def encode(texts: Sequence[str]) -> Vectors:
     return np.array([vector_of(text) for text in texts], np.float32).reshape(len(texts), DIMENSION)
 
 
-def refuse(texts: Sequence[str]) -> Vectors:
+def blocks(texts: Sequence[str]) -> Iterator[Vectors]:
+    """Vectors of texts, two at a time."""
+    for start in range(0, len(texts), 2):
+        yield encode(texts[start : start + 2])
+
+
+def refuse(texts: Sequence[str]) -> Iterator[Vectors]:
     raise AssertionError(f"computed again: {texts}")
 
 
@@ -40,7 +46,7 @@ def opened(shared: Path, embedder: str = "e") -> VectorCache:
 
 def store(shared: Path, wanted: Sequence[str]) -> None:
     cache = opened(shared)
-    assert cache.through(wanted, encode).tolist() == encode(wanted).tolist()
+    assert cache.through(wanted, blocks).tolist() == encode(wanted).tolist()
     cache.flush()
 
 
@@ -53,16 +59,51 @@ def test_what_was_stored_is_not_computed_again(tmp_path: Path) -> None:
     assert opened(tmp_path).through(texts(9, 3, 5), refuse).tolist() == encode(texts(9, 3, 5)).tolist()
 
 
-def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
+def test_only_what_is_missing_is_computed_and_of_equal_texts_one(tmp_path: Path) -> None:
     store(tmp_path, texts(1, 2))
     asked: list[str] = []
 
-    def recording(wanted: Sequence[str]) -> Vectors:
+    def recording(wanted: Sequence[str]) -> Iterator[Vectors]:
         asked.extend(wanted)
-        return encode(wanted)
+        return blocks(wanted)
 
-    assert opened(tmp_path).through(texts(3, 1, 4), recording).tolist() == encode(texts(3, 1, 4)).tolist()
-    assert asked == ["3", "4"]
+    wanted = texts(9, 3, 1, 4, 3, 9, 3, 1)
+    cache = opened(tmp_path)
+    assert cache.through(wanted, recording).tolist() == encode(wanted).tolist()
+    cache.flush()
+    assert asked == ["9", "3", "4"]
+    assert opened(tmp_path).through(wanted, refuse).tolist() == encode(wanted).tolist()
+
+
+def test_what_was_computed_before_a_failure_is_stored(tmp_path: Path) -> None:
+    def failing(wanted: Sequence[str]) -> Iterator[Vectors]:
+        for number, block in enumerate(blocks(wanted)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield block
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path).through(texts(*range(10)), failing)
+    known, _ = opened(tmp_path).lookup(module.text_keys(texts(*range(10))))
+    assert known.tolist() == [True] * 4 + [False] * 6
+
+
+def test_with_keep_after_vectors_are_stored_while_the_rest_is_computed(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def watched(wanted: Sequence[str]) -> Iterator[Vectors]:
+        for block in blocks(wanted):
+            known, _ = opened(tmp_path).lookup(module.text_keys(wanted))
+            seen.append(int(known.sum()))
+            yield block
+
+    opened(tmp_path).through(texts(*range(10)), watched, keep_after=4)
+    assert seen == [0, 0, 4, 4, 8]
+
+
+def test_a_vector_too_few_is_an_error_and_not_a_shift(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 vectors for 3 texts"):
+        opened(tmp_path).through(texts(1, 2, 3), lambda wanted: [encode(wanted[:2])])
 
 
 def test_embedders_do_not_see_each_others_vectors(tmp_path: Path) -> None:
@@ -109,7 +150,7 @@ def test_a_segment_that_vanished_in_a_merge_is_a_miss(tmp_path: Path) -> None:
     store(tmp_path, texts(1))
     cache = opened(tmp_path)
     segments(tmp_path)[0].rename(tmp_path / "gone")
-    assert cache.through(texts(1), encode).tolist() == encode(texts(1)).tolist()
+    assert cache.through(texts(1), blocks).tolist() == encode(texts(1)).tolist()
     assert not list((tmp_path / "embeddings" / "e").glob(".bad-*"))
 
 

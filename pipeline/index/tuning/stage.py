@@ -160,10 +160,9 @@ def sweep_table(sweep: Sequence[Measured]) -> pa.Table:
 
 def _uses(settings: Settings) -> Mapping[str, str]:
     return {
-        "embedder": registry.embedder_digest(settings.embed),
+        **registry.uses(settings.embed),
         "faiss": str(import_faiss().__version__),
         "numpy": version("numpy"),
-        "tokenizers": version("tokenizers"),
     }
 
 
