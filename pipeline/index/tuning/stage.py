@@ -28,7 +28,7 @@ from pipeline.schemas import Chunks, Definitions, Embeddings, FaissIndex, Tuning
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime
 
-QUERIES: Mapping[str, int] = {"small": 320, "medium": 512, "large": 2048}
+QUERIES: Mapping[str, int] = {"small": 384, "medium": 640, "large": 2048}
 """Preset -> queries; the point is chosen on one half of them and confirmed on the other."""
 _SMALL_BELOW = 500_000
 _TIMED_QUERIES, _TIMED_POINTS, _TIMED_SECONDS = 32, 4, 0.3
