@@ -163,7 +163,7 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """For every better chunk of its file a chunk's score is multiplied by this, for questions and phrases."""
     question_file_evidence: float = 1.0
     """How much more a chunk counts when the chunks of its file have the best sum of scores, for questions."""
-    phrase_file_evidence: float = 0.5
+    phrase_file_evidence: float = 0.25
     file_name_match: float = 0.25
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
