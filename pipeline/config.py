@@ -187,7 +187,25 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     dense_weight: float = 0.5
     symbol_weight: float = 1.0
     """For queries that are names alone."""
+    embedded_name_factor: float = 0.25
+    """What `symbol_weight` is multiplied by for names inside of a question or phrase."""
     semantic_min_score: float = 0.0
+    test_factor: float = 0.5
+    """What the fused score of a chunk of a test is multiplied by, unless the query asks for tests; so for the others."""
+    docs_factor: float = 0.3
+    example_factor: float = 0.5
+    superseded_factor: float = 0.3
+    vendored_factor: float = 0.5
+    generated_factor: float = 0.5
+    private_factor: float = 0.7
+    stub_factor: float = 0.7
+    same_file_factor: float = 0.5
+    """For every better chunk of its file a chunk's score is multiplied by this, for questions and phrases."""
+    question_file_evidence: float = 1.0
+    """How much more a chunk counts when the chunks of its file have the best sum of scores, for questions."""
+    phrase_file_evidence: float = 0.25
+    file_name_match: float = 0.25
+    """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
     duckdb_threads: int = 2
@@ -273,7 +291,20 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
     "symbol_weight": (0, 100),
+    "embedded_name_factor": (0, 1),
     "semantic_min_score": (-1, 1),
+    "test_factor": (0, 1),
+    "docs_factor": (0, 1),
+    "example_factor": (0, 1),
+    "superseded_factor": (0, 1),
+    "vendored_factor": (0, 1),
+    "generated_factor": (0, 1),
+    "private_factor": (0, 1),
+    "stub_factor": (0, 1),
+    "same_file_factor": (0, 1),
+    "question_file_evidence": (0, 100),
+    "phrase_file_evidence": (0, 100),
+    "file_name_match": (0, 100),
     "duckdb_threads": (1, 256),
 }
 """Inclusive bounds of the numeric settings."""

@@ -302,11 +302,13 @@ class Tuning(Kind):
 
 
 class LexicalIndex(Kind):
-    """A Tantivy index in the directory `lexical`, and `lexical.meta.json`."""
+    """A Tantivy index in the directory `lexical`, `lexical.meta.json`, and `lexical.files`: each chunk's file and its roles."""
 
     asset = "lexical_index"
+    version = 2
     DIRECTORY = "lexical"
     META = "lexical.meta.json"
+    FILES = "lexical.files"
 
 
 class Manifest(Kind):

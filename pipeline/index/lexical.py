@@ -26,6 +26,8 @@ import tantivy
 
 from pipeline.embed import words
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
+from pipeline.index import chunk_files
+from pipeline.index.chunk_files import ChunkFiles
 
 DIRECTORY = "lexical"
 META = "lexical.meta.json"
@@ -144,6 +146,7 @@ class LexicalReader:
             self._schema = index.schema
             documents = self._searcher.num_docs
         self._analyzer = analyzer()
+        self.files: ChunkFiles = chunk_files.read(root / chunk_files.FILE, self.meta.documents)
         if documents != self.meta.documents:
             raise IndexCorruptionError(
                 f"{self._path} holds {documents} documents instead of {self.meta.documents}.", hint=_REBUILD

@@ -29,7 +29,8 @@ from pipeline.config import Settings
 from pipeline.embed import words
 from pipeline.errors import CodeIntelError
 from pipeline.files import canonical_json, digest_file
-from pipeline.index import lexical
+from pipeline.index import chunk_files, lexical
+from pipeline.index.file_roles import roles_of
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime, run_jobs
@@ -53,6 +54,7 @@ def lexical_index(
     work = sum(path.stat().st_size for path in chunk_parts)
     parts = run_jobs(_spelled, jobs, runtime, work_bytes=work // _CHEAPER_THAN_PARSING)
     count = write_index(out.path / LexicalIndex.DIRECTORY, (_document(row) for part in parts for row in part))
+    _write_files(out.path / LexicalIndex.FILES, chunk_parts)
     meta = lexical.LexicalMeta(
         version=lexical.FORMAT,
         documents=count,
@@ -62,6 +64,17 @@ def lexical_index(
     )
     (out.path / LexicalIndex.META).write_bytes(canonical_json(meta))
     return {"documents": count}
+
+
+def _write_files(path: Path, chunk_parts: Sequence[Path]) -> None:
+    """Which file each chunk is of, and the files' roles."""
+    parts = [tables.plain(tables.read_part(part, Chunks, ["id", "uri", "lang"])) for part in chunk_parts]
+    table = pa.concat_tables(parts).combine_chunks()
+    numbered = pc.dictionary_encode(table["uri"]).combine_chunks()
+    uris, files = numbered.dictionary.to_pylist(), numbered.indices.to_numpy().astype(np.int64)
+    languages = table["lang"].take(pa.array(np.unique(files, return_index=True)[1])).to_pylist()
+    roles = roles_of(list(zip(uris, languages, strict=True)))
+    chunk_files.write(path, uris, roles, table["id"].to_numpy(), files)
 
 
 def write_index(folder: Path, documents: Iterable[tantivy.Document]) -> int:
@@ -99,7 +112,7 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
 
 
-STAGE = Stage(lexical_index, code_version="2", uses=_uses)
+STAGE = Stage(lexical_index, code_version="3", uses=_uses)
 
 
 @dataclass(frozen=True, slots=True)

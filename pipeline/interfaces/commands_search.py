@@ -182,6 +182,8 @@ def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
             + (f" gives {channel.contribution:.3f}" if explain else "")
             for name, channel in hit.channels.items()
         ]
+        if explain:
+            shares += [f"{name} ×{factor:.2f}" for name, factor in hit.adjustments.items()]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
 

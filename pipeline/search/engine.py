@@ -23,8 +23,9 @@ from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
-from pipeline.search.fusion import Ids, Ranking, Share, order_of, share_of
-from pipeline.search.query import identifier_of
+from pipeline.search.adjustments import FileFacts, adjust
+from pipeline.search.fusion import Ids, Ranking, Share, best_first, share_of, total_of
+from pipeline.search.query import Parsed, identifier_of, parse_query
 from pipeline.search.symbols import symbol_ranking
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
@@ -81,6 +82,8 @@ class Hit:
     score: float
     preview: str
     channels: dict[str, ChannelHit]
+    adjustments: dict[str, float]
+    """What the sum of the contributions is multiplied by, by name; only what changes it."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as `search --json` prints it; the id as text, because JavaScript loses integers past 2^53."""
@@ -99,6 +102,7 @@ class Hit:
                 name: {"rank": hit.rank, "score": round(hit.score, 6), "contribution": round(hit.contribution, 6)}
                 for name, hit in self.channels.items()
             },
+            "adjustments": {name: round(factor, 6) for name, factor in self.adjustments.items()},
         }
 
 
@@ -135,6 +139,10 @@ class Searcher:
         return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
 
     @cached_property
+    def _files(self) -> FileFacts:
+        return FileFacts(self.lexical.files)
+
+    @cached_property
     def embedder(self) -> Any:
         """The embedder that made the version's vectors. Raises `IndexFormatError` when it is another one now."""
         embedder = registry.load(self.embed_settings)
@@ -166,7 +174,7 @@ class Searcher:
     def open(self) -> None:
         """Open all channels now instead of at the first query."""
         with self._lock:
-            _ = self.lexical, self.vectors, self.embedder
+            _ = self.lexical, self.vectors, self.embedder, self._files
 
     def search(
         self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
@@ -183,30 +191,34 @@ class Searcher:
         if allowed is not None and not len(allowed):
             return []
         pool = max(_LEAST_POOL, _POOL_FACTOR * k)
-        candidates, shares = self._shares(query, pool, allowed, point or self.point)
-        order, fused = order_of(candidates, shares)
-        order = order[:k]
+        parsed = parse_query(query)
+        candidates, shares = self._shares(parsed, query, pool, allowed, point or self.point)
+        adjusted = adjust(candidates, total_of(candidates, shares), self._files, parsed, self.settings)
+        order = best_first(candidates, adjusted.scores)[:k]
         documents = self.lexical.documents(candidates[order])
         return [
             Hit(
                 rank=rank,
-                score=float(fused[row]),
+                score=float(adjusted.scores[row]),
                 channels={
                     name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
                     for name, share in shares.items()
                 },
+                adjustments=adjusted.of(row),
                 **document,
             )
-            for rank, (row, document) in enumerate(zip(order, documents, strict=True), 1)
+            for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
         ]
 
-    def _shares(self, query: str, pool: int, allowed: Ids | None, point: OperatingPoint) -> tuple[Ids, dict[str, Share]]:
+    def _shares(
+        self, parsed: Parsed, query: str, pool: int, allowed: Ids | None, point: OperatingPoint
+    ) -> tuple[Ids, dict[str, Share]]:
         """The candidates, ascending, and what each channel that has something to say contributes to them."""
         found = self.lexical.search(query, pool, allowed=allowed)
         lexical = Ranking(found.ids, found.scores)
         vector = self.embedder.encode_queries([query])
         dense = self._dense(vector, pool, allowed, point)
-        symbol = symbol_ranking(self.lexical, query, pool, allowed=allowed)
+        symbol = symbol_ranking(self.lexical, parsed, pool, allowed=allowed)
         rankings = [lexical, dense] if symbol is None else [lexical, dense, symbol]
         candidates: Ids = np.unique(np.concatenate([ranking.ids for ranking in rankings]))
         # Every candidate's true similarity is known, whichever channel found it.
@@ -219,6 +231,7 @@ class Searcher:
         if symbol is not None:
             # Its scores are calibrated as they are: the start of a name counts less, even where nothing better is found.
             weight = settings.symbol_weight * float(symbol.scores.max(initial=0.0))
+            weight *= 1.0 if parsed.name else settings.embedded_name_factor
             shares["symbol"] = share_of(candidates, symbol, weight=weight, power=1.0)
         return candidates, shares
 

@@ -50,9 +50,14 @@ def share_of(candidates: Ids, ranking: Ranking, *, weight: float, power: float, 
     return Share(weight * relative**power, raw, rank)
 
 
-def order_of(candidates: Ids, shares: dict[str, Share]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Positions of the candidates, best first (ties by id), and the fused score of each candidate."""
+def total_of(candidates: Ids, shares: dict[str, Share]) -> npt.NDArray[np.float64]:
+    """The fused score of each candidate: the sum of what the channels contribute."""
     fused = np.zeros(len(candidates), np.float64)
     for share in shares.values():
         fused += share.contribution
-    return np.lexsort((candidates, -fused)), fused
+    return fused
+
+
+def best_first(candidates: Ids, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Positions of the candidates, best first, ties by id."""
+    return np.lexsort((candidates, -scores))

@@ -98,7 +98,7 @@ _LOCK_NAMES = frozenset(
         "shard.lock renv.lock stack.yaml.lock cabal.project.freeze"
     )
 )
-_VENDOR_FOLDERS = frozenset(
+VENDOR_FOLDERS = frozenset(
     _words(
         "vendor _vendor vendored _vendored node_modules bower_components jspm_packages third_party third-party "
         "thirdparty 3rdparty Godeps Pods Carthage site-packages dist-packages"
@@ -140,7 +140,7 @@ def reason_of_name(uri: str, settings: SourceSettings) -> str | None:
         return BINARY
     if name in _LOCK_NAMES:
         return LOCK_FILE
-    if not settings.index_vendored and folder and not _VENDOR_FOLDERS.isdisjoint(folder.split("/")):
+    if not settings.index_vendored and folder and not VENDOR_FOLDERS.isdisjoint(folder.split("/")):
         return VENDORED
     if name.endswith(_MINIFIED_ENDINGS):
         return MINIFIED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,20 @@ def test_an_answer_has_the_documented_shape(built: Any) -> None:
     assert (answer["repo"], answer["version"], answer["stale"], answer["query"]) == ("demo", built.version, False, "berth fee")
     for rank, hit in enumerate(answer["results"], 1):
         assert sorted(hit) == sorted(
-            ["rank", "id", "uri", "start_line", "end_line", "lang", "kind", "name", "score", "preview", "explanation"]
+            [
+                "rank",
+                "id",
+                "uri",
+                "start_line",
+                "end_line",
+                "lang",
+                "kind",
+                "name",
+                "score",
+                "preview",
+                "explanation",
+                "adjustments",
+            ]
         )
         assert hit["rank"] == rank and isinstance(hit["id"], str) and int(hit["id"]) > 0
         assert 1 <= hit["start_line"] <= hit["end_line"]
@@ -29,13 +43,13 @@ def test_an_answer_has_the_documented_shape(built: Any) -> None:
     assert (best["uri"], best["lang"]) == ("harbour/fees.py", "python")
 
 
-def test_contributions_of_the_channels_add_up_to_the_score_and_scores_fall(built: Any) -> None:
+def test_contributions_times_adjustments_are_the_score_and_scores_fall(built: Any) -> None:
     hits = built("search", "when is the next tide", "--json").json["results"]
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     for hit in hits:
         assert set(hit["explanation"]) == {"lexical", "dense"}
         total = sum(channel["contribution"] for channel in hit["explanation"].values())
-        assert total == pytest.approx(hit["score"], abs=1e-5)
+        assert total * math.prod(hit["adjustments"].values()) == pytest.approx(hit["score"], abs=1e-4)
 
 
 @pytest.mark.parametrize(

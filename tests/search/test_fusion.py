@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.search.fusion import Ranking, order_of, share_of
+from pipeline.search.fusion import Ranking, best_first, share_of, total_of
 
 
 def ranking(**scores: float) -> Ranking:
@@ -48,11 +48,14 @@ def test_candidates_are_ordered_by_the_sum_and_ties_by_id() -> None:
         "a": share_of(CANDIDATES, ranking(i9=4.0, i1=2.0), weight=1.0, power=1.0),
         "b": share_of(CANDIDATES, ranking(i2=4.0, i1=2.0), weight=1.0, power=1.0),
     }
-    order, fused = order_of(CANDIDATES, shares)
+    fused = total_of(CANDIDATES, shares)
+    order = best_first(CANDIDATES, fused)
     assert fused.tolist() == [1.0, 1.0, 0.0, 1.0]
     assert CANDIDATES[order].tolist() == [1, 2, 9, 3]
 
 
 def test_nothing_fuses_to_nothing() -> None:
-    order, fused = order_of(np.zeros(0, np.int64), {"a": share_of(np.zeros(0, np.int64), ranking(), weight=1.0, power=1.0)})
+    nothing = np.zeros(0, np.int64)
+    fused = total_of(nothing, {"a": share_of(nothing, ranking(), weight=1.0, power=1.0)})
+    order = best_first(nothing, fused)
     assert len(order) == len(fused) == 0

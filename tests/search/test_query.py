@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.search.query import MAX_IDENTIFIER, identifier_of
+from pipeline.search.query import MAX_IDENTIFIER, Kind, identifier_of, parse_query
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,47 @@ def test_anything_else_is_none(query: str) -> None:
 
 def test_a_long_path_that_almost_is_a_name_is_decided_at_once() -> None:
     assert identifier_of(("a" * 30 + "::") * 15 + "!") is None
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ("QuerySet.filter", Kind.NAME),
+        ("Rows.get", Kind.NAME),
+        ("src/query.py", Kind.PATH),
+        ("query.py", Kind.PATH),
+        ("db/models/", Kind.PATH),
+        ("how are migrations applied", Kind.QUESTION),
+        ("Where is the cache kept?", Kind.QUESTION),
+        ("cookie jar", Kind.PHRASE),
+        ("merge of mergeConfig", Kind.PHRASE),
+        ("Return the first row.", Kind.SENTENCE),
+        ("decide whether a cookie may be returned to the server", Kind.SENTENCE),
+        ("", Kind.PHRASE),
+        ("\ud800 \x00", Kind.PHRASE),
+        ("_" * 100_000, Kind.PHRASE),
+        ("a" * 100_000 + " b", Kind.PHRASE),
+    ],
+)
+def test_the_form_of_a_query_is_its_kind(query: str, kind: Kind) -> None:
+    assert parse_query(query).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("how does mergeConfig treat user_agent", ("mergeConfig", "user_agent")),
+        ("what calls Model.save() and std::move", ("Model.save", "std.move")),
+        ("how does HTTP work in Python", ()),
+        ("mergeConfig", ()),
+        ("the mergeConfig function is called with all options of the user", ()),
+    ],
+)
+def test_names_are_found_in_questions_and_phrases_only(query: str, names: tuple[str, ...]) -> None:
+    assert parse_query(query).embedded == names
+
+
+def test_a_query_that_names_a_role_asks_for_its_files() -> None:
+    assert parse_query("tests of the cookie jar").asks_for == {"test"}
+    assert parse_query("an example in the documentation").asks_for == {"example", "docs"}
+    assert parse_query("cookie jar").asks_for == frozenset()

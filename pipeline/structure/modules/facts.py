@@ -306,7 +306,7 @@ def tags(
     comments: list[list[str]],
 ) -> list[str]:
     """What kind of file it is, in the order of `rules.TAGS`."""
-    found = _path_tags(uri)
+    found = path_tags(uri)
     language = RULES[lang]
     if any(_is_of(module, language.command_line) for module in {item.module for item in imported}):
         found.add("cli")
@@ -322,7 +322,8 @@ def tags(
     return [tag for tag in rules.TAGS if tag in found]
 
 
-def _path_tags(uri: str) -> set[str]:
+def path_tags(uri: str) -> set[str]:
+    """What the path of a file says of it alone: some of `rules.TAGS`."""
     *folders, name = uri.split("/")
     found = {rules.FOLDERS[folder.lower()] for folder in folders if folder.lower() in rules.FOLDERS}
     bare, *parts = (name[1:] if name.startswith(".") else name).split(".")

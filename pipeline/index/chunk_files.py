@@ -1,0 +1,87 @@
+"""`lexical.files`: which file each chunk is of, and that file's roles, for a search that weighs candidates by their files.
+
+MessagePack of one struct; a search process reads it whole, and asks it for hundreds of chunks at once without a row being
+unpacked.
+
+Belongs here: the format. Not here: what a role is (`file_roles`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+
+FILE = "lexical.files"
+"""As in `schemas.LexicalIndex`."""
+FORMAT = 1
+ROLES = ("test", "docs", "example", "superseded", "vendored", "generated", "private", "stub")
+"""In the order of the bits that a file's roles are stored as."""
+_REBUILD = "Run `indexctl verify`, then `indexctl build`."
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    version: int
+    uris: list[str]
+    roles: bytes
+    """uint8 [files]."""
+    ids: bytes
+    """int64 [chunks], little-endian, ascending."""
+    files: bytes
+    """int32 [chunks], little-endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFiles:
+    """Files of chunks: uris [m] and role bits uint8 [m]; chunk ids int64 [n], ascending, and the number of each one's file."""
+
+    uris: list[str]
+    roles: npt.NDArray[np.uint8]
+    ids: npt.NDArray[np.int64]
+    files: npt.NDArray[np.int32]
+
+    def of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """The numbers of the files of chunks of this version, int32 as many."""
+        return self.files[np.searchsorted(self.ids, ids)]
+
+
+def write(path: Path, uris: list[str], roles: list[int], ids: npt.NDArray[np.int64], files: npt.NDArray[np.int64]) -> None:
+    """Write the file; `ids` and `files` [n] in any order."""
+    order = np.argsort(ids)
+    stored = _Stored(
+        version=FORMAT,
+        uris=uris,
+        roles=bytes(roles),
+        ids=ids[order].astype("<i8").tobytes(),
+        files=files[order].astype("<i4").tobytes(),
+    )
+    path.write_bytes(msgspec.msgpack.encode(stored))
+
+
+def read(path: Path, documents: int) -> ChunkFiles:
+    """Raises `IndexCorruptionError` for a file that is missing or damaged, or not of so many documents; `IndexFormatError`."""
+    try:
+        raw = path.read_bytes()
+        if msgspec.msgpack.decode(raw, type=list)[0] != FORMAT:
+            raise IndexFormatError(f"{path} is not of format {FORMAT}.", hint="Build again with this version.")
+        stored = msgspec.msgpack.decode(raw, type=_Stored)
+        found = ChunkFiles(
+            stored.uris,
+            np.frombuffer(stored.roles, np.uint8),
+            np.frombuffer(stored.ids, "<i8"),
+            np.frombuffer(stored.files, "<i4"),
+        )
+    except OSError as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+    except (msgspec.DecodeError, ValueError, IndexError) as error:
+        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from None
+    count = len(found.uris)
+    whole = len(found.roles) == count and len(found.ids) == len(found.files) == documents
+    if not whole or (documents and not 0 <= found.files.min() <= found.files.max() < count):
+        raise IndexCorruptionError(f"{path} does not fit its index.", hint=_REBUILD)
+    return found

@@ -1,0 +1,99 @@
+"""Roles of files, and the file that keeps them beside the lexical index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.index import chunk_files
+from pipeline.index.chunk_files import ROLES
+from pipeline.index.file_roles import roles_of
+from pipeline.schemas import LexicalIndex
+
+
+def roles(*uris: str, lang: str = "python") -> list[set[str]]:
+    return [{role for place, role in enumerate(ROLES) if bits >> place & 1} for bits in roles_of([(uri, lang) for uri in uris])]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("lib/jar.py", set()),
+        ("tests/test_jar.py", {"test"}),
+        ("lib/jar.test.ts", {"test"}),
+        ("examples/jar.py", {"example"}),
+        ("lib/deprecated/jar.py", {"superseded"}),
+        ("third_party/jar.py", {"vendored"}),
+        ("lib/_internal/jar.py", {"private"}),
+        ("__init__/jar.py", set()),
+        ("_jar.py", set()),
+        ("lib/jar.pyi", {"stub"}),
+        ("lib/jar.d.ts", {"stub"}),
+        ("lib/jar_pb2.py", {"generated"}),
+        ("docs/jar.py", {"docs"}),
+    ],
+)
+def test_a_path_has_the_roles_of_its_folders_and_name(uri: str, expected: set[str]) -> None:
+    assert roles(uri) == [expected]
+
+
+def test_prose_is_documentation_wherever_it_lies() -> None:
+    assert roles("lib/README.md", lang="markdown") == [{"docs"}]
+
+
+def test_an_older_version_beside_a_newer_one_is_superseded() -> None:
+    assert roles("src/v3/a.ts", "src/v4/a.ts", "src/v4/core/b.ts") == [{"superseded"}, set(), set()]
+
+
+def test_a_lone_version_is_superseded_only_where_the_folder_above_holds_the_same_files() -> None:
+    assert roles("api/v1/routes.py", "api/app.py") == [set(), set()]
+    assert roles("pkg/v1/main.py", "pkg/v1/types.py", "pkg/main.py", "pkg/types.py")[:2] == [{"superseded"}, {"superseded"}]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / chunk_files.FILE
+    chunk_files.write(path, ["a.py", "b.py"], [0, 1], np.array([30, 10, 20]), np.array([1, 0, 1]))
+    return path
+
+
+def test_what_was_written_is_read(written: Path) -> None:
+    assert chunk_files.FILE == LexicalIndex.FILES
+    found = chunk_files.read(written, 3)
+    assert found.uris == ["a.py", "b.py"] and found.roles.tolist() == [0, 1]
+    assert found.of(np.array([10, 20, 30, 10])).tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, -1])
+def test_a_truncated_file_is_damage(written: Path, keep: int) -> None:
+    written.write_bytes(written.read_bytes()[:keep])
+    with pytest.raises(IndexCorruptionError):
+        chunk_files.read(written, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({0: 99}, IndexFormatError),
+        ({1: ["a.py"]}, IndexCorruptionError),
+        ({2: b""}, IndexCorruptionError),
+        ({3: b"x"}, IndexCorruptionError),
+        ({4: np.array([0, 5, 1], "<i4").tobytes()}, IndexCorruptionError),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(written: Path, changes: dict[int, object], error: type[Exception]) -> None:
+    stored = msgspec.msgpack.decode(written.read_bytes())
+    for place, value in changes.items():
+        stored[place] = value
+    written.write_bytes(msgspec.msgpack.encode(stored))
+    with pytest.raises(error):
+        chunk_files.read(written, 3)
+
+
+def test_a_missing_file_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(IndexCorruptionError):
+        chunk_files.read(tmp_path / chunk_files.FILE, 0)
