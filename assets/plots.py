@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
 import pyarrow.parquet as pq
 
-from pipeline.index.tuning.document import TuningDocument
+from pipeline.index.tuning.document import point_of, read_tuning
 from pipeline.schemas import Kind, Tuning
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
@@ -22,9 +21,9 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
 def recall_over_cost(root: Path) -> str | None:
     """Recall with its interval over vectors scored, point by point, the target as a line; None where nothing was measured.
 
-    A point is hollow where the recall is what the visited lists hold, which no search there exceeds.
+    A point is hollow where the recall is only a bound: what the visited lists hold.
     """
-    tuned = msgspec.json.decode((root / Tuning.FILE).read_bytes(), type=TuningDocument)
+    tuned = read_tuning(root)
     rows = sorted(pq.read_table(root / Tuning.SWEEP).to_pylist(), key=lambda row: (row["scored"], row["recall"]))
     if not rows:
         return None
@@ -53,12 +52,13 @@ def recall_over_cost(root: Path) -> str | None:
         )
     )
     for row, cost in zip(rows, costs, strict=True):
-        chosen = _is_chosen(row, tuned)
+        point = point_of(row)
+        chosen = (point.parameters, point.k_factor) == (tuned.parameters, tuned.k_factor)
         colour = "#c33" if chosen else "#269"
         marks.append(_line(x(cost), y(row["low"]), x(cost), y(row["high"]), "#888"))
         marks.append(
             f'<circle cx="{x(cost):.1f}" cy="{y(row["recall"]):.1f}" '
-            f'r="{5 if chosen else 3}" stroke="{colour}" fill="{colour if row["searched"] else "#fff"}">'
+            f'r="{5 if chosen else 3}" stroke="{colour}" fill="{"#fff" if row["bound"] else colour}">'
             f"<title>{_named(row)}: {row['recall']:.4f}</title></circle>"
         )
     return (
@@ -70,11 +70,6 @@ def recall_over_cost(root: Path) -> str | None:
 def _named(row: Mapping[str, float | None]) -> str:
     names = (("nprobe", "nprobe"), ("ef_search", "efSearch"), ("k_factor", "k_factor"))
     return ", ".join(f"{shown}={row[name]:g}" for name, shown in names if row[name] is not None)
-
-
-def _is_chosen(row: Mapping[str, float | None], tuned: TuningDocument) -> bool:
-    parameters = [f"{shown}={row[name]}" for name, shown in (("nprobe", "nprobe"), ("ef_search", "efSearch")) if row[name]]
-    return (",".join(parameters), row["k_factor"]) == (tuned.parameters, tuned.k_factor)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "") -> str:

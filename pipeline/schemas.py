@@ -289,7 +289,7 @@ class Tuning(Kind):
     """The operating point of the FAISS index: `tuning.json`, and every point that was measured in `sweep.parquet`.
 
     `scored` counts the vectors scored for one query; `low` and `high` are the ends of the 95 % interval of the recall over
-    `queries` queries. Where it was not `searched`, the recall is what the visited lists hold, which no search there exceeds.
+    `queries` queries. A `bound` is what the visited lists hold, which no search there exceeds.
     """
 
     asset = "tuning"
@@ -297,7 +297,7 @@ class Tuning(Kind):
     SWEEP = "sweep.parquet"
     schema = _schema(
         nprobe=_null(pa.int32()), ef_search=_null(pa.int32()), k_factor=pa.float64(), queries=pa.int32(),
-        recall=pa.float64(), low=pa.float64(), high=pa.float64(), scored=pa.int64(), searched=pa.bool_(),
+        recall=pa.float64(), low=pa.float64(), high=pa.float64(), scored=pa.int64(), bound=pa.bool_(),
     )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def _as_rows(index: VectorIndex, tuned: Tuned, queries: Vectors) -> dict[str, An
     rows = [
         {
             "parameters": one.point.parameters, "k_factor": one.point.k_factor, "recall": round(one.recall, 6),
-            "low": round(one.low, 6), "high": round(one.high, 6), "scored": one.scored, "searched": one.searched,
+            "low": round(one.low, 6), "high": round(one.high, 6), "scored": one.scored, "bound": one.bound,
             "milliseconds": round(1000 * latency.median, 4), "p95_milliseconds": round(1000 * latency.p95, 4),
             "chosen": one.point == tuned.chosen.point,
         }
@@ -153,7 +153,7 @@ def _print(report: dict[str, Any], *, json: bool) -> None:
             [
                 (
                     "→" if row["chosen"] else "", row["parameters"], f"{row['k_factor']:g}",
-                    f"{'' if row['searched'] else '≤ '}{row['recall']:.4f}",
+                    f"{'≤ ' if row['bound'] else ''}{row['recall']:.4f}",
                     f"{row['low']:.4f}–{row['high']:.4f}", f"{row['scored']:,}", f"{row['milliseconds']:.3f}",
                     f"{row['p95_milliseconds']:.3f}",
                 )

@@ -25,7 +25,7 @@ from pipeline.chunks.contents import text_slices
 from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
-from pipeline.index.tuning.document import TuningDocument
+from pipeline.index.tuning.document import read_tuning
 from pipeline.release import symbol_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
@@ -272,13 +272,9 @@ def idmap_bijection(roots: Roots) -> Finding:
     return finding(problems, rows=len(rows))
 
 
-def _tuned(root: Path) -> TuningDocument:
-    return msgspec.json.decode((root / Tuning.FILE).read_bytes(), type=TuningDocument)
-
-
 def tuning_of_this_index(roots: Roots) -> Finding:
     """The operating point was found on this index and no other, and the index can be searched at it."""
-    tuned = _tuned(roots[Tuning.asset])
+    tuned = read_tuning(roots[Tuning.asset])
     index = VectorIndex.open(roots[FaissIndex.asset])
     problems = []
     if (tuned.index, tuned.family, tuned.exact) != (index.meta.seal, index.family.name, index.family.exact):
@@ -293,7 +289,7 @@ def tuning_of_this_index(roots: Roots) -> Finding:
 
 def recall_meets_target(roots: Roots) -> Finding:
     """The index is exact, or the lower bound of its recall at the operating point is at least the target."""
-    tuned = _tuned(roots[Tuning.asset])
+    tuned = read_tuning(roots[Tuning.asset])
     problems = []
     if not tuned.exact and tuned.tuning is None:
         problems.append("the recall was not measured: set `autotune_on_start`, or run `indexctl tune --lock`")

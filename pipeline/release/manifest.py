@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, files
 from pipeline.config import Settings
-from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.tuning.document import point_of, read_tuning
 from pipeline.release.locked_point import LockedPoint
 from pipeline.schemas import (
     AstNodes,
@@ -163,7 +163,7 @@ def _operating_point(tuning: Artefact[Tuning], locked: LockedPoint | None) -> di
 
     A locked point takes the place of the tuned one of its own family, and its recall is known where it is the same.
     """
-    tuned = msgspec.json.decode((tuning.path / Tuning.FILE).read_bytes(), type=dict[str, Any])
+    tuned = msgspec.to_builtins(read_tuning(tuning.path))
     copied = ("family", "exact", "parameters", "k_factor", "k", "target", "met", "tuning", "held_out")
     point = {name: tuned[name] for name in copied}
     holds = locked is not None and locked.family == point["family"]
@@ -177,10 +177,9 @@ def _operating_point(tuning: Artefact[Tuning], locked: LockedPoint | None) -> di
 def _recall_of(tuning: Artefact[Tuning], locked: LockedPoint) -> dict[str, Any]:
     """What the sweep knows of a point that it did not choose."""
     for row in pq.read_table(tuning.path / Tuning.SWEEP).to_pylist():
-        if (OperatingPoint(nprobe=row["nprobe"], ef_search=row["ef_search"]).parameters, row["k_factor"]) == (
-            locked.parameters,
-            locked.k_factor,
-        ):
+        point = point_of(row)
+        # Where only a bound is known, nothing was measured.
+        if not row["bound"] and (point.parameters, point.k_factor) == (locked.parameters, locked.k_factor):
             return {"tuning": {name: row[name] for name in ("recall", "low", "high")}, "held_out": None, "met": None}
     return {"tuning": None, "held_out": None, "met": None}
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.config import Settings
-from pipeline.release.manifest import Identity, tool_versions, version_name
+from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.tuning.document import Recall, TuningDocument
+from pipeline.index.tuning.stage import sweep_table
+from pipeline.index.tuning.sweep import Measured
+from pipeline.release.locked_point import LockedPoint
+from pipeline.release.manifest import Identity, _operating_point, tool_versions, version_name
+from pipeline.schemas import Tuning
+from pipeline.stage import Artefact
 from pipeline.store.layout import is_version_name
 from pipeline.store.objects import read_record
 from pipeline.store.versions import MANIFEST, read_manifest
+from pipeline.tables import write_parquet
 
 World = Any
 KEYS = {"chunks": "a" * 32, "files": "b" * 32}
@@ -64,3 +74,20 @@ def test_the_same_inputs_give_the_same_manifest(world: World) -> None:
     first = (world.manifest().path / MANIFEST).read_bytes()
     shutil.rmtree(world.repository.objects / "manifest")
     assert (world.manifest().path / MANIFEST).read_bytes() == first
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_the_recall_of_a_locked_point_is_what_was_measured_there_and_never_a_bound(tmp_path: Path, bound: bool) -> None:
+    shallow, deep = (OperatingPoint(nprobe=nprobe, k_factor=2.0) for nprobe in (4, 8))
+    sweep = [Measured(shallow, 100, 0.75, 0.5, 0.875, 40, bound=bound), Measured(deep, 100, 1.0, 0.99, 1.0, 80)]
+    write_parquet(tmp_path / Tuning.SWEEP, sweep_table(sweep), Tuning.tag())
+    found = Recall(recall=1.0, low=0.99, high=1.0)
+    tuned = TuningDocument(
+        version=1, index="i", family="ivf_sq8", exact=False, k=10, target=0.99, met=True, parameters="nprobe=8", k_factor=2.0,
+        scored=80, queries=200, tuning=found, held_out=found, grid=2,
+    )  # fmt: skip
+    (tmp_path / Tuning.FILE).write_bytes(msgspec.json.encode(tuned))
+    source: Artefact[Any] = Artefact("r", "tuning", "k", tmp_path, "", "", {})
+    point = _operating_point(source, LockedPoint(family="ivf_sq8", parameters="nprobe=4", k_factor=2.0))
+    assert (point["locked"], point["parameters"], point["met"], point["held_out"]) == (True, "nprobe=4", None, None)
+    assert point["tuning"] == (None if bound else {"recall": 0.75, "low": 0.5, "high": 0.875})

@@ -1,11 +1,18 @@
 """`tuning.json`: the operating point of an index, and what is known of it.
 
-Belongs here: the shape of that file. Not here: finding the point (`tuning`), writing it (`stage`).
+Belongs here: the shape of that file and of a row of its sweep. Not here: finding the point (`sweep`), writing it (`stage`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import msgspec
+
+from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.schemas import Tuning
 
 FORMAT = 1
 
@@ -42,3 +49,13 @@ class TuningDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Over the other half."""
     grid: int
     """Points measured."""
+
+
+def read_tuning(folder: Path) -> TuningDocument:
+    """`tuning.json` of an object or a version. Raises OSError and `msgspec.MsgspecError`."""
+    return msgspec.json.decode((folder / Tuning.FILE).read_bytes(), type=TuningDocument)
+
+
+def point_of(row: Mapping[str, Any]) -> OperatingPoint:
+    """The point that a row of `sweep.parquet` is about."""
+    return OperatingPoint(nprobe=row["nprobe"], ef_search=row["ef_search"], k_factor=row["k_factor"])

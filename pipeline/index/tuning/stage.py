@@ -153,7 +153,7 @@ def sweep_table(sweep: Sequence[Measured]) -> pa.Table:
         "queries": [measured.queries for measured in sweep],
         **{name: [round(getattr(one, name), _DIGITS) for one in sweep] for name in ("recall", "low", "high")},
         "scored": [measured.scored for measured in sweep],
-        "searched": [measured.searched for measured in sweep],
+        "bound": [measured.bound for measured in sweep],
     }
     return pa.table(columns, schema=Tuning.schema)
 

@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors
 from pipeline.index.dense.families import Family
-from pipeline.index.dense.operating_point import OperatingPoint, depth_of
+from pipeline.index.dense.operating_point import TUNED_K, OperatingPoint, depth_of
 from pipeline.index.dense.vectors import VectorIndex
 
-K = 10
-"""Recall is that of the first ten."""
+K = TUNED_K
+"""Recall is that of the first so many."""
 TOLERANCE = 1e-6
 """Scores that differ by less cannot be told apart in float32."""
 LEAST_EFFECT = 4.0
@@ -55,8 +55,8 @@ class Measured:
     high: float
     scored: int
     """Vectors scored for one query, on average."""
-    searched: bool = True
-    """Whether it was searched for; else the recall is what the visited lists hold, whatever the codes make of it."""
+    bound: bool = False
+    """Whether the recall is only what the visited lists hold, which no search there exceeds: codes may lose some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,10 @@ def measure(index: VectorIndex, asked: Questions, point: OperatingPoint, cost: C
 
 
 def most(index: VectorIndex, asked: Questions, cost: Cost) -> Callable[[OperatingPoint], Measured] | None:
-    """What the lists that a point visits hold at most, without a search; None for families without lists."""
+    """What the lists that a point visits hold, without a search; None for families without lists.
+
+    With true scores that is what a search finds, else at least as much.
+    """
     within = index.within_lists(asked.queries, asked.right)
     if within is None:
         return None
@@ -196,7 +199,7 @@ def most(index: VectorIndex, asked: Questions, cost: Cost) -> Callable[[Operatin
     def bound(point: OperatingPoint) -> Measured:
         there = (within(point.nprobe or 1) & (asked.right >= 0)).sum(axis=1)
         right = np.minimum(there, asked.k)
-        return Measured(point, len(right), *interval(right, asked.k), cost(point), searched=False)
+        return Measured(point, len(right), *interval(right, asked.k), cost(point), bound=not index.family.true_scores)
 
     return bound
 
@@ -265,8 +268,7 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
         if held is not None and held.low < target and row is not rows[-1]:
             sweep.append(held)
             continue
-        # With true scores, what the lists hold is what is found.
-        known = [held] if held is not None and index.family.true_scores else None
+        known = [held] if held is not None and not held.bound else None
         for measured in known or measured_row(index, tuning, row, cost, target):
             sweep.append(measured)
             if dearer(measured.point):
@@ -277,10 +279,7 @@ def tune(index: VectorIndex, tuning: Questions, held_out: Questions, target: flo
                 break
     if best is not None:
         return Tuned(*best, True, tuple(sweep))
-    chosen = min(
-        (one for one in sweep if one.searched or index.family.true_scores),
-        key=lambda measured: (-measured.low, measured.scored),
-    )
+    chosen = min((one for one in sweep if not one.bound), key=lambda measured: (-measured.low, measured.scored))
     return Tuned(chosen, measure(index, held_out, chosen.point, cost), False, tuple(sweep))
 
 
