@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.index.dense.arrays import Ids, Scores, Vectors
+from pipeline.index.dense.arrays import Ids, Scores, Vectors, rows_of
 from pipeline.index.dense.families import Family, import_faiss
 from pipeline.index.dense.operating_point import OperatingPoint
 
@@ -30,6 +30,7 @@ class Ann:
         faiss = import_faiss()
         self.index = index
         self.family = family
+        self.dimension = int(index.d)
         inner = index
         self._rotations: list[Any] = []
         if isinstance(index, faiss.IndexPreTransform):
@@ -90,13 +91,18 @@ class Ann:
         """
         if not self.nlist:
             return self, len(ids) / max(1, len(self))
-        known, homes, sizes = self._homes
-        places = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
-        there = known[places] == ids if len(known) else np.zeros(len(ids), bool)
+        homes = self._homes_of(ids)
+        homes = homes[homes >= 0]
         inside = copy.copy(self)
         inside._open = np.zeros(self.nlist, bool)
-        inside._open[homes[places[there]]] = True
-        return inside, int(there.sum()) / max(1, int(sizes[inside._open].sum()))
+        inside._open[homes] = True
+        return inside, len(homes) / max(1, int(self._homes[2][inside._open].sum()))
+
+    def _homes_of(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """The inverted list of each id, int64 of any shape; -1 where it is in none."""
+        known, homes, _ = self._homes
+        rows = rows_of(known, ids)
+        return np.where(rows >= 0, homes[rows], -1) if len(homes) else rows
 
     @cached_property
     def _homes(self) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
@@ -156,17 +162,14 @@ class Ann:
         order = self._order(queries)
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(self.nlist)[None], axis=1)
-        known, homes, _ = self._homes
-        at = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
-        there = known[at] == ids if len(known) else np.zeros(ids.shape, bool)
-        return np.where(there, np.take_along_axis(rank, homes[at].astype(np.int64), axis=1), 0)
+        homes = self._homes_of(ids)
+        return np.where(homes >= 0, np.take_along_axis(rank, np.maximum(homes, 0), axis=1), 0)
 
     def _order(self, queries: Vectors) -> npt.NDArray[np.int64]:
         """The inverted lists in the order in which each query visits them, int64 [q, nlist]; -1 where lists are closed."""
-        found: npt.NDArray[np.int64] = self._inner.quantizer.search(self._rotated(queries), self.nlist, params=self._visited())[
-            1
-        ]
-        return found
+        quantizer, visited = self._inner.quantizer, self._visited()
+        _, order = quantizer.search(self._rotated(queries), self.nlist, params=visited)
+        return np.asarray(order, np.int64)
 
     def effort(self, depth: int, point: OperatingPoint) -> int:
         """About how many vectors one query is scored against."""

@@ -75,12 +75,7 @@ class TrueVectors:
 
     def rows(self, wanted: Ids) -> npt.NDArray[np.int64]:
         """The row of each id (int64, of any shape), -1 where it is not known."""
-        if not len(self.ids):
-            return np.full(wanted.shape, -1, np.int64)
-        rows = self.ids.searchsorted(wanted)
-        # Ids beyond the last one would stand behind the end.
-        known = self.ids.take(rows, mode="clip") == wanted
-        return rows if known.all() else np.where(known, rows, -1)
+        return rows_of(self.ids, wanted)
 
     def take(self, wanted: Ids) -> Vectors:
         """The vectors of ids, float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""
@@ -111,6 +106,16 @@ class TrueVectors:
         """The vectors in one piece, where they lie in one."""
         whole = isinstance(self.vectors, np.ndarray) and self.vectors.dtype == np.float32 and self.vectors.flags.c_contiguous
         return self.vectors if whole and len(self.ids) else None  # type: ignore[return-value]
+
+
+def rows_of(ids: Ids, wanted: Ids) -> npt.NDArray[np.int64]:
+    """Where each wanted id (of any shape) stands in `ids`, int64 [n], strictly ascending; -1 where it does not."""
+    if not len(ids):
+        return np.full(wanted.shape, -1, np.int64)
+    rows = ids.searchsorted(wanted)
+    # Ids beyond the last one would stand behind the end.
+    known = ids.take(rows, mode="clip") == wanted
+    return rows if known.all() else np.where(known, rows, -1)
 
 
 def _inner_products(queries: Vectors, base: Vectors, rows: npt.NDArray[np.int64], scores: Scores) -> None:

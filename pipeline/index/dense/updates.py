@@ -26,7 +26,7 @@ from pipeline.index.dense.description import IDS_FILE, VECTORS_FILE, IndexMeta, 
 from pipeline.index.dense.families import FAMILIES, Family, choose, import_faiss
 from pipeline.index.dense.index_files import write_parts
 from pipeline.index.dense.operating_point import OperatingPoint
-from pipeline.index.dense.searching import Observe, Parts, alive_selector, checked_k, search_parts
+from pipeline.index.dense.searching import Observe, Parts, alive_selector, answer
 from pipeline.index.dense.vectors import IdMap, idmap_of, log_opened, read_parts
 
 FOLD_SHARE = 0.1
@@ -117,7 +117,7 @@ class UpdatableIndex:
     @property
     def dimension(self) -> int:
         """The length of each vector."""
-        return int(self._primary.index.d)
+        return self._primary.dimension
 
     @property
     def dead(self) -> int:
@@ -249,13 +249,8 @@ class UpdatableIndex:
         observe: Observe | None = None,
     ) -> tuple[Ids, Scores]:
         """As `VectorIndex.search`."""
-        checked = checked_vectors(queries, self.dimension)
-        k = checked_k(k)
-        allowed_ids = None if allowed is None else checked_ids(allowed)
         with self._lock:
-            if point is not None:
-                operating_point.check(point, family=self.family, nlist=self._primary.nlist)
-            return search_parts(self._parts, checked, k, allowed=allowed_ids, point=point or self._point, observe=observe)
+            return answer(self._parts, queries, k, allowed=allowed, point=point, default=self._point, observe=observe)
 
     def vectors_of(self, ids: npt.ArrayLike) -> Vectors:
         """The vectors of ids (int64 [m]), float32 [m, d]. Raises `NotFoundError` for unknown ids."""

@@ -21,7 +21,7 @@ from pipeline.config import SearchSettings
 from pipeline.errors import IndexCorruptionError
 from pipeline.index.dense import operating_point
 from pipeline.index.dense.ann import Ann
-from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids, checked_vectors
+from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids
 from pipeline.index.dense.description import (
     DELETIONS_FILE,
     DELTA_FILE,
@@ -36,7 +36,7 @@ from pipeline.index.dense.families import FAMILIES, Family, import_faiss
 from pipeline.index.dense.gpu import Gpu, on_gpus
 from pipeline.index.dense.index_files import read_ids, read_index
 from pipeline.index.dense.operating_point import OperatingPoint
-from pipeline.index.dense.searching import Observe, Parts, alive_selector, candidates, checked_k, search_parts, true_scores
+from pipeline.index.dense.searching import Observe, Parts, alive_selector, answer, candidates, true_scores
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _MAPPED_FROM = 64 << 20
@@ -139,14 +139,7 @@ class VectorIndex:
         vectors are found. `point` takes the place of the index's own; `observe` is told what the call cost. Raises `QueryError`
         for anything else.
         """
-        queries = checked_vectors(queries, self.dimension)
-        k = checked_k(k)
-        if point is None:
-            point = self.point
-        else:
-            operating_point.check(point, family=self.family, nlist=self.nlist)
-        allowed_ids = None if allowed is None else checked_ids(allowed)
-        return search_parts(self._parts, queries, k, allowed=allowed_ids, point=point, observe=observe)
+        return answer(self._parts, queries, k, allowed=allowed, point=point, default=self.point, observe=observe)
 
     def scored(self, queries: Vectors, k: int) -> Callable[[OperatingPoint], int]:
         """How many vectors a search for k scores, over all queries (float32 [q, d]), as a function of the point.
