@@ -1,14 +1,20 @@
 """The embedded default: a static table of token vectors, the words of a text pooled into one vector.
 
-The table is WordLlama's (https://github.com/dleemiller/WordLlama: 32,000 tokens of Llama 2, 256 dimensions, MIT), read from
-its wheel without importing it. A text is cut into identifier parts (`words`), each distinct part is tokenised once, and a
-vector is the sum over its distinct tokens of sqrt(occurrences) times the token's vector, scaled to unit length. There is no
-corpus statistic in it: inverse document frequencies of one repository would change every vector at every commit.
+A text is cut into identifier parts (`words`), each distinct part is tokenised once, and a vector is the sum over its distinct
+tokens of sqrt(occurrences) times the token's vector, scaled to unit length. There is no corpus statistic in it: inverse
+document frequencies of one repository would change every vector at every commit. What a token is worth has been learned
+instead, from descriptions and the code that they describe, and is the length of its vector.
 
-Sums are exact: table entries and weights are rounded to integers that float64 holds exactly, so neither the order of addition
-nor blocking nor the number of BLAS threads can change a bit of a row.
+The table lies in `weights/`: `rows.npy` (int8 [tokens, d]), `scales.npy` (uint16 [tokens], what a row is multiplied by) and
+`card.json`, which says where they come from and what their digests are. `benchmarks/train_static.py` made them from the
+table of WordLlama (https://github.com/dleemiller/WordLlama, MIT), whose wheel has the tokenizer (32,000 tokens of Llama 2);
+it is read without importing the package.
 
-Belongs here: reading that table and pooling it. Not here: how words are cut (`words`), caching of vectors (`cache`).
+Sums are exact: rows and weights are integers that float64 holds exactly, so neither the order of addition nor blocking nor the
+number of BLAS threads can change a bit of a row.
+
+Belongs here: reading that table and pooling it. Not here: how words are cut (`words`), caching of vectors (`cache`), training
+(`benchmarks/train_static.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +23,12 @@ import functools
 import hashlib
 import importlib.util
 import itertools
-import mmap
 import threading
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -38,21 +43,22 @@ from pipeline.files import digest_bytes, digest_file
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-NAME = "wordllama-256"
-ALGORITHM = "1"
+NAME = "wordllama-code-256"
+ALGORITHM = "2"
 """Rises whenever any text's vector changes; part of the embedder's digest."""
+FORMAT = 1
+"""Of the folder `weights`."""
 
+WEIGHTS = Path(__file__).with_name("weights")
+ROWS, SCALES, CARD = "rows.npy", "scales.npy", "card.json"
 _PACKAGE = "wordllama"
-_WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
-_TENSOR = "embedding.weight"
 BATCH_SIZE = 256
 LIBRARIES = ("numpy", "tokenizers")
 SPREAD = Spread(texts=512, cost=0.25, processes=True, keep_after=None)
-_REINSTALL = f"Reinstall the package `{_PACKAGE}`."
+_REINSTALL = "Reinstall `codeintel-pipeline`."
+_REINSTALL_TOKENIZER = f"Reinstall the package `{_PACKAGE}`."
 
-_MAX_HEADER_BYTES = 1 << 20
-_TABLE_SCALE = 65536.0
 _WEIGHT_SCALE = 256.0
 _UNIT_SCALE = 2.0**20
 _MAX_VOCABULARY = 500_000
@@ -68,70 +74,113 @@ def load(settings: EmbedSettings) -> StaticEmbedder:
 
 def digests_of(settings: EmbedSettings) -> tuple[str, str]:
     """Its digest, twice: queries are encoded as documents are."""
-    digest = digest_of(package_folder())
+    digest = digest_of(WEIGHTS)
     return digest, digest
 
 
-def package_folder() -> Path:
-    """Where the wheel's files lie. Raises `ConfigError` when it is not installed."""
+def tokenizer_path() -> Path:
+    """The tokenizer in WordLlama's wheel. Raises `ConfigError` when that is not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"The embedder's package `{_PACKAGE}` is not installed.", hint=f"Install `{_PACKAGE}`.")
-    return Path(spec.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0], _TOKENIZER)
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a card says of the files: their digests, and that of the tokenizer that they were trained with."""
+
+    rows: str
+    scales: str
+    tokenizer: str
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`card.json`: what the table is, where it comes from, what it was trained on, and how good it is."""
+
+    version: int
+    name: str
+    about: str
+    licence: str
+    source: dict[str, str]
+    digests: Table
+    training: dict[str, int | float | str]
+    packages: dict[str, list[str]]
+    held_out: list[str]
+    figures: dict[str, float]
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a table. Raises `ConfigError` when it is missing, `IndexFormatError` when it is no such card."""
+    path = folder / CARD
+    try:
+        card = msgspec.json.decode(path.read_bytes(), type=Card)
+    except OSError as error:
+        raise _unreadable(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise IndexFormatError(f"{path} is not the card of a token table.", hint=_REINSTALL) from None
+    if card.version != FORMAT:
+        raise IndexFormatError(f"{path} is of version {card.version}, not {FORMAT}.", hint=_REINSTALL)
+    return card
 
 
 def digest_of(folder: Path) -> str:
-    """Digest of an embedder made from `folder`: its files, this algorithm, its words. It is remembered."""
-    paths = (folder / _WEIGHTS, folder / _TOKENIZER)
+    """Digest of an embedder made from `folder`: its table and tokenizer, this algorithm, its words. It is remembered.
+
+    Raises `ConfigError` when a file is missing, `IndexFormatError` when one is not what the card says.
+    """
     try:
-        stamps = tuple((str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()])
-        return _digest(stamps)
+        paths = (folder / CARD, folder / ROWS, folder / SCALES, tokenizer_path())
+        return _digest(folder, tuple((str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]))
     except OSError as error:
-        raise ConfigError(f"The embedder's file {error.filename} cannot be read: {error.strerror}.", hint=_REINSTALL) from error
+        raise _unreadable(error) from error
 
 
 @functools.lru_cache(maxsize=8)
-def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
-    recipe = [NAME, ALGORITHM, words.VERSION, *(digest_file(Path(path)) for path, _, _ in stamps)]
+def _digest(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    expected = read_card(folder).digests
+    _, rows, scales, tokenizer = (Path(path) for path, _, _ in stamps)
+    for path, digest in ((rows, expected.rows), (scales, expected.scales)):
+        if digest_file(path) != digest:
+            raise IndexFormatError(f"{path} is damaged: its digest is not that of its card.", hint=_REINSTALL)
+    if digest_file(tokenizer) != expected.tokenizer:
+        raise IndexFormatError(
+            f"{tokenizer} is not the tokenizer that the token table was trained with.",
+            hint=f"Install the version of `{_PACKAGE}` that `codeintel-pipeline` asks for.",
+        )
+    recipe = [NAME, ALGORITHM, words.VERSION, expected.rows, expected.scales, expected.tokenizer]
     return digest_bytes("\n".join(recipe).encode())
 
 
-def read_table(path: Path) -> npt.NDArray[np.float16]:
-    """The token table of a safetensors file, memory-mapped: float16 [tokens, d].
+def read_table(folder: Path) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint16]]:
+    """The token table, memory-mapped: int8 [tokens, d], and uint16 [tokens], what each row is multiplied by.
 
-    The format: 8 bytes little-endian length, that much JSON, then the tensors' bytes
-    (https://github.com/huggingface/safetensors). Raises `ConfigError` when the file is missing, `IndexFormatError` when it
-    is truncated or holds anything else.
+    Raises `ConfigError` when a file is missing, `IndexFormatError` when it holds anything else. Digests are not checked here.
     """
+    rows, scales = (_mapped(folder / name) for name in (ROWS, SCALES))
+    if rows.dtype != np.int8 or rows.ndim != 2 or min(rows.shape) < 1:
+        raise IndexFormatError(f"{folder / ROWS} is not a table of 8-bit integers.", hint=_REINSTALL)
+    if scales.dtype != np.uint16 or scales.shape != rows.shape[:1]:
+        raise IndexFormatError(f"{folder / SCALES} does not have one 16-bit integer for each row.", hint=_REINSTALL)
+    return rows, scales
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise ConfigError(f"The embedder's file {path} cannot be read: {error.strerror}.", hint=_REINSTALL) from error
-    except ValueError:
-        raise IndexFormatError(f"The embedder's file {path} is empty.", hint=_REINSTALL) from None
-    header_bytes = int.from_bytes(data[:8], "little")
-    if not 2 <= header_bytes <= min(_MAX_HEADER_BYTES, len(data) - 8):
-        raise IndexFormatError(f"{path} is not a safetensors file.", hint=_REINSTALL)
-    try:
-        header = msgspec.json.decode(data[8 : 8 + header_bytes], type=dict[str, dict[str, object]])
-        entry = msgspec.convert(header[_TENSOR], _Tensor)
-    except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
-        raise IndexFormatError(f"{path} has no readable tensor `{_TENSOR}`.", hint=_REINSTALL) from None
-    rows, dimension = entry.shape
-    begin, end = entry.data_offsets
-    start = 8 + header_bytes + begin
-    if entry.dtype != "F16" or min(rows, dimension) < 1 or begin < 0 or end - begin != 2 * rows * dimension:
-        raise IndexFormatError(f"The tensor `{_TENSOR}` of {path} is not a table of 16-bit floats.", hint=_REINSTALL)
-    if len(data) < 8 + header_bytes + end:
-        raise IndexFormatError(f"{path} is truncated: {len(data)} bytes of {8 + header_bytes + end}.", hint=_REINSTALL)
-    return np.frombuffer(data, dtype="<f2", count=rows * dimension, offset=start).reshape(rows, dimension)
+        if error.filename is not None:
+            raise _unreadable(error) from error
+        raise IndexFormatError(f"{path} is not an array.", hint=_REINSTALL) from None
+    except (ValueError, EOFError, SyntaxError):  # What NumPy raises of a header, by what is wrong with it.
+        raise IndexFormatError(f"{path} is not an array, or is truncated.", hint=_REINSTALL) from None
+    if not isinstance(array, np.ndarray):
+        raise IndexFormatError(f"{path} is not an array.", hint=_REINSTALL)
+    return np.asarray(array)  # Of `np.memmap` each slice would be one, too, and slow.
 
 
-class _Tensor(msgspec.Struct):
-    dtype: str
-    shape: tuple[int, int]
-    data_offsets: tuple[int, int]
+def _unreadable(error: OSError) -> ConfigError:
+    hint = _REINSTALL_TOKENIZER if str(error.filename).endswith(_TOKENIZER) else _REINSTALL
+    return ConfigError(f"The embedder's file {error.filename} cannot be read: {error.strerror}.", hint=hint)
 
 
 def read_tokenizer(path: Path, rows: int) -> Tokenizer:
@@ -139,23 +188,23 @@ def read_tokenizer(path: Path, rows: int) -> Tokenizer:
     from tokenizers import Tokenizer  # Here, because planning a build imports this module and tokenises nothing.
 
     if not path.is_file():
-        raise ConfigError(f"The embedder's file {path} is missing.", hint=_REINSTALL)
+        raise ConfigError(f"The embedder's file {path} is missing.", hint=_REINSTALL_TOKENIZER)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # The library raises plain Exception.
-        raise IndexFormatError(f"{path} is not a tokenizer: {error}.", hint=_REINSTALL) from None
+        raise IndexFormatError(f"{path} is not a tokenizer: {error}.", hint=_REINSTALL_TOKENIZER) from None
     if tokenizer.get_vocab_size(with_added_tokens=True) > rows:
-        raise IndexFormatError(f"{path} knows more tokens than its table has rows ({rows}).", hint=_REINSTALL)
+        raise IndexFormatError(f"{path} knows more tokens than its table has rows ({rows}).", hint=_REINSTALL_TOKENIZER)
     return tokenizer
 
 
 class StaticEmbedder:
-    """An `Embedder` over a token table; may be used from several threads. `folder` holds the files of the wheel."""
+    """An `Embedder` over a token table; may be used from several threads. `folder` holds the table and its card."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = package_folder() if folder is None else folder
-        self._table = read_table(self._folder / _WEIGHTS)
-        # Rows are scaled to integers when first used: a query needs a handful of 32,000.
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        self._folder = folder
+        self._table, self._scales = read_table(folder)
+        # Rows are scaled when first used: a query needs a handful of 32,000.
         self._scaled = np.empty(self._table.shape, np.float64)
         self._is_scaled = np.zeros(len(self._table), np.bool_)
         self._lock = threading.Lock()
@@ -163,7 +212,7 @@ class StaticEmbedder:
 
     @property
     def name(self) -> str:
-        """`wordllama-256`."""
+        """`wordllama-code-256`."""
         return NAME
 
     @property
@@ -173,7 +222,7 @@ class StaticEmbedder:
 
     @property
     def digest(self) -> str:
-        """Of the weights, the tokenizer, this algorithm and the cutting of words."""
+        """Of the table, the tokenizer, this algorithm and the cutting of words."""
         return digest_of(self._folder)
 
     @property
@@ -206,7 +255,7 @@ class StaticEmbedder:
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:
         # Not before a text has to be encoded: a build whose vectors are all cached needs none.
-        return read_tokenizer(self._folder / _TOKENIZER, len(self._table))
+        return read_tokenizer(tokenizer_path(), len(self._table))
 
     def _forget(self) -> None:
         """Empty the vocabulary: runs by number, tokens by part, and the tokens of run i at tokens[ends[i] : ends[i + 1]]."""
@@ -271,10 +320,7 @@ class StaticEmbedder:
     def _scale(self, tokens: _Offsets) -> None:
         """Make the integer rows of these tokens ready."""
         new = np.unique(tokens[~self._is_scaled[tokens]])
-        rows = np.rint(self._table[new].astype(np.float64) * _TABLE_SCALE)
-        if not np.isfinite(rows).all():
-            raise IndexFormatError(f"The table {self._folder / _WEIGHTS} holds values that are not finite.", hint=_REINSTALL)
-        self._scaled[new] = rows
+        self._scaled[new] = self._table[new].astype(np.float64) * self._scales[new, None]
         self._is_scaled[new] = True
 
 

@@ -54,7 +54,7 @@ def test_an_embedder_swapped_for_another_is_refused_with_what_to_do(world: Any, 
     environment = using(server)
     assert world.build(env=environment).code == 0
     swapped = world("search", "berth fee")
-    assert swapped.code == 1 and "were made by http/m, not by the wordllama-256 at hand" in swapped.err
+    assert swapped.code == 1 and "were made by http/m, not by the wordllama-code-256 at hand" in swapped.err
     assert "Set the embedder that built the index, or run `indexctl build`" in swapped.err
     server.model = "second"  # of the same name and dimension
     swapped = world("search", "berth fee", env=environment)
