@@ -15,8 +15,10 @@ from pipeline.index.file_roles import roles_of
 from pipeline.schemas import LexicalIndex
 
 
-def roles(*uris: str, lang: str = "python") -> list[set[str]]:
-    return [{role for place, role in enumerate(ROLES) if bits >> place & 1} for bits in roles_of([(uri, lang) for uri in uris])]
+def roles(*uris: str, lang: str = "python", defining: frozenset[str] | None = None) -> list[set[str]]:
+    """The roles of each; without `defining`, every file defines something."""
+    found = roles_of([(uri, lang) for uri in uris], frozenset(uris) if defining is None else defining)
+    return [{role for place, role in enumerate(ROLES) if bits >> place & 1} for bits in found]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,17 @@ def test_a_lone_version_is_superseded_only_where_the_folder_above_holds_the_same
     assert roles("pkg/v1/main.py", "pkg/v1/types.py", "pkg/main.py", "pkg/types.py")[:2] == [{"superseded"}, {"superseded"}]
 
 
+def test_a_folder_above_with_nothing_but_an_entry_in_common_replaces_nothing() -> None:
+    assert roles("v4/index.ts", "v4/core.ts", "index.ts", "v3/types.ts") == [set(), set(), set(), {"superseded"}]
+    assert roles("v4/index.ts", "index.ts") == [set(), set()]
+
+
+def test_an_entry_that_defines_nothing_reexports() -> None:
+    uris = ("pkg/__init__.py", "pkg/full/__init__.py", "pkg/index.test.js", "pkg/jar.py")
+    assert roles(*uris, defining=frozenset({uris[1]})) == [{"reexport"}, set(), {"test", "reexport"}, set()]
+    assert roles("docs/index.md", lang="markdown", defining=frozenset()) == [{"docs"}]
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     path = tmp_path / chunk_files.FILE
@@ -66,6 +79,7 @@ def test_what_was_written_is_read(written: Path) -> None:
     found = chunk_files.read(written, 3)
     assert found.uris == ["a.py", "b.py"] and found.roles.tolist() == [0, 1]
     assert found.of(np.array([10, 20, 30, 10])).tolist() == [0, 1, 1, 0]
+    assert found.ordinals[np.searchsorted(found.ids, [30, 20, 10])].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])
@@ -83,6 +97,7 @@ def test_a_truncated_file_is_damage(written: Path, keep: int) -> None:
         ({2: b""}, IndexCorruptionError),
         ({3: b"x"}, IndexCorruptionError),
         ({4: np.array([0, 5, 1], "<i4").tobytes()}, IndexCorruptionError),
+        ({5: np.array([0, 1], "<i4").tobytes()}, IndexCorruptionError),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(written: Path, changes: dict[int, object], error: type[Exception]) -> None:
