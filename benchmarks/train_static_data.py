@@ -56,7 +56,7 @@ _SHORTEST, _LONGEST = 4, 80
 _CLIENT = "unearth==0.19.0"
 """Downloads source archives without running them, which pip's `download` does."""
 _LEFT_OUT = re.compile(
-    r"(^|/)(tests?|testing|__tests__|specs?|examples?|_?vendor(ed|s)?|third[-_]?party|thirdparty|3rdparty|externs?|externals?|deps"
+    r"(^|/)(tests?|testing|__tests__|specs?|examples?|_?vendor(ed|s)?|third[-_]?party\w*|3rdparty|externs?|externals?|deps"
     r"|node_modules|site-packages|subprojects|bundled|generated|cjs|umd|umd_modules|abseil-cpp|absl|fmt|libuv|curl|zig|redux|axios"
     r"|nlohmann|msgpack-c)(/|$)|(^|/)(test_[^/]*|[^/]*_test|conftest)\.\w+$|\.(min|spec|test|d)\.\w+$|\.pyi$"
 )
