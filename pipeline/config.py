@@ -229,6 +229,19 @@ class CatalogSettings(Section, frozen=True, kw_only=True):
     """After each publication, do what `indexctl idmap materialize` does."""
 
 
+class TraceSettings(Section, frozen=True, kw_only=True):
+    """What is kept of searches while tracing is on (`indexctl trace on`). Neither part of a key nor of a version."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset()
+
+    trace_pool: int = 50
+    """Candidates of each channel that are kept of one search."""
+    trace_files: int = 500
+    """How many times of writing are kept; the oldest go first. A process writes at its end, a server now and then."""
+    trace_bytes: int = 64 << 20
+    """Bytes that traces of one repository may take; the oldest go first."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections. Field names are unique across sections, so that people write them flat."""
 
@@ -242,6 +255,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tuning: TuningSettings = TuningSettings()
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
+    trace: TraceSettings = TraceSettings()
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""
@@ -269,8 +283,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Programs and files of this machine, and where source code is sent to: a repository, which nobody vouches for, must not choose
-# what is run, read or told. That is all there is to say about an embedder.
-_NOT_FOR_REPOSITORIES = frozenset({"scip_files", "scip_python", "scip_typescript", *EmbedSettings.__struct_fields__})
+# what is run, read or told. That is all there is to say about an embedder. Nor how much is kept of what people search.
+_NOT_FOR_REPOSITORIES = frozenset(
+    {
+        "scip_files",
+        "scip_python",
+        "scip_typescript",
+        *EmbedSettings.__struct_fields__,
+        *TraceSettings.__struct_fields__,
+    }
+)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -318,6 +340,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "phrase_file_evidence": (0, 100),
     "file_name_match": (0, 100),
     "duckdb_threads": (1, 256),
+    "trace_pool": (1, 1000),
+    "trace_files": (1, 100_000),
+    "trace_bytes": (1 << 10, 1 << 40),
 }
 """Inclusive bounds of the numeric settings."""
 
