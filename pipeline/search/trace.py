@@ -1,7 +1,7 @@
 """Tracing: what searches found, kept as tables (`schemas.TRACES`) for people who tune and audit a ranking.
 
 Whoever shows an answer hands it to a `Tracer`, which cuts out what is kept, at once and in arrays, and now and then writes what
-it has gathered as one set (`store.traces`). A search never waits for anything else, and no trouble with writing reaches it.
+it has gathered as one set (`store.traces`). The search after which that is due waits for it; no trouble with writing reaches any.
 
 Belongs here: from answers to tables, and when they are written. Not here: where sets lie (`store.traces`), views over them
 (`catalog.views`).
@@ -220,7 +220,7 @@ def _table(kind: type[Table], blocks: list[_Block]) -> pa.Table:
 def _column(column: pa.Field, values: list[Any], rows: npt.NDArray[np.int64]) -> pa.Array:
     """A column out of what each block says of it, by whole columns: there are hundreds of blocks, of a hundred rows each.
 
-    Nothing is told of a number that may be missing by 0 where it is whole, else by NaN.
+    In a column of numbers that may be missing, 0 stands for a missing whole number, and NaN for another one.
     """
     import pyarrow as pa
 
