@@ -1,7 +1,7 @@
 """Tracing: what searches found, kept as tables (`schemas.TRACES`) for people who tune and audit a ranking.
 
 Whoever shows an answer hands it to a `Tracer`, which cuts out what is kept, at once and in arrays, and now and then writes what
-it has gathered as one set (`store.traces`). The search after which that is due waits for it; no trouble with writing reaches any.
+it has gathered as one set (`store.traces`). The search after which that is due waits for it; trouble with writing reaches none.
 
 Belongs here: from answers to tables, and when they are written. Not here: where sets lie (`store.traces`), views over them
 (`catalog.views`).
