@@ -16,9 +16,15 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.index.dense.operating_point import OperatingPoint
     from pipeline.search.engine import Answer, Filters, Hit, Searcher
     from pipeline.store.layout import Repository, Store
+
+
+_MOST_DIGITS = 19
+"""Of 2^63."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +64,7 @@ def search(
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
-    with _searcher(data, repo, version, rev) as (searcher, fresh):
+    with open_searcher_of(data, repo, version, rev) as (searcher, fresh):
         point = searcher.point_for(params, k_factor) if params or k_factor is not None else None
         if batch is not None:
             _run_batch(searcher, fresh, batch, k, filters, point)
@@ -79,7 +85,10 @@ def search(
 
 
 @contextmanager
-def _searcher(data: Path | None, repo: str | None, version: str | None, rev: str | None) -> Iterator[tuple[Searcher, Any]]:
+def open_searcher_of(
+    data: Path | None, repo: str | None, version: str | None, rev: str | None = None
+) -> Iterator[tuple[Searcher, Any]]:
+    """The searcher of the version that the options name, and how fresh that is."""
     from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
     from pipeline.search.engine import open_searcher
     from pipeline.store.layout import read_origin, settings_of
@@ -169,21 +178,13 @@ def _query_of(line: bytes, where: str) -> str:
 def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
     from rich.text import Text
 
-    from pipeline.interfaces.output import console, printable
+    from pipeline.interfaces.output import console
 
     out = console()
     if not hits:
         out.print("no results: no chunk passes these filters" if filtered else "no results")
     for hit in hits:
-        head = Text(f"{hit.rank:>2}  ")
-        head.append(printable(hit.uri), style="bold cyan")
-        head.append(f":{hit.start_line}-{hit.end_line}")
-        if hit.name:
-            head.append(f"  {hit.kind} ")
-            head.append(printable(hit.name), style="bold")
-        out.print(head)
-        if hit.preview:
-            out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
+        print_place(out, hit)
         shares = [
             f"{name} {f'#{channel.rank}' if channel.rank else '–'} ({channel.score:.2f})"
             + (f" gives {channel.contribution:.3f}" if explain else "")
@@ -193,6 +194,23 @@ def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
             shares += [f"{name} ×{factor:.2f}" for name, factor in hit.adjustments.items()]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+
+
+def print_place(out: Console, hit: Hit) -> None:
+    """Where a result lies, what it is, and its first line."""
+    from rich.text import Text
+
+    from pipeline.interfaces.output import printable
+
+    head = Text(f"{hit.rank:>2}  ")
+    head.append(printable(hit.uri), style="bold cyan")
+    head.append(f":{hit.start_line}-{hit.end_line}")
+    if hit.name:
+        head.append(f"  {hit.kind} ")
+        head.append(printable(hit.name), style="bold")
+    out.print(head)
+    if hit.preview:
+        out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
 
 
 def _print_channels(searcher: Searcher, answer: Answer, point: OperatingPoint | None) -> None:
@@ -215,6 +233,15 @@ def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
     return f"{', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
+def chunk_id(text: str) -> int:
+    """The id of a chunk as somebody wrote it. Raises `QueryError` for what cannot be one."""
+    from pipeline.errors import QueryError
+
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) >= 1 << 63:
+        raise QueryError(f"`{text[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    return int(text)
+
+
 def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
@@ -224,23 +251,22 @@ def show(
     from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.symbol_table import read_symbols
     from pipeline.catalog.views import connect
-    from pipeline.errors import NotFoundError, QueryError
+    from pipeline.errors import NotFoundError
     from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.versions import open_version
 
-    if not chunk.isascii() or not chunk.isdigit() or int(chunk) >= 1 << 63:
-        raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    identifier = chunk_id(chunk)
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
         folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
         connection = connect(folder, memory_limit="512MB", threads=1)
         try:
-            rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
+            rows = hydrate(connection, [identifier], columns, missing="skip").to_pylist()
             if not rows:
                 raise NotFoundError(
-                    f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids."
+                    f"There is no chunk {identifier} in {opened.name}.", hint="`indexctl search --explain` prints ids."
                 )
             row = rows[0]
             around = around_chunk(read_symbols(folder), row)

@@ -9,7 +9,7 @@ themselves, opening (`opened`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -55,11 +55,18 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class ChannelHit:
-    """What a channel says about a hit: its rank there (None: beyond the pool), its raw score, its part of the fused score."""
+    """What a channel says about a hit: its rank there (None: beyond the pool), its raw score, its part of the fused score, and
+    the symbols that it says it for, where it is one of those."""
 
     rank: int | None
     score: float
     contribution: float
+    symbols: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As `explanation` of a result has it."""
+        said = {"rank": self.rank, "score": round(self.score, 6), "contribution": round(self.contribution, 6)}
+        return {**said, "symbols": list(self.symbols)} if self.symbols else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,7 @@ class Hit:
             "name": self.name,
             "score": round(self.score, 6),
             "preview": self.preview,
-            "explanation": {
-                name: {"rank": hit.rank, "score": round(hit.score, 6), "contribution": round(hit.contribution, 6)}
-                for name, hit in self.channels.items()
-            },
+            "explanation": {name: hit.as_json() for name, hit in self.channels.items()},
             "adjustments": {name: round(factor, 6) for name, factor in self.adjustments.items()},
         }
 
@@ -151,11 +155,10 @@ class Searcher:
         point that cannot be answered, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
         """
         opened = self.opened
-        k = opened.settings.default_k if k is None else k
-        _check(query, k)
-        self._check_languages(filters.lang)
+        k = self.checked_k(k)
+        _check(query)
         parsed = parse_query(query)
-        allowed = self._allowed(filters) if filters else None
+        allowed = self.allowed(filters)
         if allowed is not None and not len(allowed):
             return Answer(parsed, [], {})
         consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
@@ -181,16 +184,24 @@ class Searcher:
             consulted,
         )
 
-    def _check_languages(self, names: Sequence[str]) -> None:
-        """A language that does not exist is a slip of the pen, which an empty answer would hide."""
-        for name in names:
+    def checked_k(self, k: int | None) -> int:
+        """How many results are asked for. Raises `QueryError` for a number that cannot be."""
+        k = self.opened.settings.default_k if k is None else k
+        if not 1 <= k <= MOST_RESULTS:
+            raise QueryError(f"k = {k} is out of range.", hint=f"Use 1 to {MOST_RESULTS:,}.")
+        return k
+
+    def allowed(self, filters: Filters) -> Ids | None:
+        """Ids of the chunks that pass, ascending; None where nothing is filtered. Raises `QueryError` for what is no filter."""
+        if not filters:
+            return None
+        from pipeline.catalog.hydrate import allowed_ids
+
+        for name in filters.lang:
+            # A slip of the pen, which an empty answer would hide.
             if name not in LANGUAGES:
                 indexed = ", ".join(sorted(self.version.manifest.artefacts["source_snapshot"].facts["languages"]))
                 raise QueryError(f"There is no language `{name}`.", hint=f"In this index: {indexed}.")
-
-    def _allowed(self, filters: Filters) -> Ids:
-        from pipeline.catalog.hydrate import allowed_ids
-
         defines = [identifier_of(name) or name for name in filters.defines]
         return allowed_ids(
             self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
@@ -214,13 +225,11 @@ def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[
     return candidates, shares
 
 
-def _check(query: str, k: int) -> None:
+def _check(query: str) -> None:
     if not query.strip():
         raise QueryError("The query is empty.", hint="Describe what you look for, or name it.")
     if len(query) > MOST_QUERY_BYTES:
         raise QueryError(f"The query has {len(query):,} characters.", hint="Use a sentence or a few names.")
-    if not 1 <= k <= MOST_RESULTS:
-        raise QueryError(f"k = {k} is out of range.", hint=f"Use 1 to {MOST_RESULTS:,}.")
 
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
