@@ -57,7 +57,7 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, print_json, printable, stale_note
+    from pipeline.interfaces.output import as_text, counts, print_json, printable, stale_note
     from pipeline.search.channels.registry import broken
     from pipeline.search.engine import Filters
 
@@ -78,6 +78,8 @@ def search(
         _print_hits(answer.hits, explain=explain, filtered=bool(filters))
         if explain:
             _print_channels(searcher, answer, point)
+        if answer.query.unread:
+            sys.stderr.write(f"note: the query is long; its last {counts(answer.query.unread, 'character')} were not read\n")
         for name, reason in broken(answer.channels).items():
             sys.stderr.write(f"warning: the channel `{name}` could not answer: {printable(reason)}\n")
         if fresh.stale:
@@ -127,6 +129,7 @@ def _as_json(searcher: Searcher, fresh: Any, query: str, answer: Answer) -> dict
         "stale": fresh.stale,
         "query": query,
         "kind": answer.query.kind.value,
+        **({"unread": answer.query.unread} if answer.query.unread else {}),
         "channels": {name: one.as_json() for name, one in answer.channels.items()},
         "results": [hit.as_json() for hit in answer.hits],
     }

@@ -19,9 +19,11 @@ import numpy as np
 from pipeline.config import SearchSettings, Settings
 from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
-from pipeline.search.adjustments import adjust
+from pipeline.search import diversity
+from pipeline.search.adjustments import Factors, adjust
 from pipeline.search.channels.interface import Asked
 from pipeline.search.channels.registry import Consulted, consult
+from pipeline.search.diversity import Demotion
 from pipeline.search.fusion import Ids, Share, best_first, by_ranks, by_scores, total_of
 from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
@@ -31,6 +33,8 @@ from pipeline.store.versions import Version, open_version
 
 MOST_RESULTS = 10_000
 MOST_QUERY_BYTES = 1 << 20
+MOST_VALUES, MOST_VALUE_CHARACTERS = 100, 1024
+"""Of one filter."""
 _POOL_FACTOR, _LEAST_POOL = 5, 100
 """Each channel gives that many times k candidates, at least that many."""
 
@@ -51,6 +55,18 @@ class Filters:
 
     def __bool__(self) -> bool:
         return bool(self.lang or self.path or self.kind or self.module or self.defines)
+
+    def check(self) -> None:
+        """Raise `QueryError` for more values, or longer ones, than anybody asks for: they would take minutes."""
+        for name in self.__slots__:
+            values: tuple[str, ...] = getattr(self, name)
+            if len(values) > MOST_VALUES:
+                raise QueryError(f"The filter `{name}` has {len(values):,} values.", hint=f"Use at most {MOST_VALUES}.")
+            if long := [value for value in values if len(value) > MOST_VALUE_CHARACTERS]:
+                raise QueryError(
+                    f"A value of the filter `{name}` has {len(long[0]):,} characters.",
+                    hint=f"Use at most {MOST_VALUE_CHARACTERS:,}.",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +180,44 @@ class Searcher:
         consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
         candidates, shares = fuse(consulted, opened.settings)
         adjusted = adjust(candidates, total_of(candidates, shares), opened.files, parsed, opened.settings)
-        order = best_first(candidates, adjusted.scores)[:k]
+        scores, copies = self._without_copies(candidates, adjusted.scores, consulted)
+        order = best_first(candidates, scores)[:k]
+        rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
         documents = opened.lexical.documents(candidates[order])
         return Answer(
             parsed,
             [
                 Hit(
                     rank=rank,
-                    score=float(adjusted.scores[row]),
+                    score=float(scores[row]),
                     channels={
                         name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
                         for name, share in shares.items()
                     },
-                    adjustments=adjusted.of(row),
+                    adjustments={
+                        **adjusted.of(row),
+                        **({f"like result {rank_of[copies[row].like]}": copies[row].factor} if row in copies else {}),
+                    },
                     **document,
                 )
                 for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
             ],
             consulted,
         )
+
+    def _without_copies(
+        self, candidates: Ids, scores: Factors, consulted: Mapping[str, Consulted]
+    ) -> tuple[Factors, dict[int, Demotion]]:
+        """Scores with near-copies of better candidates pushed back, and which those are, by row. Needs the dense channel."""
+        strength = self.opened.settings.diversity
+        if not strength > 0 or consulted["dense"].found is None:
+            return scores, {}
+        pool = best_first(candidates, scores)[: diversity.POOL]
+        copies = diversity.demotions(scores[pool], self.opened.vectors.vectors_of(candidates[pool]), strength)
+        lowered = scores.copy()
+        for place, one in copies.items():
+            lowered[pool[place]] *= one.factor
+        return lowered, {int(pool[place]): Demotion(one.factor, int(pool[one.like])) for place, one in copies.items()}
 
     def checked_k(self, k: int | None) -> int:
         """How many results are asked for. Raises `QueryError` for a number that cannot be."""
@@ -197,6 +232,7 @@ class Searcher:
             return None
         from pipeline.catalog.hydrate import allowed_ids
 
+        filters.check()
         for name in filters.lang:
             # A slip of the pen, which an empty answer would hide.
             if name not in LANGUAGES:

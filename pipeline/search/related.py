@@ -98,11 +98,19 @@ class _Near:
     ties: Ties | None = None
 
 
-def related(searcher: Searcher, chunk: int, k: int | None = None, filters: Filters = _UNFILTERED) -> Related:
+def related(
+    searcher: Searcher,
+    chunk: int,
+    k: int | None = None,
+    filters: Filters = _UNFILTERED,
+    *,
+    weights: Mapping[str, float] = WEIGHTS,
+) -> Related:
     """The k chunks that are nearest to a chunk, best first, without itself and its exact duplicates.
 
-    What is broken is told and missed. Raises `NotFoundError` for an id that is no chunk, `QueryError` for a k or a filter that
-    cannot be, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
+    `weights` has those of all channels. What is broken is told and missed. Raises `NotFoundError` for an id that is no chunk,
+    `QueryError` for a k or a filter that cannot be, and `IndexCorruptionError` where the lexical index is damaged: it stores
+    what is shown.
     """
     opened = searcher.opened
     k = searcher.checked_k(k)
@@ -119,7 +127,7 @@ def related(searcher: Searcher, chunk: int, k: int | None = None, filters: Filte
     [row, *rows] = opened.lexical.documents([chunk, *duplicates])
     return Related(
         chunk=row,
-        hits=_hits(opened, near, k),
+        hits=_hits(opened, near, k, weights),
         duplicates=rows,
         sources={**{name: _told(answer) for name, answer in answers.items()}, DUPLICATES: _counted(copies)},
     )
@@ -179,9 +187,13 @@ def _graph(opened: Opened) -> ChunkGraph:
 
     if "chunk_symbols" not in opened.version.manifest.artefacts:
         raise ChannelOffError("this version was built without symbols")
-    files = opened.files.files
-    folder = opened.version.ensure("chunk_symbols", "symbol_edges")
-    return opened.part("chunk graph", lambda: read_chunk_graph(folder, files.ids, files.files, files.uris))
+
+    def read() -> ChunkGraph:
+        files = opened.files.files
+        folder = opened.version.ensure("chunk_symbols", "symbol_edges")
+        return read_chunk_graph(folder, files.ids, files.files, files.uris)
+
+    return opened.part("chunk graph", read)
 
 
 def _by_file(opened: Opened, asked: _Asked) -> dict[str, _Near]:
@@ -206,10 +218,12 @@ _CHANNELS: Mapping[str, Callable[[Opened, _Asked], dict[str, _Near]]] = {
 }
 
 
-def _hits(opened: Opened, near: Mapping[str, _Near], k: int) -> list[Hit]:
+def _hits(opened: Opened, near: Mapping[str, _Near], k: int, weights: Mapping[str, float]) -> list[Hit]:
     """The best k of what the channels found together."""
     candidates = np.unique(np.concatenate([np.empty(0, np.int64), *(one.found.ranking.ids for one in near.values())]))
-    shares = {name: _share(candidates, name, one.found) for name, one in near.items()}
+    shares = {
+        name: _share(candidates, one.found, weights[name], _POWER if name == VECTORS else 1.0) for name, one in near.items()
+    }
     scores = total_of(candidates, shares)
     order = best_first(candidates, scores)[:k]
     return [
@@ -233,10 +247,9 @@ def _hits(opened: Opened, near: Mapping[str, _Near], k: int) -> list[Hit]:
     ]
 
 
-def _share(candidates: Ids, name: str, found: Found) -> Share:
+def _share(candidates: Ids, found: Found, weight: float, power: float) -> Share:
     scores = None if found.scores_of is None else found.scores_of(candidates)
-    power = _POWER if name == VECTORS else 1.0
-    return by_scores(candidates, found.ranking, weight=found.strength * WEIGHTS[name], power=power, scores=scores)
+    return by_scores(candidates, found.ranking, weight=found.strength * weight, power=power, scores=scores)
 
 
 def _names(opened: Opened, ties: Ties | None, chunk: int) -> tuple[str, ...]:

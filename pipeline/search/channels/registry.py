@@ -24,8 +24,6 @@ CHANNELS = (
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
 )
-_REST = 30.0
-"""Seconds for which a channel that broke is left alone: a server that is gone must not cost every query its time-outs."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ def attempt(name: str, opened: Opened, ask: Callable[[], T]) -> T | Failed:
     except Exception as error:
         # Anything: a model's runtime raises what it likes, and one channel must not cost the answer of the others.
         reason = str(error) if isinstance(error, CodeIntelError) else f"{type(error).__name__}: {error}"
-        opened.rest(name, reason, _REST)
+        opened.rest(name, reason)
         _log.warning("the channel %s is broken: %s", name, reason)
         return Failed(State.BROKEN, reason)
 
