@@ -222,7 +222,7 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     phrase_file_evidence: float = 0.25
     file_name_match: float = 0.25
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
-    diversity: float = 0.0
+    diversity: float = 0.3
     """How much of its score a result loses that is a copy of a better one; near-copies lose less. 0: nothing."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""

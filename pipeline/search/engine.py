@@ -194,10 +194,7 @@ class Searcher:
                         name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
                         for name, share in shares.items()
                     },
-                    adjustments={
-                        **adjusted.of(row),
-                        **({f"like result {rank_of[copies[row].like]}": copies[row].factor} if row in copies else {}),
-                    },
+                    adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
                     **document,
                 )
                 for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
@@ -242,6 +239,11 @@ class Searcher:
         return allowed_ids(
             self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
         )
+
+
+def _likeness(copy: Demotion | None, rank_of: Mapping[int, int]) -> dict[str, float]:
+    """How the explanation names that a result is pushed back because a better one is like it."""
+    return {} if copy is None else {f"like result {rank_of[copy.like]}": copy.factor}
 
 
 def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:

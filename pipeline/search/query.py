@@ -117,9 +117,9 @@ def _first_words(text: str) -> str:
     """As many whole words as are read; of a single one that is longer, its start."""
     if len(text) <= MOST_READ:
         return text
-    # The last one may be cut, but not where a space follows.
-    head = text[: MOST_READ + 1].rsplit(maxsplit=1)
-    return head[0] if len(head) > 1 or text[MOST_READ].isspace() else text[:MOST_READ]
+    head = text[:MOST_READ]
+    cut_inside_a_word = not (head[-1].isspace() or text[MOST_READ].isspace())
+    return (head.rsplit(maxsplit=1)[0] if cut_inside_a_word else head).rstrip()
 
 
 def _paths(text: str, kind: Kind) -> tuple[str, ...]:

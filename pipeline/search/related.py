@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 VECTORS, SYMBOLS, SAME_FILE, DUPLICATES = "vectors", "symbols", "same file", "duplicates"
 WEIGHTS: Mapping[str, float] = {
-    VECTORS: 1.0,
+    VECTORS: 0.7,
     "extends": 1.0,
     "extended by": 0.8,
     "calls": 0.8,
