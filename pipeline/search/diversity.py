@@ -1,9 +1,9 @@
 """Diversity: near-copies of what stands before are pushed back, so that the first results do not say the same thing twice.
 
 Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) as a factor: results are taken one after the other, and what is
-like a result that was taken counts less by how alike their true vectors are. Only likeness beyond `ALIKE` counts, which copies,
-generated stubs and repeated boilerplate exceed by far: `benchmarks/code_search.py` answers no worse with it, and a lower one or
-none loses names and sentences, whose answers are alike.
+like a result that was taken counts less by how alike their true vectors are. Only likeness beyond `ALIKE` counts, which exact
+copies in other files nearly always have. With a lower bound labelled queries are answered no better, and names, whose answers
+are alike, a little worse (`benchmarks/code_search.py`).
 
 Belongs here: arithmetic over scores and vectors. Not here: how much it counts (`SearchSettings.diversity`), reading vectors.
 """
@@ -20,7 +20,7 @@ from pipeline.index.dense.arrays import Vectors
 Scores = npt.NDArray[np.float64]
 POOL = 30
 """So many first results are told apart."""
-ALIKE = 0.8
+ALIKE = 0.9
 """The cosine from which on two chunks are alike; at 1 they are the same."""
 
 

@@ -206,10 +206,11 @@ class Searcher:
         self, candidates: Ids, scores: Factors, consulted: Mapping[str, Consulted]
     ) -> tuple[Factors, dict[int, Demotion]]:
         """Scores with near-copies of better candidates pushed back, and which those are, by row. Needs the dense channel."""
-        strength = self.opened.settings.diversity
-        if not strength > 0 or consulted["dense"].found is None:
+        strength, dense = self.opened.settings.diversity, consulted.get("dense")
+        if not strength > 0 or dense is None or dense.found is None:
             return scores, {}
         pool = best_first(candidates, scores)[: diversity.POOL]
+        pool = pool[scores[pool] > 0]
         copies = diversity.demotions(scores[pool], self.opened.vectors.vectors_of(candidates[pool]), strength)
         lowered = scores.copy()
         for place, one in copies.items():

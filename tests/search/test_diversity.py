@@ -26,7 +26,7 @@ FILES = {
     "port/quay.py": _QUAY,
     "port/quay_copy.py": _QUAY,
     "port/quay_again.py": _QUAY + "\n# again\n",
-    "port/ropes.py": 'def choose_rope(ship):\n    """A rope that holds the ship at its quay."""\n    return ship.length * 2\n',
+    "port/ropes.py": 'def choose(ship):\n    """Spring lines to moor a ship at the quay."""\n    return ship.length * 2\n',
     "port/pilot.py": 'def call_pilot(ship):\n    """A pilot brings the ship to the quay."""\n    return ship.radio("12")\n',
 }
 QUERY = "moor a ship at the quay with spring lines"
