@@ -124,9 +124,16 @@ class EmbedSettings(Section, frozen=True, kw_only=True):
     embed_requests: int = 4
     """`http`: requests on their way at once."""
     embed_timeout: int = 60
-    """`http`: seconds without a byte from the server after which a request has failed."""
+    """`http`: seconds without a byte from the server after which a request has failed, and for the whole of an answer that has
+    begun."""
     embed_retries: int = 3
     """`http`: how often a failed request is tried again."""
+    embed_query_timeout: int = 5
+    """`http`: the same seconds for a query, which is tried once: the other channels answer without it."""
+
+    def for_queries(self) -> EmbedSettings:
+        """The same embedder, waited for as long as somebody who searches does."""
+        return msgspec.structs.replace(self, embed_timeout=self.embed_query_timeout, embed_retries=0)
 
 
 FaissFamily = Literal[
@@ -233,6 +240,8 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
     folder_match: float = 1.0
     """The same for the folder that its file lies in."""
+    diversity: float = 0.3
+    """How much of its score a result loses that is a copy of a better one; near-copies lose less. 0: nothing."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
     duckdb_threads: int = 2
@@ -325,6 +334,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "embed_requests": (1, 64),
     "embed_timeout": (1, 3600),
     "embed_retries": (0, 20),
+    "embed_query_timeout": (1, 3600),
     "faiss_memory_mb": (0, 1 << 24),
     "nlist": (0, 1 << 18),
     "pq_m": (0, 4096),
@@ -362,6 +372,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "phrase_file_evidence": (0, 100),
     "file_name_match": (0, 100),
     "folder_match": (0, 100),
+    "diversity": (0, 1),
     "duckdb_threads": (1, 256),
     "trace_pool": (1, 1000),
     "trace_files": (1, 100_000),

@@ -25,6 +25,8 @@ COLUMNS = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "previ
 
 _KNOWN = (*Chunks.schema.names, *EMBEDDINGS.columns)
 _NAMED_AT_MOST = 3
+_SHOWN = 80
+"""Characters of what somebody wrote."""
 
 
 def hydrate(
@@ -127,7 +129,7 @@ def _several(value: str | Sequence[str] | None) -> list[str]:
         try:
             one.encode()
         except UnicodeEncodeError:
-            raise QueryError(f"{one!r} is not Unicode text.") from None
+            raise QueryError(f"{one[:_SHOWN]!r} is not Unicode text.") from None
     return values
 
 
@@ -137,7 +139,7 @@ def _module_prefixes(modules: Sequence[str]) -> list[str]:
     for module in modules:
         path = module.strip("/")
         if not path:
-            raise QueryError(f"`{module}` is not a module.", hint="Write `package.module` or `package/module`.")
+            raise QueryError(f"`{module[:_SHOWN]}` is not a module.", hint="Write `package.module` or `package/module`.")
         written = [path, path.replace(".", "/")] if "/" not in path and "." in path else [path]
         prefixes += [root + one for one in written for root in SOURCE_ROOTS]
     return prefixes
@@ -157,7 +159,9 @@ def _path_regex(connection: duckdb.DuckDBPyConnection, globs: Sequence[str]) -> 
             except (ValueError, duckdb.Error):
                 regex, include = None, None
             if not regex or not include:
-                raise QueryError(f"`{glob}` is not a path pattern.", hint="Use gitignore syntax, for example `src/**/*.py`.")
+                raise QueryError(
+                    f"`{glob[:_SHOWN]}` is not a path pattern.", hint="Use gitignore syntax, for example `src/**/*.py`."
+                )
             # Named groups may not repeat when several patterns are joined.
             regexes.append("(?:" + str(regex).replace("(?P<ps_d>", "(?:") + ")")
     return "|".join(regexes)

@@ -16,6 +16,9 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Settings
     from pipeline.index.dense.operating_point import OperatingPoint
     from pipeline.search.engine import Answer, Filters, Hit, Searcher
     from pipeline.search.explanation import Matched
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 8
 """Names that an explanation shows of one chunk."""
+_MOST_DIGITS = 19
+"""Of 2^63."""
 
 
 def register(app: typer.Typer) -> None:
@@ -57,14 +62,18 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, print_json, print_warning, stale_note
+    from pipeline.interfaces.output import as_text, counts, print_json, print_warning, stale_note
     from pipeline.search.channels.registry import broken
     from pipeline.search.engine import Filters
+    from pipeline.search.trace import Tracer
 
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
-    with _searcher(data, repo, version, rev) as (searcher, fresh, tracer):
+    with (
+        open_searcher_of(data, repo, version, rev) as (searcher, fresh, settings),
+        Tracer(searcher, settings.trace, print_warning) as tracer,
+    ):
         point = searcher.point_for(params, k_factor) if params or k_factor is not None else None
         if batch is not None:
             _run_batch(searcher, fresh, tracer, batch, k, filters, point, explain=explain)
@@ -79,6 +88,8 @@ def search(
         _print_hits(answer.hits, matched, filtered=bool(filters))
         if explain:
             _print_channels(searcher, answer, point)
+        if answer.query.unread:
+            sys.stderr.write(f"note: the query is long; its last {counts(answer.query.unread, 'character')} were not read\n")
         for name, reason in broken(answer.channels).items():
             print_warning(f"the channel `{name}` could not answer: {reason}")
         if fresh.stale:
@@ -86,23 +97,19 @@ def search(
 
 
 @contextmanager
-def _searcher(
-    data: Path | None, repo: str | None, version: str | None, rev: str | None
-) -> Iterator[tuple[Searcher, Any, Tracer]]:
+def open_searcher_of(
+    data: Path | None, repo: str | None, version: str | None, rev: str | None = None
+) -> Iterator[tuple[Searcher, Any, Settings]]:
+    """The searcher of the version that the options name, how fresh that is, and the settings."""
     from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
-    from pipeline.interfaces.output import print_warning
     from pipeline.search.engine import open_searcher
-    from pipeline.search.trace import Tracer
     from pipeline.store.layout import read_origin, settings_of
 
     store = choose_store(data)
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository))
-    with (
-        open_searcher(repository, settings, version or _version_of(store, repository, rev)) as searcher,
-        Tracer(searcher, settings.trace, print_warning) as tracer,
-    ):
-        yield searcher, freshness_of(store, repository, searcher.version, settings), tracer
+    with open_searcher(repository, settings, version or _version_of(store, repository, rev)) as searcher:
+        yield searcher, freshness_of(store, repository, searcher.version, settings), settings
 
 
 def _matched(searcher: Searcher, tracer: Tracer, answer: Answer, *, explain: bool) -> dict[int, Matched] | None:
@@ -144,6 +151,7 @@ def _as_json(
         "stale": fresh.stale,
         "query": query,
         "kind": answer.query.kind.value,
+        **({"unread": answer.query.unread} if answer.query.unread else {}),
         "channels": {name: one.as_json() for name, one in answer.channels.items()},
         "results": results,
     }
@@ -203,15 +211,7 @@ def _print_hits(hits: list[Hit], matched: Mapping[int, Matched] | None, *, filte
     if not hits:
         out.print("no results: no chunk passes these filters" if filtered else "no results")
     for hit in hits:
-        head = Text(f"{hit.rank:>2}  ")
-        head.append(printable(hit.uri), style="bold cyan")
-        head.append(f":{hit.start_line}-{hit.end_line}")
-        if hit.name:
-            head.append(f"  {hit.kind} ")
-            head.append(printable(hit.name), style="bold")
-        out.print(head)
-        if hit.preview:
-            out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
+        print_place(out, hit)
         shares = [
             f"{name} {f'#{channel.rank}' if channel.rank else '–'} ({channel.score:.2f})"
             + (f" gives {channel.contribution:.3f}" if explain else "")
@@ -241,6 +241,23 @@ def _matched_lines(matched: Matched) -> Iterator[str]:
         yield "concrete " + ", ".join(matched.cst_hits)
 
 
+def print_place(out: Console, hit: Hit) -> None:
+    """Where a result lies, what it is, and its first line."""
+    from rich.text import Text
+
+    from pipeline.interfaces.output import printable
+
+    head = Text(f"{hit.rank:>2}  ")
+    head.append(printable(hit.uri), style="bold cyan")
+    head.append(f":{hit.start_line}-{hit.end_line}")
+    if hit.name:
+        head.append(f"  {hit.kind} ")
+        head.append(printable(hit.name), style="bold")
+    out.print(head)
+    if hit.preview:
+        out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
+
+
 def _print_channels(searcher: Searcher, answer: Answer, point: OperatingPoint | None) -> None:
     """How the query was read, and how each channel fared."""
     from pipeline.interfaces.output import printable
@@ -261,6 +278,15 @@ def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
     return f"{', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
+def chunk_id(text: str) -> int:
+    """The id of a chunk as somebody wrote it. Raises `QueryError` for what cannot be one."""
+    from pipeline.errors import QueryError
+
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) >= 1 << 63:
+        raise QueryError(f"`{text[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    return int(text)
+
+
 def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
@@ -270,23 +296,22 @@ def show(
     from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.symbol_table import read_symbols
     from pipeline.catalog.views import connect
-    from pipeline.errors import NotFoundError, QueryError
+    from pipeline.errors import NotFoundError
     from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.versions import open_version
 
-    if not chunk.isascii() or not chunk.isdigit() or int(chunk) >= 1 << 63:
-        raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    identifier = chunk_id(chunk)
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
         folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
         connection = connect(folder, memory_limit="512MB", threads=1)
         try:
-            rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
+            rows = hydrate(connection, [identifier], columns, missing="skip").to_pylist()
             if not rows:
                 raise NotFoundError(
-                    f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids."
+                    f"There is no chunk {identifier} in {opened.name}.", hint="`indexctl search --explain` prints ids."
                 )
             row = rows[0]
             around = around_chunk(read_symbols(folder), row)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pipeline.config import EmbedSettings, SearchSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
+from pipeline.errors import CodeIntelError, RuntimeLifecycleError
 from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import duckdb
 
 T = TypeVar("T")
+REST = 30.0
+"""Seconds for which what broke is left alone: a server that is gone must not cost every query its time-out."""
 
 
 @dataclass
@@ -79,7 +82,14 @@ class Opened:
         return self.part("embedder", self._load_embedder)
 
     def _load_embedder(self) -> Embedder:
-        embedder = registry.load(self.embed_settings)
+        # Threads that waited while one found the server gone must not each find it out anew.
+        if (resting := self.resting("embedder")) is not None:
+            raise RuntimeLifecycleError(resting)
+        try:
+            embedder = registry.load(self.embed_settings.for_queries())
+        except CodeIntelError as error:
+            self.rest("embedder", str(error))
+            raise
         registry.require(embedder, self.version.manifest.embedder, self.version.name)
         return embedder
 
@@ -112,8 +122,8 @@ class Opened:
         tuned = parse(cut, recorded["k_factor"], family=index.family, nlist=index.nlist, default=index.point)
         return under_settings(tuned, self.settings, family=index.family, nlist=index.nlist)
 
-    def rest(self, channel: str, reason: str, seconds: float) -> None:
-        """Leave a broken channel alone for so long."""
+    def rest(self, channel: str, reason: str, seconds: float = REST) -> None:
+        """Leave a broken channel, or part of one, alone for so long."""
         self._resting[channel] = (time.monotonic() + seconds, reason)
 
     def resting(self, channel: str) -> str | None:

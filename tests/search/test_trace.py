@@ -80,7 +80,7 @@ def test_what_is_kept_is_what_was_answered(world: Any, fusion: Any) -> None:
             }
             assert said.items() <= {name: (one.rank, one.score) for name, one in hit.channels.items()}.items()
             assert {name for name, one in hit.channels.items() if one.rank} <= said.keys()
-    assert {row["k_rrf"] for row in kept(world, HybridContrib)} == ({60.0} if fusion == "ranks" else {None})
+    assert {row["k_rrf"] for row in kept(world, HybridContrib)} == ({SearchSettings().rrf_k} if fusion == "ranks" else {None})
 
 
 def test_the_weight_is_what_the_best_chunk_of_a_channel_gets(world: Any) -> None:
