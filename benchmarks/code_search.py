@@ -88,10 +88,10 @@ def of_ours(labels: Path, work: Path, queries: Sequence[Query], *, ablation: boo
             continue
         tree = labelled.tree(work, package)
         with searcher_of(tree, package.repo, _WITHOUT_INDEXERS) as searcher:
-            given = searcher.settings
+            given = searcher.opened.settings
             for name, settings in variants(given).items():
                 if ablation or name == DEFAULT:
-                    searcher.settings = settings
+                    searcher.opened.settings = settings
                     answer(searcher, texts, outcomes.setdefault(name, Outcome(name)))
     return list(outcomes.values())
 

@@ -148,7 +148,7 @@ def one_field(searcher: Searcher) -> Find:
     opened = index.searcher()
 
     def find(text: str) -> Sequence[int]:
-        terms = [tantivy.Query.term_query(schema, "text", term, "freq") for term in searcher.lexical.terms(text)]
+        terms = [tantivy.Query.term_query(schema, "text", term, "freq") for term in searcher.opened.lexical.terms(text)]
         hits = opened.search(tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms]), K, count=False).hits
         return opened.fast_field_values("id", [address for _, address in hits])
 
@@ -157,19 +157,18 @@ def one_field(searcher: Searcher) -> Find:
 
 def ways(searcher: Searcher, *, fields: bool) -> Iterator[tuple[str, Find]]:
     """(name, function from a query to chunk ids, best first)."""
-    searcher.open()
 
     def under(settings: SearchSettings) -> Find:
         def find(text: str) -> Sequence[int]:
-            searcher.settings = settings
+            searcher.opened.settings = settings
             return [hit.id for hit in searcher.search(text, K) if hit.score > 0]
 
         return find
 
     def with_boosts(boosts: FieldBoosts) -> Find:
-        return lambda text: searcher.lexical.search(text, K, boosts=boosts).ids.tolist()
+        return lambda text: searcher.opened.lexical.search(text, K, boosts=boosts).ids.tolist()
 
-    for name, settings in variants(searcher.settings).items():
+    for name, settings in variants(searcher.opened.settings).items():
         if name == DEFAULT or name.endswith(" alone"):
             yield name, under(settings)
     yield ONE_FIELD, one_field(searcher)
@@ -181,7 +180,7 @@ def ways(searcher: Searcher, *, fields: bool) -> Iterator[tuple[str, Find]]:
 
 def reciprocal_rank(searcher: Searcher, ids: Sequence[int], query: Query) -> float:
     """1 / rank of the first chunk that holds the definition's first line; 0 when none does."""
-    for rank, row in enumerate(searcher.lexical.documents(ids), 1):
+    for rank, row in enumerate(searcher.opened.lexical.documents(ids), 1):
         if row["uri"] == query.uri and row["start_line"] <= query.line <= row["end_line"]:
             return 1 / rank
     return 0.0
@@ -225,7 +224,7 @@ def main() -> int:
         if not queries:
             sys.exit(f"No function of {requirement} has a docstring of four words.")
         with searcher_of(tree, requirement.partition("==")[0], _GIVEN) as searcher:
-            print(f"\n{requirement}: {len(queries)} queries, {len(searcher.lexical)} chunks")
+            print(f"\n{requirement}: {len(queries)} queries, {len(searcher.opened.lexical)} chunks")
             good &= measure(searcher, queries, fields=given.fields)
     return int(not good)
 

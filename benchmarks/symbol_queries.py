@@ -39,8 +39,6 @@ from pipeline.catalog.symbol_table import SymbolTable, read_symbols
 from pipeline.catalog.views import connect
 from pipeline.index.lexical import LexicalReader
 from pipeline.schemas import Chunks
-from pipeline.search.query import parse_query
-from pipeline.search.symbols import symbol_ranking
 from pipeline.store.layout import open_store
 from pipeline.store.versions import open_version
 from pipeline.tables import read_table
@@ -140,7 +138,7 @@ def sampled(folder: Path) -> list[dict[str, Any]]:
 def warm(folder: Path, table: SymbolTable, chunks: list[dict[str, Any]], rounds: int) -> Iterator[Line]:
     """Calls in this process, after one round that is not counted."""
     reader = LexicalReader(folder)
-    yield Line("symbol channel of a search", timed(lambda name: symbol_ranking(reader, parse_query(name), 100), NAMES, rounds))
+    yield Line("what the symbol channel of a search asks", timed(lambda name: reader.defining(name, 100), NAMES, rounds))
     yield Line("`symbols NAME`: the whole answer", timed(lambda name: answers(table, name, 20), NAMES, rounds))
     yield Line("around_chunk", timed(lambda chunk: around_chunk(table, chunk), chunks, max(1, rounds // 4)))
     reader.close()

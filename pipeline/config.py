@@ -204,12 +204,21 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     use_gpu: bool = True
     """Search on a GPU where there is one and the family allows it."""
     gpu_clone_mode: Literal["replicate", "shard"] = "replicate"
+    fusion: Literal["scores", "ranks"] = "scores"
+    """How channels are added up: by their scores relative to their best, or by weighted reciprocal ranks."""
+    rrf_k: float = 60.0
+    """The constant of rank fusion: the higher, the less the first places stand out."""
     lexical_weight: float = 1.0
+    """What a channel's best chunk gets from it. 0 turns the channel off; so for the others."""
     dense_weight: float = 0.5
     symbol_weight: float = 1.0
     """For queries that are names alone."""
     embedded_name_factor: float = 0.25
     """What `symbol_weight` is multiplied by for names inside of a question or phrase."""
+    path_weight: float = 2.0
+    """For queries that are paths alone."""
+    embedded_path_factor: float = 0.25
+    """What `path_weight` is multiplied by for paths inside of other queries."""
     semantic_min_score: float = 0.0
     xtr_weight: float = 0.5
     """Of the channel `xtr`, where the version has one."""
@@ -335,7 +344,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
     "symbol_weight": (0, 100),
+    "rrf_k": (0, 10_000),
     "embedded_name_factor": (0, 1),
+    "path_weight": (0, 100),
+    "embedded_path_factor": (0, 1),
     "semantic_min_score": (-1, 1),
     "xtr_max_tokens": (16, 1 << 16),
     "xtr_threads": (1, 256),

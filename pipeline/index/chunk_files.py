@@ -1,4 +1,6 @@
-"""`lexical.files`: which file each chunk is of, and that file's roles, for a search that weighs candidates by their files.
+"""`lexical.files`: which file each chunk is of and where in it, and that file's roles.
+
+For a search, which weighs candidates by their files.
 
 MessagePack of one struct; a search process reads it whole, and asks it for hundreds of chunks at once without a row being
 unpacked.
@@ -19,7 +21,7 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 
 FILE = "lexical.files"
 """As in `schemas.LexicalIndex`."""
-FORMAT = 1
+FORMAT = 2
 ROLES = ("test", "docs", "example", "superseded", "vendored", "generated", "private", "stub")
 """In the order of the bits that a file's roles are stored as."""
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
@@ -34,16 +36,20 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """int64 [chunks], little-endian, ascending."""
     files: bytes
     """int32 [chunks], little-endian."""
+    ordinals: bytes
+    """int32 [chunks], little-endian: how many chunks of its file stand before."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkFiles:
-    """Files of chunks: uris [m] and role bits uint8 [m]; chunk ids int64 [n], ascending, and the number of each one's file."""
+    """Files of chunks: uris [m] and role bits uint8 [m]; chunk ids int64 [n], ascending, the number of each one's file, and how
+    many chunks stand before it there."""
 
     uris: list[str]
     roles: npt.NDArray[np.uint8]
     ids: npt.NDArray[np.int64]
     files: npt.NDArray[np.int32]
+    ordinals: npt.NDArray[np.int32]
 
     def of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """The numbers of the files of chunks of this version, int32 as many."""
@@ -51,7 +57,7 @@ class ChunkFiles:
 
 
 def write(path: Path, uris: list[str], roles: list[int], ids: npt.NDArray[np.int64], files: npt.NDArray[np.int64]) -> None:
-    """Write the file; `ids` and `files` [n] in any order."""
+    """Write the file; `ids` and `files` [n] in the order of chunks in their files."""
     order = np.argsort(ids)
     stored = _Stored(
         version=FORMAT,
@@ -59,8 +65,18 @@ def write(path: Path, uris: list[str], roles: list[int], ids: npt.NDArray[np.int
         roles=bytes(roles),
         ids=ids[order].astype("<i8").tobytes(),
         files=files[order].astype("<i4").tobytes(),
+        ordinals=_ordinals(files)[order].astype("<i4").tobytes(),
     )
     path.write_bytes(msgspec.msgpack.encode(stored))
+
+
+def _ordinals(files: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each chunk how many of its file stand before it."""
+    order = np.argsort(files, kind="stable")
+    together = files[order]
+    ordinals = np.empty(len(files), np.int64)
+    ordinals[order] = np.arange(len(files)) - np.searchsorted(together, together)
+    return ordinals
 
 
 def read(path: Path, documents: int) -> ChunkFiles:
@@ -75,13 +91,14 @@ def read(path: Path, documents: int) -> ChunkFiles:
             np.frombuffer(stored.roles, np.uint8),
             np.frombuffer(stored.ids, "<i8"),
             np.frombuffer(stored.files, "<i4"),
+            np.frombuffer(stored.ordinals, "<i4"),
         )
     except OSError as error:
         raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
     except (msgspec.DecodeError, ValueError, IndexError) as error:
         raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from None
     count = len(found.uris)
-    whole = len(found.roles) == count and len(found.ids) == len(found.files) == documents
+    whole = len(found.roles) == count and len(found.ids) == len(found.files) == len(found.ordinals) == documents
     if not whole or (documents and not 0 <= found.files.min() <= found.files.max() < count):
         raise IndexCorruptionError(f"{path} does not fit its index.", hint=_REBUILD)
     return found

@@ -43,8 +43,10 @@ ID, ROW = "id", "row"
 ROW_COLUMNS = ("uri", "start_line", "end_line", "lang", "kind", "name", "preview")
 """What is stored of a chunk, as one JSON array: all that a result line prints."""
 
-EXACT, NEAR, PREFIX = 3.0, 2.0, 1.0
+EXACT, NEAR, PREFIX, FUZZY = 3.0, 2.0, 1.0, 1.0
 """Scores of `LexicalReader.defining`."""
+_LEAST_FUZZY, _LEAST_TWICE_FUZZY, _MOST_FUZZY = 4, 8, 64
+"""Characters of a name from which on one slip, and two, are forgiven; and up to which any."""
 _LEAST_PREFIX = 3
 """Characters; a shorter one starts half of all names."""
 
@@ -187,16 +189,17 @@ class LexicalReader:
 
         `name` is simple (`filter`) or its parts are joined by dots (`QuerySet.filter`). Scores: `EXACT` for the name, with any
         of what it stands in, as written; `NEAR` where only letter case differs, or where less of what it is said to stand in
-        fits (`django.db.models.QuerySet.filter`: the longest ending that is defined); `PREFIX` where a longer name starts so.
+        fits (`django.db.models.QuerySet.filter`: the longest ending that is defined); `PREFIX` where a longer name starts so;
+        `FUZZY`, where nothing else is found, a name at the distance of a slip or two.
         """
         nothing = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
         if not name or limit < 1 or not len(self) or (allowed is not None and not len(allowed)):
             return nothing
-        found = self._best(self._name_query(name, EXACT), limit, allowed)
-        while not len(found.ids) and "." in name:
-            name = name.partition(".")[2]
-            found = self._best(self._name_query(name, NEAR), limit, allowed)
-        return found
+        endings = [name.split(".", skipped)[-1] for skipped in range(name.count(".") + 1)]
+        ways = [self._name_query(name, EXACT), *(self._name_query(ending, NEAR) for ending in endings[1:])]
+        ways += [self._like(ending) for ending in endings if _LEAST_FUZZY <= len(ending) <= _MOST_FUZZY]
+        found = (self._best(way, limit, allowed) for way in ways)
+        return next((hits for hits in found if len(hits.ids)), nothing)
 
     def _best(self, asked: tantivy.Query, limit: int, allowed: Ids | None) -> Hits:
         """The best `limit` answers to a query, ties by id."""
@@ -253,6 +256,11 @@ class LexicalReader:
         if most == EXACT and len(name) >= _LEAST_PREFIX:
             ways.append(scored(query.regex_query(self._schema, DEFINES, f"{re.escape(lower)}.*"), PREFIX))
         return query.disjunction_max_query(ways)
+
+    def _like(self, name: str) -> tantivy.Query:
+        """Names at a distance of letters left out, added, changed or swapped."""
+        query, slips = tantivy.Query, 1 if len(name) < _LEAST_TWICE_FUZZY else 2
+        return query.const_score_query(query.fuzzy_term_query(self._schema, DEFINES, name.lower(), slips, True), FUZZY)
 
     def _fetch(self, query: tantivy.Query, count: int, allowed: Ids | None) -> tuple[Hits, float, int]:
         """The allowed ones of the best `count`; the score of the last of all; and how many there were of all."""

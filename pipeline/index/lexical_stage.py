@@ -112,7 +112,7 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
 
 
-STAGE = Stage(lexical_index, code_version="3", uses=_uses)
+STAGE = Stage(lexical_index, code_version="4", uses=_uses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
     from pipeline.index.dense.operating_point import OperatingPoint
-    from pipeline.search.engine import Filters, Hit, Searcher
+    from pipeline.search.engine import Answer, Filters, Hit, Searcher
     from pipeline.store.layout import Repository, Store
 
 
@@ -51,8 +51,9 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, print_json, stale_note
-    from pipeline.search.engine import Filters, as_json
+    from pipeline.interfaces.output import as_text, print_json, printable, stale_note
+    from pipeline.search.channels.registry import broken
+    from pipeline.search.engine import Filters
 
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
@@ -64,13 +65,15 @@ def search(
             return
         assert query is not None  # one of both was given
         query = as_text(query)
-        hits = searcher.search(query, k, filters, point=point)
+        answer = searcher.answer(query, k, filters, point=point)
         if json:
-            print_json(_answer(searcher, fresh, query, as_json(hits)))
+            print_json(_as_json(searcher, fresh, query, answer))
             return
-        _print_hits(hits, explain=explain, filtered=bool(filters))
+        _print_hits(answer.hits, explain=explain, filtered=bool(filters))
         if explain:
-            typer.echo(_describe_vectors(searcher, point or searcher.point))
+            _print_channels(searcher, answer, point)
+        for name, reason in broken(answer.channels).items():
+            sys.stderr.write(f"warning: the channel `{name}` could not answer: {printable(reason)}\n")
         if fresh.stale:
             sys.stderr.write(f"{stale_note(searcher.version.repository.name, fresh.reason)}\n")
 
@@ -108,11 +111,16 @@ def _version_of(store: Store, repository: Repository, rev: str | None) -> str | 
     raise NotFoundError(f"No version of `{repository.name}` was built from {rev}.", hint=f"Run `indexctl build --rev {rev}`.")
 
 
-def _answer(searcher: Searcher, fresh: Any, query: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+def _as_json(searcher: Searcher, fresh: Any, query: str, answer: Answer) -> dict[str, Any]:
     return {
-        "repo": searcher.version.repository.name, "version": searcher.version.name, "stale": fresh.stale,
-        "query": query, "results": results,
-    }  # fmt: skip
+        "repo": searcher.version.repository.name,
+        "version": searcher.version.name,
+        "stale": fresh.stale,
+        "query": query,
+        "kind": answer.query.kind.value,
+        "channels": {name: one.as_json() for name, one in answer.channels.items()},
+        "results": [hit.as_json() for hit in answer.hits],
+    }
 
 
 def _run_batch(
@@ -120,14 +128,13 @@ def _run_batch(
 ) -> None:
     from pipeline.errors import QueryError
     from pipeline.interfaces.output import print_json
-    from pipeline.search.engine import as_json
 
     for number, line in enumerate(_lines(batch), 1):
         if not line.strip():
             continue
         query = _query_of(line, f"{batch}, line {number}")
         try:
-            print_json(_answer(searcher, fresh, query, as_json(searcher.search(query, k, filters, point=point))))
+            print_json(_as_json(searcher, fresh, query, searcher.answer(query, k, filters, point=point)))
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
 
@@ -188,11 +195,24 @@ def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
 
 
+def _print_channels(searcher: Searcher, answer: Answer, point: OperatingPoint | None) -> None:
+    """How the query was read, and how each channel fared."""
+    from pipeline.interfaces.output import printable
+    from pipeline.search.channels.registry import State
+
+    typer.echo(f"query: read as a {answer.query.kind.value}")
+    for name, one in answer.channels.items():
+        said = f"{len(one.found.ranking.ids)} candidates in {one.seconds * 1e3:.1f} ms" if one.found else one.reason
+        if name == "dense" and one.state is State.ANSWERED:
+            said += f"; {_describe_vectors(searcher, point or searcher.opened.point)}"
+        typer.echo(f"{name}: {one.state.value}" + (f", {printable(said)}" if said else ""))
+
+
 def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
-    """How the vector index was asked: `vectors: ivf_sq8, nprobe=24,k_factor=2; GPU: off, there is no device`."""
-    index = searcher.vectors
+    """How the vector index was asked: `ivf_sq8, nprobe=24,k_factor=2; GPU: off, there is no device`."""
+    index = searcher.opened.vectors
     asked = ",".join(filter(None, [point.parameters, "" if index.family.exact else f"k_factor={point.k_factor:g}"]))
-    return f"vectors: {', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
+    return f"{', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
 def show(

@@ -98,7 +98,7 @@ def _measured(searcher: Searcher, settings: Settings) -> dict[str, Any]:
     from pipeline.index.tuning.queries import query_texts
     from pipeline.index.tuning.stage import FEWEST, queries_for, tune_on
 
-    version, index = searcher.version, searcher.vectors
+    version, index = searcher.version, searcher.opened.vectors
     folder = version.ensure("faiss_index", "embeddings", "definitions", "chunks")
     report = {
         "repo": version.repository.name, "version": version.name, "family": index.family.name, "exact": index.family.exact,
@@ -107,7 +107,7 @@ def _measured(searcher: Searcher, settings: Settings) -> dict[str, Any]:
     texts = [] if index.family.exact else query_texts(folder, folder, queries_for(settings.tuning, index.count))
     if len(texts) < FEWEST or not index.count:
         return {**report, "met": True if index.family.exact else None, "point": None, "sweep": []}
-    queries = searcher.embedder.encode_queries(texts)
+    queries = searcher.opened.embedder.encode_queries(texts)
     tuned = tune_on(index, TrueVectors.open(folder), queries, settings.tuning.target_recall)
     return {**report, "queries": len(queries), **_as_rows(index, tuned, queries)}
 

@@ -9,14 +9,14 @@ which role (`index.file_roles`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import SearchSettings
-from pipeline.embed import words
-from pipeline.index.chunk_files import ROLES, ChunkFiles
+from pipeline.index.chunk_files import ROLES
+from pipeline.search.files import FileFacts
 from pipeline.search.fusion import Ids
 from pipeline.search.query import Kind, Parsed
 
@@ -25,8 +25,6 @@ _EVIDENCE_CHUNKS = 10
 """So many best chunks of a file make up its evidence."""
 _LEAST_PREFIX = 3
 """Characters of a word of a file name that may be the start of a longer one in the query (`auth`)."""
-_PATH_FACTOR = 2.0
-"""For the file that a query that is a path means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +61,12 @@ class KindWeights:
                 return cls()
 
 
-@dataclass(slots=True)
-class FileFacts:
-    """The files of a version, and the words of their names, which are cut when they are first asked for."""
-
-    files: ChunkFiles
-    _names: dict[int, tuple[str, ...]] = field(default_factory=dict)
-
-    def name_words(self, file: int) -> tuple[str, ...]:
-        """The parts of a file's name without its endings; of a package's `__init__` or `index` those of its folder."""
-        found = self._names.get(file)
-        if found is None:
-            *folders, name = self.files.uris[file].split("/")
-            stem = name.lstrip(".").split(".")[0]
-            if folders and stem.strip("_").lower() in ("init", "index", "mod"):
-                stem = folders[-1]
-            found = self._names[file] = tuple(part for run in words.runs(stem) for part in words.parts(run))
-        return found
-
-
 def adjust(candidates: Ids, fused: Factors, facts: FileFacts, query: Parsed, settings: SearchSettings) -> Adjusted:
     """The candidates' scores with structure taken into account."""
     weights = KindWeights.of(query.kind, settings)
     owners = facts.files.of(candidates)
     numbers, places = np.unique(owners, return_inverse=True)
     factors = _of_roles(facts.files.roles[owners], query, settings)
-    if query.kind is Kind.PATH:
-        uris = [facts.files.uris[number] for number in numbers.tolist()]
-        factors["path"] = np.array([_PATH_FACTOR if is_under(uri, query.text) else 1.0 for uri in uris])[places]
     if weights.file_name_match > 0:
         fits = np.array([coverage(facts.name_words(number), query.words) for number in numbers.tolist()])
         factors["file name"] = np.asarray(1.0 + weights.file_name_match * fits[places], np.float64)
@@ -138,9 +114,3 @@ def coverage(name: tuple[str, ...], query: tuple[str, ...]) -> float:
 def _meets(part: str, word: str) -> bool:
     short = len(part) >= _LEAST_PREFIX and word.startswith(part)
     return short or part == word or (len(word) > _LEAST_PREFIX and part.startswith(word))
-
-
-def is_under(uri: str, path: str) -> bool:
-    """Whether a query that is a path means this file: its end, or a folder that it lies in."""
-    wanted = path.removeprefix("./").strip("/").lower()
-    return f"/{uri.lower()}".endswith(f"/{wanted}") or f"/{wanted}/" in f"/{uri.lower()}"

@@ -3,36 +3,31 @@
 Everything that a line of results shows is stored in the lexical index, so a search reads no table; DuckDB is opened only for
 filters. A version is opened once and serves many queries, from many threads.
 
-Belongs here: what happens between a query and its hits. Not here: arithmetic of ranks (`fusion`), the channels themselves.
+Belongs here: what happens between a query and its hits. Not here: arithmetic of scores (`fusion`), the channels
+themselves, opening (`opened`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.config import EmbedSettings, SearchSettings, Settings
-from pipeline.embed import registry
+from pipeline.config import SearchSettings, Settings
 from pipeline.errors import QueryError
-from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
-from pipeline.index.dense.vectors import VectorIndex
-from pipeline.index.lexical import LexicalReader
-from pipeline.search.adjustments import FileFacts, adjust
-from pipeline.search.fusion import Ids, Ranking, Share, best_first, share_of, total_of
+from pipeline.index.dense.operating_point import OperatingPoint, parse
+from pipeline.search.adjustments import adjust
+from pipeline.search.channels.interface import Asked
+from pipeline.search.channels.registry import Consulted, consult
+from pipeline.search.fusion import Ids, Share, best_first, by_ranks, by_scores, total_of
+from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
-from pipeline.search.symbols import symbol_ranking
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
-
-if TYPE_CHECKING:
-    import duckdb
 
 MOST_RESULTS = 10_000
 MOST_QUERY_BYTES = 1 << 20
@@ -106,14 +101,20 @@ class Hit:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found, and how each channel fared."""
+
+    query: Parsed
+    hits: list[Hit]
+    channels: dict[str, Consulted]
+
+
 @dataclass
 class Searcher:
-    """An open version with its channels. Use as a context manager; `open_searcher` makes it."""
+    """An open version that answers queries, from many threads. Use as a context manager; `open_searcher` makes it."""
 
-    version: Version
-    settings: SearchSettings
-    embed_settings: EmbedSettings
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    opened: Opened
 
     def __enter__(self) -> Searcher:
         return self
@@ -123,122 +124,62 @@ class Searcher:
 
     def close(self) -> None:
         """Let the version and everything read from it go."""
-        for name in ("lexical", "_catalog"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
-        self.version.close()
+        self.opened.close()
 
-    @cached_property
-    def lexical(self) -> LexicalReader:
-        """The lexical channel."""
-        return LexicalReader(self.version.ensure("lexical_index"))
-
-    @cached_property
-    def vectors(self) -> VectorIndex:
-        """The dense channel."""
-        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
-
-    @cached_property
-    def _files(self) -> FileFacts:
-        return FileFacts(self.lexical.files)
-
-    @cached_property
-    def embedder(self) -> Any:
-        """The embedder that made the version's vectors. Raises `IndexFormatError` when it is another one now."""
-        embedder = registry.load(self.embed_settings)
-        registry.require(embedder, self.version.manifest.embedder, self.version.name)
-        return embedder
-
-    @cached_property
-    def _catalog(self) -> duckdb.DuckDBPyConnection:
-        from pipeline.catalog.views import connect
-
-        folder = self.version.ensure(*self.version.manifest.artefacts)
-        return connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
-
-    @cached_property
-    def point(self) -> OperatingPoint:
-        """Where this version's index is searched: at its tuned or locked point, under the settings."""
-        index, recorded = self.vectors, self.version.manifest.operating_point
-        # A locked point may ask for more lists than the index of today has, which means all of them.
-        name, _, value = recorded["parameters"].partition("=")
-        cut = f"{name}={min(int(value), index.nlist)}" if name == "nprobe" else recorded["parameters"]
-        tuned = parse(cut, recorded["k_factor"], family=index.family, nlist=index.nlist, default=index.point)
-        return under_settings(tuned, self.settings, family=index.family, nlist=index.nlist)
+    @property
+    def version(self) -> Version:
+        """The version that is searched."""
+        return self.opened.version
 
     def point_for(self, parameters: str = "", k_factor: float | None = None) -> OperatingPoint:
-        """That point with what one call changes: `nprobe=64`. Raises `QueryError` for what the index does not take."""
-        index = self.vectors
-        return parse(parameters, k_factor, family=index.family, nlist=index.nlist, default=self.point)
-
-    def open(self) -> None:
-        """Open all channels now instead of at the first query."""
-        with self._lock:
-            _ = self.lexical, self.vectors, self.embedder, self._files
+        """The version's operating point with what one call changes: `nprobe=64`. Raises `QueryError` for what does not fit."""
+        index = self.opened.vectors
+        return parse(parameters, k_factor, family=index.family, nlist=index.nlist, default=self.opened.point)
 
     def search(
         self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
     ) -> list[Hit]:
+        """The hits of `answer`."""
+        return self.answer(query, k, filters, point=point).hits
+
+    def answer(
+        self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
+    ) -> Answer:
         """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own.
 
-        Raises `QueryError` for a query, a k or a point that cannot be answered.
+        A channel that is broken is told in the answer and missed there. Raises `QueryError` for a query, a k, a filter or a
+        point that cannot be answered, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
         """
-        k = self.settings.default_k if k is None else k
+        opened = self.opened
+        k = opened.settings.default_k if k is None else k
         _check(query, k)
         self._check_languages(filters.lang)
-        self.open()
+        parsed = parse_query(query)
         allowed = self._allowed(filters) if filters else None
         if allowed is not None and not len(allowed):
-            return []
-        pool = max(_LEAST_POOL, _POOL_FACTOR * k)
-        parsed = parse_query(query)
-        candidates, shares = self._shares(parsed, query, pool, allowed, point or self.point)
-        adjusted = adjust(candidates, total_of(candidates, shares), self._files, parsed, self.settings)
+            return Answer(parsed, [], {})
+        consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
+        candidates, shares = fuse(consulted, opened.settings)
+        adjusted = adjust(candidates, total_of(candidates, shares), opened.files, parsed, opened.settings)
         order = best_first(candidates, adjusted.scores)[:k]
-        documents = self.lexical.documents(candidates[order])
-        return [
-            Hit(
-                rank=rank,
-                score=float(adjusted.scores[row]),
-                channels={
-                    name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
-                    for name, share in shares.items()
-                },
-                adjustments=adjusted.of(row),
-                **document,
-            )
-            for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
-        ]
-
-    def _shares(
-        self, parsed: Parsed, query: str, pool: int, allowed: Ids | None, point: OperatingPoint
-    ) -> tuple[Ids, dict[str, Share]]:
-        """The candidates, ascending, and what each channel that has something to say contributes to them."""
-        found = self.lexical.search(query, pool, allowed=allowed)
-        lexical = Ranking(found.ids, found.scores)
-        vector = self.embedder.encode_queries([query])
-        dense = self._dense(vector, pool, allowed, point)
-        symbol = symbol_ranking(self.lexical, parsed, pool, allowed=allowed)
-        rankings = [lexical, dense] if symbol is None else [lexical, dense, symbol]
-        candidates: Ids = np.unique(np.concatenate([ranking.ids for ranking in rankings]))
-        # Every candidate's true similarity is known, whichever channel found it.
-        similarity = self.vectors.vectors_of(candidates) @ vector[0]
-        settings = self.settings
-        shares = {
-            "lexical": share_of(candidates, lexical, weight=settings.lexical_weight, power=1.0),
-            "dense": share_of(candidates, dense, weight=settings.dense_weight, power=2.0, scores=similarity),
-        }
-        if symbol is not None:
-            # Its scores are calibrated as they are: the start of a name counts less, even where nothing better is found.
-            weight = settings.symbol_weight * float(symbol.scores.max(initial=0.0))
-            weight *= 1.0 if parsed.name else settings.embedded_name_factor
-            shares["symbol"] = share_of(candidates, symbol, weight=weight, power=1.0)
-        return candidates, shares
-
-    def _dense(self, vector: Any, pool: int, allowed: Ids | None, point: OperatingPoint) -> Ranking:
-        ids, scores = self.vectors.search(vector, pool, allowed=allowed, point=point)
-        good = scores[0] >= self.settings.semantic_min_score if ids.shape[1] else np.zeros(0, bool)
-        return Ranking(ids[0][good], scores[0][good])
+        documents = opened.lexical.documents(candidates[order])
+        return Answer(
+            parsed,
+            [
+                Hit(
+                    rank=rank,
+                    score=float(adjusted.scores[row]),
+                    channels={
+                        name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
+                        for name, share in shares.items()
+                    },
+                    adjustments=adjusted.of(row),
+                    **document,
+                )
+                for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
+            ],
+            consulted,
+        )
 
     def _check_languages(self, names: Sequence[str]) -> None:
         """A language that does not exist is a slip of the pen, which an empty answer would hide."""
@@ -250,12 +191,27 @@ class Searcher:
     def _allowed(self, filters: Filters) -> Ids:
         from pipeline.catalog.hydrate import allowed_ids
 
-        with self._lock:
-            catalog = self._catalog
         defines = [identifier_of(name) or name for name in filters.defines]
         return allowed_ids(
-            catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
+            self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
         )
+
+
+def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:
+    """The candidates, ascending, and what each channel that has something to say contributes to them."""
+    answered = {name: one.found for name, one in consulted.items() if one.found is not None}
+    none: list[Ids] = [np.empty(0, np.int64)]
+    candidates: Ids = np.unique(np.concatenate(none + [found.ranking.ids for found in answered.values()]))
+    shares = {}
+    for name, found in answered.items():
+        channel = consulted[name].channel
+        weight = found.strength * channel.weight(settings)
+        scores = None if found.scores_of is None else found.scores_of(candidates)
+        if settings.fusion == "ranks":
+            shares[name] = by_ranks(candidates, found.ranking, weight=weight, k_rrf=settings.rrf_k, scores=scores)
+        else:
+            shares[name] = by_scores(candidates, found.ranking, weight=weight, power=channel.power, scores=scores)
+    return candidates, shares
 
 
 def _check(query: str, k: int) -> None:
@@ -269,10 +225,4 @@ def _check(query: str, k: int) -> None:
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    opened = open_version(repository, version)
-    return Searcher(opened, settings.search, settings.embed)
-
-
-def as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Results as `search --json` prints them."""
-    return [hit.as_json() for hit in hits]
+    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed))

@@ -1,16 +1,15 @@
 """Fusion: one ranking out of the channels' scores, with each channel's share kept for the explanation.
 
-Calibrated score fusion: a channel's scores are divided by its best for the query, which makes channels comparable; the dense
-share is squared, because cosine similarities of a static table lie close together and only the top of them says something.
-`benchmarks/docstrings.py` shows the fusion beside each channel alone.
+Two ways, and the setting `fusion` chooses. *Scores*: a channel's scores are divided by its best for the query, which makes
+channels comparable. *Ranks*: weighted reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), scaled so that the
+first place is worth the channel's weight. `docs/evaluation.md` has them side by side.
 
-Belongs here: arithmetic over arrays. Not here: where scores come from (`engine`).
+Belongs here: arithmetic over arrays. Not here: where scores come from (`channels`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +35,31 @@ class Share:
     rank: npt.NDArray[np.int64]
 
 
-def share_of(candidates: Ids, ranking: Ranking, *, weight: float, power: float, scores: Any = None) -> Share:
-    """A channel's share. `candidates` ascending. `scores` [n] replaces the ranking's own where a score is known for all."""
+def by_scores(candidates: Ids, ranking: Ranking, *, weight: float, power: float = 1.0, scores: Scores | None = None) -> Share:
+    """A channel's share by its scores. `candidates` ascending; `scores` [n] where the channel knows one for all of them."""
+    share = _placed(candidates, ranking)
+    raw = share.score if scores is None else np.asarray(scores, np.float64)
+    best = raw.max(initial=0.0)
+    relative = np.clip(raw / best, 0.0, None) if best > 0 else np.zeros_like(raw)
+    return Share(weight * relative**power, raw, share.rank)
+
+
+def by_ranks(candidates: Ids, ranking: Ranking, *, weight: float, k_rrf: float, scores: Scores | None = None) -> Share:
+    """A channel's share by its ranks: `weight * (k_rrf + 1) / (k_rrf + rank)`. What it did not find gets nothing."""
+    share = _placed(candidates, ranking)
+    raw = share.score if scores is None else np.asarray(scores, np.float64)
+    worth = np.where(share.rank > 0, weight * (k_rrf + 1) / (k_rrf + np.maximum(share.rank, 1)), 0.0)
+    return Share(worth, raw, share.rank)
+
+
+def _placed(candidates: Ids, ranking: Ranking) -> Share:
+    """A ranking's own ranks and scores at the places of the candidates, without a contribution."""
     rank = np.zeros(len(candidates), np.int64)
     raw = np.zeros(len(candidates), np.float64)
     places = np.searchsorted(candidates, ranking.ids)
     rank[places] = np.arange(1, len(ranking.ids) + 1)
     raw[places] = ranking.scores
-    if scores is not None:
-        raw = np.asarray(scores, np.float64)
-    best = raw.max(initial=0.0)
-    relative = np.clip(raw / best, 0.0, None) if best > 0 else np.zeros_like(raw)
-    return Share(weight * relative**power, raw, rank)
+    return Share(np.zeros(len(candidates), np.float64), raw, rank)
 
 
 def total_of(candidates: Ids, shares: dict[str, Share]) -> npt.NDArray[np.float64]:

@@ -23,7 +23,10 @@ _IDENTIFIER = re.compile(rf"[@#&.]?(?P<path>(?:{_NAME})(?:(?:\.|::|#|->|\\)(?:{_
 _TOKEN = re.compile(r"[\w$]+(?:(?:\.|::|#|->)[\w$]+)*(?:\(\))?")
 _JOINED = re.compile(r"[^\W_]_+[^\W_]|[a-z][A-Z]|\.|::|#|->|\(\)$")
 """What a name has and a word of a language has not."""
-_PATH = re.compile(r"[\w.@$+\-\[\]]*(?:/[\w.@$+\-\[\]]+)+/?")
+_PATH = re.compile(r"(?=[^/]*/)(?=\W*\w)[\w.@$+\-\[\]]*(?:/[\w.@$+\-\[\]]+)*/?")
+_LINE = re.compile(r"(:\d+)+$|#L\d+(-L?\d+)?$")
+"""A place in a file, as compilers and links write it."""
+_QUOTES = "`'\"“”‘’()[]<>{},;:!?."
 _QUESTIONS = frozenset("how what where which why when who".split())
 _SENTENCE = 8
 """Words from which on a phrase is a sentence."""
@@ -72,10 +75,17 @@ class Parsed:
     """The name that the query is."""
     embedded: tuple[str, ...]
     """Names inside of a question or phrase, as `identifier_of` writes them; a sentence uses names rather than asks for them."""
+    paths: tuple[str, ...]
+    """The path that the query is, or those inside of it, without line numbers."""
     words: tuple[str, ...]
     """The distinct parts of its words in lower case, in order."""
     asks_for: frozenset[str]
     """Roles of files that the query itself names."""
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a path alone."""
+        return self.kind is Kind.PATH
 
 
 def parse_query(query: str) -> Parsed:
@@ -95,12 +105,22 @@ def parse_query(query: str) -> Parsed:
         kind = Kind.PHRASE
     embedded = _embedded(text[:_MAX_PARSED]) if kind in (Kind.QUESTION, Kind.PHRASE) else ()
     asked = frozenset(role for role, asking in _ASKED.items() if not asking.isdisjoint(parts))
-    return Parsed(text, kind, name, embedded, parts, asked)
+    return Parsed(text, kind, name, embedded, _paths(text, kind), parts, asked)
+
+
+def _paths(text: str, kind: Kind) -> tuple[str, ...]:
+    if kind is Kind.PATH:
+        return (_LINE.sub("", text),)
+    if kind is Kind.NAME:
+        return ()
+    tokens = (_LINE.sub("", token.strip(_QUOTES)) for token in text[:_MAX_PARSED].split())
+    return tuple(dict.fromkeys(token for token in tokens if _is_path(token)))[:_MAX_EMBEDDED]
 
 
 def _is_path(text: str) -> bool:
     if len(text) > MAX_IDENTIFIER or any(map(str.isspace, text)):
         return False
+    text = _LINE.sub("", text)
     return bool(_PATH.fullmatch(text)) or ("." in text.strip(".") and language_of(text).name != "text")
 
 

@@ -43,7 +43,7 @@ def test_a_tree_is_indexed_once_and_again_when_it_changed(
     assert len(builds) == 1
     monkeypatch.setenv("CODEINTEL_DENSE_WEIGHT", "0.25")
     with searcher_of(tree, "shop", GIVEN) as searcher:
-        assert searcher.settings.dense_weight == 0.25
+        assert searcher.opened.settings.dense_weight == 0.25
     assert len(builds) == 1
 
     (tree / "mail.py").write_text("def send_parcel(address):\n    return post(address)\n")
@@ -55,8 +55,8 @@ def test_a_tree_is_indexed_once_and_again_when_it_changed(
 def test_a_channel_alone_answers_only_what_it_found_itself(tree: Path) -> None:
     with searcher_of(tree, "shop", GIVEN) as searcher:
         found = {}
-        for name, settings in variants(searcher.settings).items():
-            searcher.settings = settings
+        for name, settings in variants(searcher.opened.settings).items():
+            searcher.opened.settings = settings
             found[name] = Outcome(name)
             answer(searcher, ["address of a letter", "Basket"], found[name])
     assert {place.uri for place in found[DEFAULT].results[0]} >= {"mail.py"}

@@ -66,6 +66,7 @@ def test_what_was_written_is_read(written: Path) -> None:
     found = chunk_files.read(written, 3)
     assert found.uris == ["a.py", "b.py"] and found.roles.tolist() == [0, 1]
     assert found.of(np.array([10, 20, 30, 10])).tolist() == [0, 1, 1, 0]
+    assert found.ordinals[np.searchsorted(found.ids, [30, 20, 10])].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])
@@ -83,6 +84,7 @@ def test_a_truncated_file_is_damage(written: Path, keep: int) -> None:
         ({2: b""}, IndexCorruptionError),
         ({3: b"x"}, IndexCorruptionError),
         ({4: np.array([0, 5, 1], "<i4").tobytes()}, IndexCorruptionError),
+        ({5: np.array([0, 1], "<i4").tobytes()}, IndexCorruptionError),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(written: Path, changes: dict[int, object], error: type[Exception]) -> None:

@@ -18,7 +18,8 @@ def uris(done: Any) -> list[str]:
 
 def test_an_answer_has_the_documented_shape(built: Any) -> None:
     answer = built("search", "berth fee", "--json").json
-    assert sorted(answer) == ["query", "repo", "results", "stale", "version"]
+    assert sorted(answer) == ["channels", "kind", "query", "repo", "results", "stale", "version"]
+    assert answer["kind"] == "phrase" and answer["channels"]["symbol"] == {"state": "silent", "found": 0}
     assert (answer["repo"], answer["version"], answer["stale"], answer["query"]) == ("demo", built.version, False, "berth fee")
     for rank, hit in enumerate(answer["results"], 1):
         assert sorted(hit) == sorted(
@@ -242,4 +243,5 @@ def test_explanations_are_printed_on_request_with_the_id(built: Any) -> None:
     identifier = built("search", "tide", "-k", "1", "--json").json["results"][0]["id"]
     assert identifier not in plain.out
     assert f"id {identifier}" in explained.out and "gives" in explained.out
-    assert "vectors: flat; GPU: " in explained.out.splitlines()[-1] and "GPU" not in plain.out
+    assert "; flat; GPU: " in explained.out and "GPU" not in plain.out
+    assert "query: read as a name" in explained.out and "path: silent" in explained.out

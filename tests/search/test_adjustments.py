@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.config import SearchSettings
 from pipeline.index.chunk_files import ROLES, ChunkFiles
-from pipeline.search.adjustments import Adjusted, FileFacts, adjust, coverage, is_under
+from pipeline.search.adjustments import Adjusted, adjust, coverage
+from pipeline.search.files import FileFacts
 from pipeline.search.fusion import best_first
 from pipeline.search.query import parse_query
 
@@ -20,7 +21,7 @@ OWNERS = [0, 0, 1, 2]
 def adjusted(query: str, fused: list[float], *, roles: tuple[str, ...] = ("", "test", ""), **settings: float) -> Adjusted:
     bits = np.array([1 << ROLES.index(role) if role else 0 for role in roles], np.uint8)
     ids = np.arange(10, 14, dtype=np.int64)
-    files = ChunkFiles(URIS, bits, ids, np.array(OWNERS, np.int32))
+    files = ChunkFiles(URIS, bits, ids, np.array(OWNERS, np.int32), np.zeros(len(OWNERS), np.int32))
     chosen = SearchSettings(**{**NEUTRAL, **settings})
     return adjust(ids, np.array(fused), FileFacts(files), parse_query(query), chosen)
 
@@ -61,12 +62,6 @@ def test_a_file_counts_more_the_more_of_its_name_the_query_holds() -> None:
     assert found.of(3) == {"file name": 1.5}
 
 
-def test_a_path_finds_the_chunks_of_its_file() -> None:
-    assert adjusted("b/cookie_policy.py", [1, 1, 1, 1], roles=("", "", "")).of(3) == {"path": 2.0}
-    assert is_under("a/b/c.py", "b/c.py") and is_under("a/b/c.py", "b/") and is_under("a/b/c.py", "./a/b")
-    assert not is_under("a/bb/c.py", "b/c.py") and not is_under("a/bc.py", "c.py")
-
-
 def test_words_of_a_name_meet_longer_and_shorter_forms_but_not_single_letters() -> None:
     assert coverage(("auth",), ("authentication",)) == 1.0
     assert coverage(("configuration", "file"), ("config",)) == 0.5
@@ -75,7 +70,7 @@ def test_words_of_a_name_meet_longer_and_shorter_forms_but_not_single_letters() 
 
 
 def test_no_candidates_have_no_scores() -> None:
-    files = ChunkFiles([], np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int32))
+    files = ChunkFiles([], np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
     for query in ("jar", "how do jars open", "open the jar", "a/b.py"):
         empty = adjust(np.zeros(0, np.int64), np.zeros(0), FileFacts(files), parse_query(query), SearchSettings())
         assert empty.scores.shape == (0,)

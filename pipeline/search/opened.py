@@ -1,0 +1,122 @@
+"""An open version: what channels read from it, each part opened when it is first asked for, and once.
+
+Belongs here: opening, and what must fit together (the embedder and the vectors). Not here: queries (`engine`, `channels`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pipeline.config import EmbedSettings, SearchSettings
+from pipeline.embed import registry
+from pipeline.embed.interface import Embedder
+from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
+from pipeline.index.dense.vectors import VectorIndex
+from pipeline.index.lexical import LexicalReader
+from pipeline.search.files import FileFacts
+from pipeline.store.versions import Version
+
+if TYPE_CHECKING:
+    import duckdb
+
+T = TypeVar("T")
+
+
+@dataclass
+class Opened:
+    """A version and its open parts; many threads may use it at once."""
+
+    version: Version
+    settings: SearchSettings
+    embed_settings: EmbedSettings
+    _parts: dict[str, Any] = field(default_factory=dict, repr=False)
+    _resting: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def part(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` opened when it was first asked for. A part that cannot be opened is tried again the next time."""
+        found = self._parts.get(name)
+        if found is None:
+            with self._lock:
+                found = self._parts.get(name)
+                if found is None:
+                    found = self._parts[name] = make()
+        return cast("T", found)
+
+    def holds(self, name: str) -> bool:
+        """Whether a part is open."""
+        return name in self._parts
+
+    def close(self) -> None:
+        """Let the version and everything read from it go."""
+        with self._lock:
+            for part in self._parts.values():
+                if hasattr(part, "close"):
+                    part.close()
+            self._parts.clear()
+        self.version.close()
+
+    @property
+    def lexical(self) -> LexicalReader:
+        """The lexical index, which also stores what a line of results shows."""
+        return self.part("lexical", lambda: LexicalReader(self.version.ensure("lexical_index")))
+
+    @property
+    def vectors(self) -> VectorIndex:
+        """The vector index."""
+        return self.part("vectors", self._open_vectors)
+
+    def _open_vectors(self) -> VectorIndex:
+        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder that made the version's vectors. Raises `IndexFormatError` when it is another one now."""
+        return self.part("embedder", self._load_embedder)
+
+    def _load_embedder(self) -> Embedder:
+        embedder = registry.load(self.embed_settings)
+        registry.require(embedder, self.version.manifest.embedder, self.version.name)
+        return embedder
+
+    @property
+    def files(self) -> FileFacts:
+        """The files that chunks are of."""
+        return self.part("files", lambda: FileFacts(self.lexical.files))
+
+    @property
+    def catalog(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection over the views; use a cursor of it in each thread."""
+        return self.part("catalog", self._open_catalog)
+
+    def _open_catalog(self) -> duckdb.DuckDBPyConnection:
+        from pipeline.catalog.views import connect
+
+        folder = self.version.ensure(*self.version.manifest.artefacts)
+        return connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
+
+    @property
+    def point(self) -> OperatingPoint:
+        """Where this version's vectors are searched: at its tuned or locked point, under the settings."""
+        return self.part("point", self._tuned_point)
+
+    def _tuned_point(self) -> OperatingPoint:
+        index, recorded = self.vectors, self.version.manifest.operating_point
+        # A locked point may ask for more lists than the index of today has, which means all of them.
+        name, _, value = recorded["parameters"].partition("=")
+        cut = f"{name}={min(int(value), index.nlist)}" if name == "nprobe" else recorded["parameters"]
+        tuned = parse(cut, recorded["k_factor"], family=index.family, nlist=index.nlist, default=index.point)
+        return under_settings(tuned, self.settings, family=index.family, nlist=index.nlist)
+
+    def rest(self, channel: str, reason: str, seconds: float) -> None:
+        """Leave a broken channel alone for so long."""
+        self._resting[channel] = (time.monotonic() + seconds, reason)
+
+    def resting(self, channel: str) -> str | None:
+        """Why a channel is left alone; None where it is not."""
+        until, reason = self._resting.get(channel, (0.0, ""))
+        return reason if time.monotonic() < until else None
