@@ -65,7 +65,7 @@ def search(
             return
         assert query is not None  # one of both was given
         query = as_text(query)
-        answer = searcher.answer(query, k, filters, point=point)
+        answer = searcher.answer(query, k, filters, point=point, explain=explain)
         if json:
             print_json(_as_json(searcher, fresh, query, answer))
             return
@@ -193,6 +193,16 @@ def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
             shares += [f"{name} ×{factor:.2f}" for name, factor in hit.adjustments.items()]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+        if hit.tokens:
+            out.print(Text(f"    tokens: {printable(_matched(hit))}", style="dim"))
+
+
+def _matched(hit: Hit) -> str:
+    """Which tokens answered: `expiry → expires 0.71 (line 12)`."""
+    return " · ".join(
+        f"{match.query} → {'–' if match.text is None else f'{match.text} {match.similarity:.2f} (line {match.line})'}"
+        for match in hit.tokens
+    )
 
 
 def _print_channels(searcher: Searcher, answer: Answer, point: OperatingPoint | None) -> None:

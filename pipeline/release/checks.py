@@ -26,6 +26,8 @@ from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.tuning.document import read_tuning
+from pipeline.index.xtr.description import read_meta as read_token_meta
+from pipeline.index.xtr.token_index import TokenIndex
 from pipeline.release import symbol_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
@@ -320,6 +322,24 @@ def documents_match_chunks(roots: Roots) -> Finding:
     return finding(problems, documents=found)
 
 
+def tokens_match_chunks(roots: Roots) -> Finding:
+    """The token index is off, or has every chunk and no other; tokens of sampled chunks stand inside of their text."""
+    root = roots["xtr_index"]
+    meta = read_token_meta(root)
+    if meta.encoder is None:
+        return finding([], state="off", tokens=0)
+    chunks = tables.read_table(roots[Chunks.asset], Chunks, ["id", "content"]).sort_by("id")
+    index = TokenIndex.open(root)
+    problems = []
+    if not np.array_equal(chunks["id"].to_numpy(), index.ids):
+        return finding([f"{len(index)} chunks with tokens for {chunks.num_rows} chunks, or others"])
+    for row in _sample_rows(chunks.num_rows).tolist():
+        spans = index.spans[index.offsets[row] : index.offsets[row + 1]]
+        if (spans[:, 0] > spans[:, 1]).any() or spans.max(initial=-1) > len(chunks["content"][row].as_py().encode()):
+            problems.append(f"a token of chunk {int(index.ids[row])} lies outside of its text")
+    return finding(problems, state="on", tokens=index.tokens, encoder=meta.encoder.name)
+
+
 def _sample_rows(count: int) -> Any:
     """Row numbers of an even sample, int64, the first and the last row among them."""
     return np.unique(np.linspace(0, count - 1, SELF_SEARCH_SAMPLE).astype(np.int64)) if count else np.empty(0, np.int64)
@@ -380,6 +400,7 @@ CHECKS: tuple[Check, ...] = tuple(
         (tuning_of_this_index, "tuning", ("faiss_index",)),
         (recall_meets_target, "tuning", ()),
         (documents_match_chunks, "lexical_index", ("chunks",)),
+        (tokens_match_chunks, "xtr_index", ("chunks",)),
         (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
         (symbol_checks.files_have_precise_symbols, "scip_occurrences", ("source_snapshot", "scip_index")),
         (symbol_checks.cst_inside_files, "cst_nodes", ("source_snapshot",)),

@@ -1,1 +1,1 @@
-"""Token-level late interaction: a vector for each token, and scores by which token of a chunk is nearest to each of the query."""
+"""Token-level late interaction: a vector for each token; a chunk scores by its nearest token to each of the query."""

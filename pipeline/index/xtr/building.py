@@ -19,7 +19,7 @@ from pipeline.index.xtr.codec import Codec, centroid_count, packed_width, train
 from pipeline.index.xtr.description import DIRECTORY, FORMAT, Maker, TokenMeta, read_meta, write_meta
 from pipeline.index.xtr.encoder import Numbers, Vectors
 from pipeline.index.xtr.encodings import Gathered, unit
-from pipeline.index.xtr.roles import Roles
+from pipeline.index.xtr.places import Roles
 from pipeline.index.xtr.token_index import ARRAYS
 
 _SAMPLED = 32

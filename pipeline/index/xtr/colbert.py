@@ -1,7 +1,7 @@
-"""Tokens of a model in a folder of this machine, by PyTorch: ColBERT as PyLate or Stanford's program write it, XTR, any encoder.
+"""Tokens of a model in a folder of this machine, by PyTorch: ColBERT as PyLate or Stanford's program write it, XTR, others.
 
     config.json, model.safetensors, tokenizer.json   a transformer, at the top or where modules.json says
-    1_Dense/ (or 2_Dense/)                            a projection of each token; or `linear.weight` beside the transformer's own
+    1_Dense/ (or 2_Dense/)                            a projection of each token; else `linear.weight` in model.safetensors
     config_sentence_transformers.json                 PyLate: markers, lengths, words that do not count
     artifact.metadata                                 Stanford: the same under other names
 

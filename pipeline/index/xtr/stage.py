@@ -25,7 +25,8 @@ from pipeline.index.xtr import registry
 from pipeline.index.xtr.building import build
 from pipeline.index.xtr.description import OFF, Maker, write_meta
 from pipeline.index.xtr.encodings import EncodingCache, Encodings, Gathered, joined, rounded
-from pipeline.index.xtr.roles import DEFINED, SYMBOL, Roles, file_spans, identifiers_of, inside, names_of
+from pipeline.index.xtr.names import identifiers_of, names_of
+from pipeline.index.xtr.places import DEFINED, SYMBOL, Roles, file_spans, inside
 from pipeline.schemas import AstNodes, Chunks, Definitions, XtrIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime, run_jobs

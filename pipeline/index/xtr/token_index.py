@@ -6,7 +6,7 @@
     xtr/codes.npy           uint16 [t]: the centroid of each token
     xtr/residuals.npy       uint8 [t, w]: what is left over, packed
     xtr/spans.npy           int32 [t, 2]: bytes of the chunk's text as UTF-8, half-open; -1 where a token stands for none
-    xtr/roles.npy           uint8 [t]: bits of `roles`
+    xtr/roles.npy           uint8 [t]: bits of `places`
     xtr/centroids.npy       float32 [c, d]
     xtr/levels.npy          float32 [2^bits]
     xtr/listed.npy          int32 [t]: tokens by centroid, ascending in each

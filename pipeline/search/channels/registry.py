@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.errors import CodeIntelError, QueryError
-from pipeline.search.channels import dense, lexical, path, symbol
+from pipeline.search.channels import dense, lexical, path, symbol, xtr
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.opened import Opened
 
@@ -22,7 +22,11 @@ CHANNELS = (
     Channel("dense", dense.ask, power=2.0),
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
+    # Mean cosines of tokens lie closer together still.
+    Channel("xtr", xtr.ask, power=4.0),
 )
+RERANK = Channel("xtr_rerank", xtr.rescore)
+"""No channel of its own: it is asked about the best candidates of the others (`late`)."""
 _REST = 30.0
 """Seconds for which a channel that broke is left alone: a server that is gone must not cost every query its time-outs."""
 _log = logging.getLogger(__name__)
@@ -59,10 +63,11 @@ class Consulted:
 
 def consult(opened: Opened, asked: Asked) -> dict[str, Consulted]:
     """Ask every channel; whatever happens to one, the others answer. Raises `QueryError` alone: that one is the caller's."""
-    return {channel.name: _consult(channel, opened, asked) for channel in CHANNELS}
+    return {channel.name: consult_one(channel, opened, asked) for channel in CHANNELS}
 
 
-def _consult(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+def consult_one(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+    """Ask one channel, and say what became of it."""
     if not channel.weight(opened.settings) > 0:
         return Consulted(channel, State.OFF, reason=f"`{channel.name}_weight` is 0")
     if (resting := opened.resting(channel.name)) is not None:
