@@ -66,7 +66,8 @@ class Codec:
     def decode(self, codes: Codes, packed: Packed) -> Vectors:
         """The vectors that are stored so: float32 [t, d], unit rows."""
         dimension = self.centroids.shape[1]
-        vectors: Vectors = self._table[packed].reshape(len(packed), -1)[:, :dimension]
+        fields = self._table[packed]
+        vectors: Vectors = fields.reshape(len(packed), fields.shape[1] * fields.shape[2])[:, :dimension]
         vectors = vectors + self.centroids[codes]
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]

@@ -3,7 +3,8 @@
 MaxSim (Khattab and Zaharia, "ColBERT", SIGIR 2020) is, for each token of the query, the best cosine of any token of
 the chunk; here their mean, so that scores of queries of different lengths compare.
 
-Belongs here: scores over candidates, restricted or biased to some tokens. Not here: which tokens (`places`), finding candidates.
+Belongs here: scores over candidates, restricted or biased to some tokens. Not here: which tokens (`places`), finding
+candidates.
 """
 
 from __future__ import annotations
