@@ -164,9 +164,9 @@ def _marker(tokenizer: Tokenizer, marker: object, folder: Path) -> int | None:
 
 
 def _ids_of(tokenizer: Tokenizer, words: Iterable[object]) -> frozenset[int]:
-    """The tokens of words that are one token."""
-    found = (tokenizer.encode(word, add_special_tokens=False).ids for word in words if isinstance(word, str))
-    return frozenset(ids[0] for ids in found if len(ids) == 1)
+    """The tokens that are words of these, also at the start of a word as SentencePiece writes it."""
+    spelt = (f"{start}{word}" for word in words if isinstance(word, str) for start in ("", "▁"))
+    return frozenset(found for word in spelt if (found := tokenizer.token_to_id(word)) is not None)
 
 
 class _Transformer:
