@@ -210,7 +210,18 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """The constant of rank fusion: the higher, the less the first places stand out."""
     lexical_weight: float = 1.0
     """What a channel's best chunk gets from it. 0 turns the channel off; so for the others."""
-    dense_weight: float = 0.5
+    dense_weight: float = 0.7
+    name_dense_factor: float = 0.5
+    """What `dense_weight` is multiplied by for queries that are names; so for other kinds of queries."""
+    path_dense_factor: float = 1.0
+    question_dense_factor: float = 1.0
+    phrase_dense_factor: float = 1.0
+    sentence_dense_factor: float = 0.5
+    body_boost: float = 1.0
+    """What a word's BM25 score in the text of a chunk is multiplied by; so for the names that it defines, and its path."""
+    names_boost: float = 1.0
+    path_boost: float = 0.35
+    file_name_boost: float = 0.5
     symbol_weight: float = 1.0
     """For queries that are names alone."""
     embedded_name_factor: float = 0.25
@@ -242,14 +253,19 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     vendored_factor: float = 0.5
     generated_factor: float = 0.5
     private_factor: float = 0.7
+    """Not for sentences: what one definition does is told of private ones, too."""
     stub_factor: float = 0.7
-    same_file_factor: float = 0.5
+    reexport_factor: float = 0.5
+    """For files that stand for their folder and define nothing themselves."""
+    same_file_factor: float = 0.25
     """For every better chunk of its file a chunk's score is multiplied by this, for questions and phrases."""
     question_file_evidence: float = 1.0
     """How much more a chunk counts when the chunks of its file have the best sum of scores, for questions."""
     phrase_file_evidence: float = 0.25
     file_name_match: float = 0.25
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
+    folder_match: float = 1.0
+    """The same for the folder that its file lies in."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
     duckdb_threads: int = 2
@@ -343,6 +359,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "default_k": (1, 10_000),
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
+    **{f"{kind}_dense_factor": (0, 10) for kind in ("name", "path", "question", "phrase", "sentence")},
+    **{f"{field}_boost": (0, 100) for field in ("body", "names", "path", "file_name")},
     "symbol_weight": (0, 100),
     "rrf_k": (0, 10_000),
     "embedded_name_factor": (0, 1),
@@ -366,10 +384,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "generated_factor": (0, 1),
     "private_factor": (0, 1),
     "stub_factor": (0, 1),
+    "reexport_factor": (0, 1),
     "same_file_factor": (0, 1),
     "question_file_evidence": (0, 100),
     "phrase_file_evidence": (0, 100),
     "file_name_match": (0, 100),
+    "folder_match": (0, 100),
     "duckdb_threads": (1, 256),
 }
 """Inclusive bounds of the numeric settings."""
