@@ -1,6 +1,7 @@
 """Token vectors: how much wide search finds of what is exactly nearest, what it costs, and what re-scoring does for results.
 
-    .venv/bin/python benchmarks/xtr.py [--package flask==3.1.2] [--bits 4] [--most 200] [--uncompressed] [--work DIR]
+    .venv/bin/python benchmarks/xtr.py [--package flask==3.1.2] [--bits 4] [--most 200] [--only-recall] [--uncompressed]
+        [--work DIR]
 
 Queries are a package's docstrings, taken out of its files (`docstrings.py`). Three tables for each number of bits: the share of
 the ten chunks with the highest exact MaxSim that wide search has among its ten, with latencies; MRR@10 of searches with the
@@ -27,7 +28,6 @@ from indexed import searcher_of
 from scoring import K, show_interval
 
 from pipeline import tables
-from pipeline.config import SearchSettings
 from pipeline.index.xtr import oracle, wide
 from pipeline.index.xtr.oracle import encoded_blocks
 from pipeline.schemas import Chunks
@@ -108,7 +108,7 @@ def quality_table(searcher: Searcher, queries: Sequence[Query]) -> None:
         print(f"| {name} | {show_interval(values)} | {better} | {cost[name]:.1f} |", flush=True)
 
 
-def measure(searcher: Searcher, queries: Sequence[Query], *, uncompressed: bool) -> None:
+def measure(searcher: Searcher, queries: Sequence[Query], *, uncompressed: bool, only_recall: bool) -> None:
     """Print the tables of one index."""
     tokens = searcher.opened.tokens
     assert tokens is not None  # built so
@@ -128,7 +128,8 @@ def measure(searcher: Searcher, queries: Sequence[Query], *, uncompressed: bool)
         fresh = oracle.exact(encoded_blocks(tokens.encoder, chunks["id"].to_numpy(), chunks["content"].to_pylist()), vectors, K)
         print(f"\nRecall@{K} of the stored tokens' exact ten to the uncompressed ones': {recall(truth, fresh):.3f}")
     wide_table(tokens, vectors, truth, exact_ms)
-    quality_table(searcher, queries)
+    if not only_recall:
+        quality_table(searcher, queries)
 
 
 def main() -> int:
@@ -137,6 +138,7 @@ def main() -> int:
     parser.add_argument("--package", default="flask==3.1.2", help="a pure Python package, with its version")
     parser.add_argument("--bits", default="4", help="bits of a dimension: 2, 4, 8, or several with commas")
     parser.add_argument("--most", type=int, default=200, help="queries at most, drawn with a fixed seed")
+    parser.add_argument("--only-recall", action="store_true", help="leave out what tokens do to results")
     parser.add_argument("--uncompressed", action="store_true", help="also compare with tokens that are not compressed")
     parser.add_argument(
         "--work", type=Path, default=Path(__file__).parent / ".work", help="where downloads and indexes are kept"
@@ -149,8 +151,7 @@ def main() -> int:
     for bits in map(int, given.bits.split(",")):
         settings = {**_GIVEN, "xtr_bits": bits}
         with searcher_of(tree, given.package.partition("==")[0], settings) as searcher:
-            assert isinstance(searcher.opened.settings, SearchSettings)
-            measure(searcher, queries, uncompressed=given.uncompressed)
+            measure(searcher, queries, uncompressed=given.uncompressed, only_recall=given.only_recall)
     return 0
 
 

@@ -231,15 +231,15 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     embedded_path_factor: float = 0.25
     """What `path_weight` is multiplied by for paths inside of other queries."""
     semantic_min_score: float = 0.0
-    xtr_weight: float = 0.5
-    """Of the channel `xtr`, where the version has one."""
+    xtr_weight: float = 0.2
+    """Of the channel `xtr`, where the version has one (`benchmarks/xtr.py`)."""
     xtr_tokens: int = 1000
     """The most similar tokens that are looked up for each token of a query."""
     xtr_lists: int = 32
     """Lists of tokens that are visited for each token of a query."""
     xtr_rerank: int = 0
     """How many of the best candidates are scored again token by token, after fusion; 0: none."""
-    xtr_rerank_weight: float = 0.5
+    xtr_rerank_weight: float = 1.0
     """How much more the candidate counts whose tokens fit best."""
     xtr_spans: Literal["any", "definitions", "symbols"] = "any"
     """Which tokens of candidates are meant: all, those of names where they are defined, or those of all names."""
