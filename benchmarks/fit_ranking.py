@@ -37,7 +37,7 @@ FACTORS = (0.5, 0.7, 1.4, 2.0)
 FROM_ZERO = (0.1, 0.25, 0.5, 1.0)
 FITTED = (
     "dense_weight question_dense_factor phrase_dense_factor name_dense_factor sentence_dense_factor symbol_weight "
-    "embedded_name_factor names_boost path_boost file_name_boost test_factor docs_factor example_factor "
+    "plain_word_factor embedded_name_factor names_boost path_boost file_name_boost test_factor docs_factor example_factor "
     "superseded_factor private_factor stub_factor reexport_factor same_file_factor question_file_evidence "
     "phrase_file_evidence file_name_match folder_match"
 ).split()

@@ -222,9 +222,11 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     names_boost: float = 1.0
     path_boost: float = 0.35
     file_name_boost: float = 0.5
-    symbol_weight: float = 1.0
+    symbol_weight: float = 1.5
     """For queries that are names alone."""
-    embedded_name_factor: float = 0.25
+    plain_word_factor: float = 0.65
+    """What `symbol_weight` is multiplied by for a name that could as well be a word, such as `session`: it may be a topic."""
+    embedded_name_factor: float = 0.2
     """What `symbol_weight` is multiplied by for names inside of a question or phrase."""
     path_weight: float = 2.0
     """For queries that are paths alone."""
@@ -363,6 +365,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **{f"{field}_boost": (0, 100) for field in ("body", "names", "path", "file_name")},
     "symbol_weight": (0, 100),
     "rrf_k": (0, 10_000),
+    "plain_word_factor": (0, 1),
     "embedded_name_factor": (0, 1),
     "path_weight": (0, 100),
     "embedded_path_factor": (0, 1),
