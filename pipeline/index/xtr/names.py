@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.columns import codes_of
 from pipeline.index.xtr.encoder import Spans
 from pipeline.structure.scip.from_syntax import IDENTIFIERS
 
@@ -26,22 +27,15 @@ def names_of(definitions: pa.Table) -> dict[str, Spans]:
 
 def identifiers_of(ast_nodes: pa.Table) -> dict[str, Spans]:
     """The bytes of the identifiers in a part of `ast_nodes`, by file: int32 [m, 2], ascending."""
-    types = ast_nodes["type"].unify_dictionaries().combine_chunks()
-    words = types.dictionary.to_pylist()
-    wanted = np.array([word in IDENTIFIERS or word.endswith("identifier") for word in words], bool)
-    rows = np.flatnonzero(wanted[types.indices.to_numpy()]) if len(types) else np.zeros(0, np.int64)
-    kept = ast_nodes.take(pa.array(rows))
+    codes, words = codes_of(ast_nodes["type"])
+    wanted = np.array([word in IDENTIFIERS or word.endswith("identifier") for word in words.to_pylist()], bool)
+    kept = ast_nodes.take(pa.array(np.flatnonzero(wanted[codes])))
     return _by_file(kept["uri"], kept["start_byte"].to_numpy(), kept["end_byte"].to_numpy())
 
 
 def _by_file(uris: pa.ChunkedArray, starts: npt.NDArray[np.int32], ends: npt.NDArray[np.int32]) -> dict[str, Spans]:
-    if not len(uris):
-        return {}
-    column = uris.cast(pa.string()).dictionary_encode().combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
-    codes = column.indices.to_numpy()
+    codes, words = codes_of(uris)
     order = np.lexsort((starts, codes))
-    bounds = np.searchsorted(codes[order], np.arange(len(column.dictionary) + 1))
+    bounds = np.searchsorted(codes[order], np.arange(len(words) + 1))
     spans = np.stack([starts, ends], axis=1).astype(np.int32)[order]
-    return {uri: spans[bounds[at] : bounds[at + 1]] for at, uri in enumerate(column.dictionary.to_pylist())}
+    return {uri: spans[bounds[at] : bounds[at + 1]] for at, uri in enumerate(words.to_pylist()) if bounds[at] < bounds[at + 1]}
