@@ -206,7 +206,7 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     gpu_clone_mode: Literal["replicate", "shard"] = "replicate"
     fusion: Literal["scores", "ranks"] = "scores"
     """How channels are added up: by their scores relative to their best, or by weighted reciprocal ranks."""
-    rrf_k: float = 60.0
+    rrf_k: float = 20.0
     """The constant of rank fusion: the higher, the less the first places stand out."""
     lexical_weight: float = 1.0
     """What a channel's best chunk gets from it. 0 turns the channel off; so for the others."""
