@@ -136,6 +136,27 @@ class EmbedSettings(Section, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, embed_timeout=self.embed_query_timeout, embed_retries=0)
 
 
+class XtrSettings(Section, frozen=True, kw_only=True):
+    """Whether tokens are indexed for late interaction, and by which encoder. How they are searched is `SearchSettings`."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset({"xtr", "xtr_bits"})
+    # All else that token vectors depend on shows in the encoder's digest.
+
+    xtr: Literal["off", "on"] = "off"
+    xtr_model: str = ""
+    """The whole path of a model's folder: ColBERT, XTR, or any encoder; without one, MiniLM from the extra `minilm`."""
+    xtr_bits: Literal[2, 4, 8] = 4
+    """Of each dimension of a stored token."""
+    xtr_max_tokens: int = 512
+    """Tokens that are read of a chunk, in windows as long as the model takes."""
+    xtr_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """For a model in a folder; `auto` takes the GPU where there is one."""
+    xtr_threads: int = 1
+    """MiniLM: threads of each process that encodes."""
+    xtr_batch_size: int = 32
+    """Windows that a model in a folder is given at once."""
+
+
 FaissFamily = Literal[
     "auto", "flat", "sq8", "ivf_flat", "ivf_sq8", "ivf_pq", "ivf_pq_refine", "ivf_pqfs", "ivf_rabitq", "hnsw", "hnsw_sq8"
 ]
@@ -219,6 +240,20 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     embedded_path_factor: float = 0.25
     """What `path_weight` is multiplied by for paths inside of other queries."""
     semantic_min_score: float = 0.0
+    xtr_weight: float = 0.2
+    """Of the channel `xtr`, where the version has one (`benchmarks/xtr.py`)."""
+    xtr_tokens: int = 1000
+    """The most similar tokens that are looked up for each token of a query."""
+    xtr_lists: int = 32
+    """Lists of tokens that are visited for each token of a query."""
+    xtr_rerank: int = 0
+    """How many of the best candidates are scored again token by token, after fusion; 0: none."""
+    xtr_rerank_weight: float = 1.0
+    """How much more the candidate counts whose tokens fit best."""
+    xtr_spans: Literal["any", "definitions", "symbols"] = "any"
+    """Which tokens of candidates are meant: all, those of names where they are defined, or those of all names."""
+    xtr_span_bonus: float = 0.1
+    """What is added to the similarity of tokens that `xtr_spans` means; 0: no other tokens count."""
     test_factor: float = 0.5
     """What the fused score of a chunk of a test is multiplied by, unless the query asks for tests; so for the others."""
     docs_factor: float = 0.3
@@ -280,6 +315,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
     tuning: TuningSettings = TuningSettings()
+    xtr: XtrSettings = XtrSettings()
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
     trace: TraceSettings = TraceSettings()
@@ -318,6 +354,7 @@ _NOT_FOR_REPOSITORIES = frozenset(
         "scip_typescript",
         *EmbedSettings.__struct_fields__,
         *TraceSettings.__struct_fields__,
+        *XtrSettings.__struct_fields__,
     }
 )
 
@@ -358,6 +395,15 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "path_weight": (0, 100),
     "embedded_path_factor": (0, 1),
     "semantic_min_score": (-1, 1),
+    "xtr_max_tokens": (16, 1 << 16),
+    "xtr_threads": (1, 256),
+    "xtr_batch_size": (1, 4096),
+    "xtr_weight": (0, 100),
+    "xtr_tokens": (1, 1 << 20),
+    "xtr_lists": (1, 1 << 16),
+    "xtr_rerank": (0, 10_000),
+    "xtr_rerank_weight": (0, 100),
+    "xtr_span_bonus": (0, 1),
     "test_factor": (0, 1),
     "docs_factor": (0, 1),
     "example_factor": (0, 1),

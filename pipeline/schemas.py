@@ -311,6 +311,17 @@ class LexicalIndex(Kind):
     FILES = "lexical.files"
 
 
+class XtrIndex(Kind):
+    """`xtr.meta.json`, and in the directory `xtr` a compressed vector of every token, by chunk and by centroid.
+
+    Where the setting `xtr` is off, the description says so, and there is nothing else.
+    """
+
+    asset = "xtr_index"
+    DIRECTORY = "xtr"
+    META = "xtr.meta.json"
+
+
 class Manifest(Kind):
     """`manifest.json`: everything that a published version is made of."""
 

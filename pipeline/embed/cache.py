@@ -127,7 +127,7 @@ class VectorCache:
         vectors = np.empty((len(keys), self._dimension), np.float32)
         for segment in list(self._segments):
             wanted = np.flatnonzero(~known)
-            rows = _positions(segment.keys, keys[wanted])
+            rows = positions(segment.keys, keys[wanted])
             found = rows >= 0
             if not found.any():
                 continue
@@ -221,7 +221,7 @@ def _array(path: Path, digest: str, dtype: type[Scalar], shape: tuple[int, int])
     return cast("npt.NDArray[Scalar]", array)
 
 
-def _positions(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.int64]:
+def positions(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.int64]:
     """Row of each key in `sorted_keys`, or -1: int64 [n]. Equal first halves with different second halves count as unknown."""
     if not len(sorted_keys):
         return np.full(len(keys), -1, np.int64)

@@ -80,7 +80,7 @@ def search(
             return
         assert query is not None  # one of both was given
         query = as_text(query)
-        answer = searcher.answer(query, k, filters, point=point)
+        answer = searcher.answer(query, k, filters, point=point, explain=explain)
         matched = _matched(searcher, tracer, answer, explain=explain)
         if json:
             print_json(_as_json(searcher, fresh, query, answer, matched))
@@ -169,7 +169,7 @@ def _run_batch(
             continue
         query = _query_of(line, f"{batch}, line {number}")
         try:
-            answer = searcher.answer(query, k, filters, point=point)
+            answer = searcher.answer(query, k, filters, point=point, explain=explain)
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
         print_json(_as_json(searcher, fresh, query, answer, _matched(searcher, tracer, answer, explain=explain)))
@@ -221,9 +221,19 @@ def _print_hits(hits: list[Hit], matched: Mapping[int, Matched] | None, *, filte
             shares += [f"{name} ×{factor:.2f}" for name, factor in hit.adjustments.items()]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+        if hit.tokens:
+            out.print(Text(f"    tokens   {printable(_matched_tokens(hit))}", style="dim"))
         if matched is not None:
             for line in _matched_lines(matched[hit.id]):
                 out.print(Text(f"    {printable(line)}", style="dim"))
+
+
+def _matched_tokens(hit: Hit) -> str:
+    """Which tokens answered: `expiry → expires 0.71 (line 12)`."""
+    return " · ".join(
+        f"{match.query} → {'–' if match.text is None else f'{match.text} {match.similarity:.2f} (line {match.line})'}"
+        for match in hit.tokens
+    )
 
 
 def _matched_lines(matched: Matched) -> Iterator[str]:

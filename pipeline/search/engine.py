@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,14 +23,18 @@ from pipeline.index.dense.operating_point import OperatingPoint, parse
 from pipeline.search import diversity
 from pipeline.search.adjustments import Factors, adjust
 from pipeline.search.channels.interface import Asked
-from pipeline.search.channels.registry import Consulted, consult
+from pipeline.search.channels.registry import RERANK, Consulted, consult
 from pipeline.search.diversity import Demotion
 from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first, by_ranks, by_scores, total_of
+from pipeline.search.late import matches_of, rerank
 from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
+
+if TYPE_CHECKING:
+    from pipeline.search.tokens import TokenMatch
 
 MOST_RESULTS = 10_000
 MOST_QUERY_BYTES = 1 << 20
@@ -107,6 +111,8 @@ class Hit:
     channels: dict[str, ChannelHit]
     adjustments: dict[str, float]
     """What the sum of the contributions is multiplied by, by name; only what changes it."""
+    tokens: tuple[TokenMatch, ...] = ()
+    """Which tokens of the chunk answer which of the query; told when an explanation was asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as `search --json` prints it; the id as text, because JavaScript loses integers past 2^53."""
@@ -123,6 +129,7 @@ class Hit:
             "preview": self.preview,
             "explanation": {name: hit.as_json() for name, hit in self.channels.items()},
             "adjustments": {name: round(factor, 6) for name, factor in self.adjustments.items()},
+            **({"tokens": [match.as_json() for match in self.tokens]} if self.tokens else {}),
         }
 
 
@@ -173,9 +180,16 @@ class Searcher:
         return self.answer(query, k, filters, point=point).hits
 
     def answer(
-        self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
+        self,
+        query: str,
+        k: int | None = None,
+        filters: Filters = Filters(),
+        *,
+        point: OperatingPoint | None = None,
+        explain: bool = False,
     ) -> Answer:
-        """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own.
+        """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own. `explain` also tells
+        which tokens answered, where there are token vectors.
 
         A channel that is broken is told in the answer and missed there. Raises `QueryError` for a query, a k, a filter or a
         point that cannot be answered, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
@@ -187,14 +201,18 @@ class Searcher:
         allowed = self.allowed(filters)
         if allowed is not None and not len(allowed):
             return Answer(parsed, [], {}, k, filters, NO_POOL, time.perf_counter() - started)
-        consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
+        asked = Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point)
+        consulted = consult(opened, asked)
         candidates, shares = fuse(consulted, opened.settings)
         fused = total_of(candidates, shares)
         adjusted = adjust(candidates, fused, opened.files, parsed, opened.settings)
+        if opened.settings.xtr_rerank:
+            adjusted, consulted[RERANK.name] = rerank(opened, asked, candidates, adjusted)
         scores, copies = self._without_copies(candidates, adjusted.scores, consulted)
         order = best_first(candidates, scores)[:k]
         rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
         documents = opened.lexical.documents(candidates[order])
+        tokens = matches_of(opened, parsed.text, candidates[order].tolist()) if explain else {}
         return Answer(
             parsed,
             [
@@ -206,6 +224,7 @@ class Searcher:
                         for name, share in shares.items()
                     },
                     adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
+                    tokens=tuple(tokens.get(document["id"], ())),
                     **document,
                 )
                 for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
@@ -288,4 +307,4 @@ def _check(query: str) -> None:
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed))
+    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed, settings.xtr))

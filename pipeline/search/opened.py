@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pipeline.config import EmbedSettings, SearchSettings
+from pipeline.config import EmbedSettings, SearchSettings, XtrSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
 from pipeline.errors import CodeIntelError, RuntimeLifecycleError
@@ -23,6 +23,8 @@ from pipeline.store.versions import Version
 
 if TYPE_CHECKING:
     import duckdb
+
+    from pipeline.search.tokens import TokenSearch
 
 T = TypeVar("T")
 REST = 30.0
@@ -36,6 +38,7 @@ class Opened:
     version: Version
     settings: SearchSettings
     embed_settings: EmbedSettings
+    xtr_settings: XtrSettings = field(default_factory=XtrSettings)
     _parts: dict[str, Any] = field(default_factory=dict, repr=False)
     _resting: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -92,6 +95,23 @@ class Opened:
             raise
         registry.require(embedder, self.version.manifest.embedder, self.version.name)
         return embedder
+
+    @property
+    def tokens(self) -> TokenSearch | None:
+        """Token vectors and the encoder that made them; None where the version was built without.
+
+        Raises `IndexFormatError` when the encoder is another one now.
+        """
+        built = self.version.manifest.artefacts.get("xtr_index")
+        if built is None or built.facts["state"] == "off":
+            return None
+        return self.part("tokens", self._open_tokens)
+
+    def _open_tokens(self) -> TokenSearch:
+        # Here, because most versions have no tokens.
+        from pipeline.search.tokens import open_tokens
+
+        return open_tokens(self.version, self.xtr_settings)
 
     @property
     def files(self) -> FileFacts:

@@ -16,6 +16,9 @@ import pytest
 from pipeline import files, tables
 from pipeline.errors import InvariantViolationError
 from pipeline.index.lexical_stage import lexical_index
+from pipeline.index.xtr.building import build as build_tokens
+from pipeline.index.xtr.description import Maker
+from pipeline.index.xtr.encodings import Encodings, Gathered
 from pipeline.release import checks
 from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check, Finding
 from pipeline.release.publication import publish
@@ -34,6 +37,7 @@ from pipeline.schemas import (
     Sources,
     SymbolEdges,
     Tuning,
+    XtrIndex,
 )
 from pipeline.stage import Artefact, Output
 from pipeline.store.versions import current_name, version_names
@@ -135,6 +139,16 @@ def _syntax_alone(table: pa.Table) -> pa.Table:
     return table.set_column(place, table.schema.field(place), pa.array(["syntax"] * table.num_rows))
 
 
+def _tokens_of_another_chunk(world: World) -> None:
+    """A token index, sound in itself, of a chunk that there is not."""
+    root = world.root("xtr_index")
+    (root / XtrIndex.META).unlink()
+    tokens = Encodings(np.array([0, 2]), np.ones((2, 4), np.int8), np.array([[0, 1], [1, 2]], np.int32))
+    gathered = Gathered.of([tokens], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    maker = Maker(name="xtr/test", digest="d", dimension=4)
+    build_tokens(root, np.array([5], np.int64), gathered, np.zeros(2, np.uint8), maker, 4)
+
+
 SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("sources_match_files", "other bytes", lambda w: w.rewrite(Sources, lambda t: _set(t, "content", 0, b"other"))),
     ("sources_match_files", "a source missing", lambda w: w.rewrite(Sources, lambda t: _without(t, 1))),
@@ -179,6 +193,7 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("documents_match_chunks", "document missing", lambda w: _lexical_of(w, lambda t: _without(t, 2))),
     ("documents_match_chunks", "other document", lambda w: _lexical_of(w, lambda t: _set(t, "id", 2, 12345))),
     ("documents_match_chunks", "other file", lambda w: _lexical_of(w, lambda t: _set(t, "uri", 2, "web/run.js"))),
+    ("tokens_match_chunks", "another chunk", _tokens_of_another_chunk),
     (
         "occurrences_inside_files",
         "beyond the end",

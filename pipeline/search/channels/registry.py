@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from pipeline.errors import CodeIntelError, QueryError
-from pipeline.search.channels import dense, lexical, path, symbol
+from pipeline.search.channels import dense, lexical, path, symbol, xtr
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.opened import Opened
 
@@ -23,7 +23,11 @@ CHANNELS = (
     Channel("dense", dense.ask, power=2.0),
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
+    # Mean cosines of tokens lie closer together still.
+    Channel("xtr", xtr.ask, power=4.0),
 )
+RERANK = Channel("xtr_rerank", xtr.rescore)
+"""No channel of its own: it is asked about the best candidates of the others (`late`)."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -67,10 +71,11 @@ class Failed:
 
 def consult(opened: Opened, asked: Asked) -> dict[str, Consulted]:
     """Ask every channel; whatever happens to one, the others answer. Raises `QueryError` alone: that one is the caller's."""
-    return {channel.name: _consult(channel, opened, asked) for channel in CHANNELS}
+    return {channel.name: consult_one(channel, opened, asked) for channel in CHANNELS}
 
 
-def _consult(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+def consult_one(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+    """Ask one channel, and say what became of it."""
     if not channel.weight(opened.settings) > 0:
         return Consulted(channel, State.OFF, reason=f"`{channel.name}_weight` is 0")
     started = time.perf_counter()
