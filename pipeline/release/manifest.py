@@ -36,6 +36,7 @@ from pipeline.schemas import (
     ScipOccurrences,
     ScipSymbols,
     Snapshot,
+    SpladeIndex,
     SymbolEdges,
     Tuning,
 )
@@ -114,6 +115,7 @@ def manifest(
     faiss_idmap: Artefact[FaissIdmap],
     tuning: Artefact[Tuning],
     lexical_index: Artefact[LexicalIndex],
+    splade_index: Artefact[SpladeIndex],
     identity: Identity,
     out: Output[Manifest],
 ) -> Facts:
@@ -135,6 +137,7 @@ def manifest(
         faiss_idmap,
         tuning,
         lexical_index,
+        splade_index,
     )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
     document = ManifestDocument(
@@ -147,7 +150,7 @@ def manifest(
         parent=identity.parent,
         settings=dict(identity.settings),
         tools=tool_versions(),
-        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index),
+        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index, splade_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
         operating_point=_operating_point(tuning, identity.locked),
@@ -191,6 +194,7 @@ def _counts(
     chunks: Artefact[Chunks],
     embeddings: Artefact[Embeddings],
     lexical_index: Artefact[LexicalIndex],
+    splade_index: Artefact[SpladeIndex],
 ) -> dict[str, int]:
     return {
         "files": source.facts["rows"],
@@ -204,6 +208,7 @@ def _counts(
         "chunks": chunks.facts["chunks"],
         "vectors": embeddings.facts["vectors"],
         "documents": lexical_index.facts["documents"],
+        "splade_documents": splade_index.facts["documents"],
     }
 
 
@@ -235,4 +240,4 @@ def _uses(settings: Settings) -> dict[str, str]:
     return tool_versions()
 
 
-STAGE = Stage(manifest, code_version="2", uses=_uses)
+STAGE = Stage(manifest, code_version="3", uses=_uses)

@@ -225,4 +225,4 @@ def _check(query: str, k: int) -> None:
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed))
+    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed, settings.splade))

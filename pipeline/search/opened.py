@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pipeline.config import EmbedSettings, SearchSettings
+from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
 from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
@@ -33,6 +33,7 @@ class Opened:
     version: Version
     settings: SearchSettings
     embed_settings: EmbedSettings
+    splade_settings: SpladeSettings
     _parts: dict[str, Any] = field(default_factory=dict, repr=False)
     _resting: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)

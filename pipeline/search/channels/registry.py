@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.errors import CodeIntelError, QueryError
-from pipeline.search.channels import dense, lexical, path, symbol
+from pipeline.search.channels import dense, lexical, path, splade, symbol
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.opened import Opened
 
@@ -22,6 +22,7 @@ CHANNELS = (
     Channel("dense", dense.ask, power=2.0),
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
+    Channel("splade", splade.ask),
 )
 _REST = 30.0
 """Seconds for which a channel that broke is left alone: a server that is gone must not cost every query its time-outs."""
