@@ -20,7 +20,7 @@ from pipeline.config import SearchSettings, Settings
 from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
 from pipeline.search.adjustments import adjust
-from pipeline.search.channels.interface import Asked
+from pipeline.search.channels.interface import Asked, Found
 from pipeline.search.channels.registry import Consulted, consult
 from pipeline.search.fusion import Ids, Share, best_first, by_ranks, by_scores, total_of
 from pipeline.search.opened import Opened
@@ -60,6 +60,13 @@ class ChannelHit:
     rank: int | None
     score: float
     contribution: float
+    detail: str = ""
+    """What the score is made of, where the channel says so."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As `search --json` prints it."""
+        said = {"rank": self.rank, "score": round(self.score, 6), "contribution": round(self.contribution, 6)}
+        return {**said, "detail": self.detail} if self.detail else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,7 @@ class Hit:
             "name": self.name,
             "score": round(self.score, 6),
             "preview": self.preview,
-            "explanation": {
-                name: {"rank": hit.rank, "score": round(hit.score, 6), "contribution": round(hit.contribution, 6)}
-                for name, hit in self.channels.items()
-            },
+            "explanation": {name: hit.as_json() for name, hit in self.channels.items()},
             "adjustments": {name: round(factor, 6) for name, factor in self.adjustments.items()},
         }
 
@@ -170,8 +174,7 @@ class Searcher:
                     rank=rank,
                     score=float(adjusted.scores[row]),
                     channels={
-                        name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
-                        for name, share in shares.items()
+                        name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
                     },
                     adjustments=adjusted.of(row),
                     **document,
@@ -195,6 +198,11 @@ class Searcher:
         return allowed_ids(
             self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
         )
+
+
+def _channel_hit(share: Share, row: int, found: Found | None, document: int) -> ChannelHit:
+    detail = "" if found is None or found.detail is None else found.detail(document)
+    return ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]), detail)
 
 
 def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:

@@ -63,6 +63,10 @@ class SparseEncoder(Protocol):
         """The `most` heaviest terms of a query."""
         ...
 
+    def tokens(self, terms: Sequence[int]) -> list[str]:
+        """What terms are called."""
+        ...
+
 
 def encoder_digest(settings: SpladeSettings) -> str:
     """What `load(settings).digest` would be, loading no library. Raises `ConfigError`."""
@@ -160,6 +164,13 @@ class SpladeEncoder:
         """The `most` heaviest terms of a query, by the model's own way for queries where it has one."""
         weights = self._weights([query], query=True)
         return sparse_query(weights.terms, weights.values, most)
+
+    def tokens(self, terms: Sequence[int]) -> list[str]:
+        """As the tokenizer writes them; `#NUMBER` where the model's terms are no tokens."""
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if tokenizer is None or self._vocabulary < len(tokenizer):
+            return [f"#{term}" for term in terms]
+        return [str(token) for token in tokenizer.convert_ids_to_tokens(list(terms))]
 
     def _weights(self, texts: Sequence[str], *, query: bool) -> _Weights:
         """The weights of texts, checked."""

@@ -1,7 +1,7 @@
 """Searching postings: every query term adds its weight times the impacts of its postings to the scores of their documents.
 
 Term at a time over whole posting lists, without skipping: a score is the exact inner product of the query and the stored
-impacts. `benchmarks/splade.py` shows what dynamic pruning would save.
+impacts. `benchmarks/splade.py` has it beside a search that skips by bounds, which is slower in NumPy.
 
 Belongs here: scores and ranks. Not here: building (`postings`), files (`index_files`), the query's weights (`encoder`).
 """

@@ -1,7 +1,7 @@
 """Postings with impacts: which terms weigh how much in which documents, sorted by term and then by document.
 
-A posting is packed into one 64-bit word, term first, then row, then impact: sorting words sorts postings, and an update is a
-merge of two sorted runs.
+A posting is packed into one 64-bit word, term first, then row, then impact: sorting words sorts postings, and an update
+inserts sorted words into sorted ones.
 
 Belongs here: arrays, how they are built and changed. Not here: searching them (`impact_index`), files (`index_files`),
 which weights a text has (`encoder`).
@@ -85,12 +85,11 @@ def update(postings: Postings, added: SparseDocuments, removed: Ids, *, bits: in
     stay = ~np.isin(postings.ids, removed)
     ids = _ascending(np.concatenate([postings.ids[stay], added.ids]))
     # Rows only move together: those of a term stay in order.
-    moved = np.where(stay, np.searchsorted(ids, postings.ids), -1)[postings.rows]
-    kept = moved >= 0
-    terms = np.repeat(postings.terms, np.diff(postings.offsets))
-    old = _pack(terms[kept], moved[kept], postings.impacts[kept])
-    # Two runs, each in order: a stable sort merges them.
-    return _unpack(np.sort(np.concatenate([old, np.sort(_words(added, ids))]), kind="stable"), ids, bits)
+    moved = np.searchsorted(ids, postings.ids).astype(np.int32)
+    old = _pack(np.repeat(postings.terms, np.diff(postings.offsets)), moved[postings.rows], postings.impacts)
+    old = old[stay[postings.rows]] if len(removed) else old
+    new = np.sort(_words(added, ids))
+    return _unpack(np.insert(old, np.searchsorted(old, new), new), ids, bits)
 
 
 def document_rows(

@@ -17,6 +17,9 @@ from pipeline.search.channels.interface import Asked, ChannelOffError, Found
 from pipeline.search.fusion import Ids, Ranking, Scores
 from pipeline.search.opened import Opened
 
+_SHOWN = 5
+"""Terms that explain a hit."""
+
 
 class _Index(NamedTuple):
     """What the channel searches, and who made it."""
@@ -41,7 +44,12 @@ def ask(opened: Opened, asked: Asked) -> Found:
     def products(candidates: Ids) -> Scores:
         return impacts.scores_of(query, candidates).astype(np.float32)
 
-    return Found(Ranking(ids, scores.astype(np.float32)), scores_of=products)
+    def heaviest(document: int) -> str:
+        matches = impacts.matches(query, document)[:_SHOWN]
+        tokens = model.tokens([match.term for match in matches])
+        return ", ".join(f"{token} {match.contribution:.2f}" for token, match in zip(tokens, matches, strict=True))
+
+    return Found(Ranking(ids, scores.astype(np.float32)), scores_of=products, detail=heaviest)
 
 
 def _open(opened: Opened) -> _Index:

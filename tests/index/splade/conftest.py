@@ -103,9 +103,16 @@ class WordEncoder:
         self.name, self.width = name, width
         self.digest = digest_bytes(name.encode())
         self.encoded: list[str] = []
+        self.written: dict[int, str] = {}
 
     def _terms(self, text: str) -> list[int]:
-        return sorted({crc32(word.lower().encode()) % self.vocabulary for run in words.runs(text) for word in words.terms(run)})
+        found = {word: crc32(word.encode()) % self.vocabulary for run in words.runs(text) for word in words.terms(run)}
+        self.written |= {term: word for word, term in found.items()}
+        return sorted(set(found.values()))
+
+    def tokens(self, terms: Sequence[int]) -> list[str]:
+        """The words."""
+        return [self.written[term] for term in terms]
 
     def encode(self, texts: Sequence[str]) -> Iterator[DocumentRows]:
         """One document at a time."""

@@ -97,6 +97,9 @@ def test_an_edit_encodes_what_changed_and_the_answer_says_how_the_channel_fared(
     assert found["channels"]["splade"]["state"] == "answered" and found["channels"]["lexical"]["found"] == 0
     best = found["results"][0]
     assert best["uri"] in ("harbour/fees.py", "README.md") and best["explanation"]["splade"]["contribution"] > 0
+    # What was asked is not there; what it means is.
+    assert best["explanation"]["splade"]["detail"].startswith("fee 0.")
+    assert " by fee 0." in world("search", "tariff", "--explain", env=ON).out
     words_encoder.encoded.clear()
     (world.repo / "harbour" / "more.py").write_text("def waived():\n    return 'tariff'\n")
     assert world.build(env=ON).code == 0
