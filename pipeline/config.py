@@ -210,14 +210,27 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     gpu_clone_mode: Literal["replicate", "shard"] = "replicate"
     fusion: Literal["scores", "ranks"] = "scores"
     """How channels are added up: by their scores relative to their best, or by weighted reciprocal ranks."""
-    rrf_k: float = 60.0
+    rrf_k: float = 20.0
     """The constant of rank fusion: the higher, the less the first places stand out."""
     lexical_weight: float = 1.0
     """What a channel's best chunk gets from it. 0 turns the channel off; so for the others."""
-    dense_weight: float = 0.5
-    symbol_weight: float = 1.0
+    dense_weight: float = 0.7
+    name_dense_factor: float = 0.5
+    """What `dense_weight` is multiplied by for queries that are names; so for other kinds of queries."""
+    path_dense_factor: float = 1.0
+    question_dense_factor: float = 1.0
+    phrase_dense_factor: float = 1.0
+    sentence_dense_factor: float = 0.5
+    body_boost: float = 1.0
+    """What a word's BM25 score in the text of a chunk is multiplied by; so for the names that it defines, and its path."""
+    names_boost: float = 1.0
+    path_boost: float = 0.35
+    file_name_boost: float = 0.5
+    symbol_weight: float = 1.5
     """For queries that are names alone."""
-    embedded_name_factor: float = 0.25
+    plain_word_factor: float = 0.65
+    """What `symbol_weight` is multiplied by for a name that could as well be a word, such as `session`: it may be a topic."""
+    embedded_name_factor: float = 0.2
     """What `symbol_weight` is multiplied by for names inside of a question or phrase."""
     path_weight: float = 2.0
     """For queries that are paths alone."""
@@ -235,14 +248,19 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     vendored_factor: float = 0.5
     generated_factor: float = 0.5
     private_factor: float = 0.7
+    """Not for sentences: what one definition does is told of private ones, too."""
     stub_factor: float = 0.7
-    same_file_factor: float = 0.5
+    reexport_factor: float = 0.5
+    """For files that stand for their folder and define nothing themselves."""
+    same_file_factor: float = 0.25
     """For every better chunk of its file a chunk's score is multiplied by this, for questions and phrases."""
     question_file_evidence: float = 1.0
     """How much more a chunk counts when the chunks of its file have the best sum of scores, for questions."""
     phrase_file_evidence: float = 0.25
     file_name_match: float = 0.25
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
+    folder_match: float = 1.0
+    """The same for the folder that its file lies in."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
     duckdb_threads: int = 2
@@ -255,6 +273,19 @@ class CatalogSettings(Section, frozen=True, kw_only=True):
 
     materialize_idmap: bool = False
     """After each publication, do what `indexctl idmap materialize` does."""
+
+
+class TraceSettings(Section, frozen=True, kw_only=True):
+    """What is kept of searches while tracing is on (`indexctl trace on`). Neither part of a key nor of a version."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset()
+
+    trace_pool: int = 50
+    """Candidates of each channel that are kept of one search."""
+    trace_files: int = 500
+    """How many times of writing are kept; the oldest go first. A process writes at its end, a server now and then."""
+    trace_bytes: int = 64 << 20
+    """Bytes that traces of one repository may take; the oldest go first."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tuning: TuningSettings = TuningSettings()
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
+    trace: TraceSettings = TraceSettings()
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""
@@ -298,7 +330,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Programs and files of this machine, and where source code is sent to: a repository, which nobody vouches for, must not choose
-# what is run, read or told. That is all there is to say about an embedder, and about SPLADE's encoder.
+# what is run, read or told. That is all there is to say about an embedder, and about SPLADE's encoder. Nor how much is kept of
+# what people search.
 _NOT_FOR_REPOSITORIES = frozenset(
     {
         "scip_files",
@@ -306,6 +339,7 @@ _NOT_FOR_REPOSITORIES = frozenset(
         "scip_typescript",
         *EmbedSettings.__struct_fields__,
         *SpladeSettings.__struct_fields__,
+        *TraceSettings.__struct_fields__,
     }
 )
 
@@ -336,6 +370,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "default_k": (1, 10_000),
     "lexical_weight": (0, 100),
     "dense_weight": (0, 100),
+    **{f"{kind}_dense_factor": (0, 10) for kind in ("name", "path", "question", "phrase", "sentence")},
+    **{f"{field}_boost": (0, 100) for field in ("body", "names", "path", "file_name")},
     "symbol_weight": (0, 100),
     "splade_max_tokens": (0, 1 << 20),
     "splade_document_terms": (1, 4096),
@@ -343,6 +379,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "splade_weight": (0, 100),
     "splade_query_terms": (1, 4096),
     "rrf_k": (0, 10_000),
+    "plain_word_factor": (0, 1),
     "embedded_name_factor": (0, 1),
     "path_weight": (0, 100),
     "embedded_path_factor": (0, 1),
@@ -355,11 +392,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "generated_factor": (0, 1),
     "private_factor": (0, 1),
     "stub_factor": (0, 1),
+    "reexport_factor": (0, 1),
     "same_file_factor": (0, 1),
     "question_file_evidence": (0, 100),
     "phrase_file_evidence": (0, 100),
     "file_name_match": (0, 100),
+    "folder_match": (0, 100),
     "duckdb_threads": (1, 256),
+    "trace_pool": (1, 1000),
+    "trace_files": (1, 100_000),
+    "trace_bytes": (1 << 10, 1 << 40),
 }
 """Inclusive bounds of the numeric settings."""
 

@@ -43,7 +43,10 @@ def hydrate(
     * `modules`: `module`, a struct of the file's row of `modules`, or null;
     * `symbols`: `symbols` and `references`, sorted lists of what the chunk defines and uses;
     * `ast`, `cst`: `ast`, a list of {type, count} of the named nodes inside the chunk, or `cst`, of {kind, count};
-    * `faiss`: `faiss_row`, null where FAISS does not know the chunk.
+    * `faiss`: `faiss_row`, null where FAISS does not know the chunk;
+    * `names`: names of the definitions that start in the chunk, in their order;
+    * `syntax`: a list of {type, count} of its statements, definitions and other syntax that has parts, outermost first;
+    * `mentions`: a list of {kind, name} of the concrete syntax in it that has a name, such as calls, each once.
 
     Ids that are no chunks raise `NotFoundError` naming some of them, or are left out with `missing="skip"`. Threads may share
     `connection`. Raises `QueryError` for unknown columns or joins or values that are no ids, `NotFoundError` for a join with a

@@ -22,7 +22,7 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 FILE = "lexical.files"
 """As in `schemas.LexicalIndex`."""
 FORMAT = 2
-ROLES = ("test", "docs", "example", "superseded", "vendored", "generated", "private", "stub")
+ROLES = ("test", "docs", "example", "superseded", "vendored", "generated", "private", "stub", "reexport")
 """In the order of the bits that a file's roles are stored as."""
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 
@@ -31,7 +31,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     version: int
     uris: list[str]
     roles: bytes
-    """uint8 [files]."""
+    """uint16 [files], little-endian."""
     ids: bytes
     """int64 [chunks], little-endian, ascending."""
     files: bytes
@@ -42,11 +42,11 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class ChunkFiles:
-    """Files of chunks: uris [m] and role bits uint8 [m]; chunk ids int64 [n], ascending, the number of each one's file, and how
-    many chunks stand before it there."""
+    """Files of chunks: uris [m] and role bits uint16 [m]; chunk ids int64 [n], ascending, the number of each one's file
+    (int32 [n]), and how many chunks stand before it there (int32 [n])."""
 
     uris: list[str]
-    roles: npt.NDArray[np.uint8]
+    roles: npt.NDArray[np.uint16]
     ids: npt.NDArray[np.int64]
     files: npt.NDArray[np.int32]
     ordinals: npt.NDArray[np.int32]
@@ -62,7 +62,7 @@ def write(path: Path, uris: list[str], roles: list[int], ids: npt.NDArray[np.int
     stored = _Stored(
         version=FORMAT,
         uris=uris,
-        roles=bytes(roles),
+        roles=np.asarray(roles, "<u2").tobytes(),
         ids=ids[order].astype("<i8").tobytes(),
         files=files[order].astype("<i4").tobytes(),
         ordinals=_ordinals(files)[order].astype("<i4").tobytes(),
@@ -88,7 +88,7 @@ def read(path: Path, documents: int) -> ChunkFiles:
         stored = msgspec.msgpack.decode(raw, type=_Stored)
         found = ChunkFiles(
             stored.uris,
-            np.frombuffer(stored.roles, np.uint8),
+            np.frombuffer(stored.roles, "<u2"),
             np.frombuffer(stored.ids, "<i8"),
             np.frombuffer(stored.files, "<i4"),
             np.frombuffer(stored.ordinals, "<i4"),

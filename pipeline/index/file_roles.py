@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from pipeline.index.chunk_files import ROLES
 from pipeline.source.selection import VENDOR_FOLDERS
@@ -28,11 +28,16 @@ _FOLDERS: Mapping[str, str] = {
 }
 _PROSE = frozenset({"markdown", "text"})
 _STUB_ENDINGS = (".pyi", ".d.ts", ".d.mts", ".d.cts")
+_ENTRIES = frozenset({"__init__", "index", "mod"})
+"""Names of files that stand for their folder."""
 _VERSION_FOLDER = re.compile(r"v(\d{1,3})")
 
 
-def roles_of(files: Sequence[tuple[str, str]]) -> list[int]:
-    """The roles of each (uri, language) of a repository, as bits in the order of `ROLES`."""
+def roles_of(files: Sequence[tuple[str, str]], defining: Set[str]) -> list[int]:
+    """The roles of each (uri, language) of a repository, as bits in the order of `ROLES`.
+
+    `defining` are the uris of files in which some function or type is defined.
+    """
     bits = {role: 1 << place for place, role in enumerate(ROLES)}
     replaced = _replaced_folders([uri for uri, _ in files])
     found = []
@@ -40,6 +45,8 @@ def roles_of(files: Sequence[tuple[str, str]]) -> list[int]:
         roles = _by_name(uri, lang)
         if replaced and any(uri[: match.end() - 1] in replaced for match in re.finditer("[^/]+/", uri)):
             roles.add("superseded")
+        if uri not in defining and _is_entry(uri) and lang not in _PROSE:
+            roles.add("reexport")
         found.append(sum(bits[role] for role in roles))
     return found
 
@@ -59,6 +66,10 @@ def _by_name(uri: str, lang: str) -> set[str]:
     return roles
 
 
+def _is_entry(uri: str) -> bool:
+    return uri.rpartition("/")[2].partition(".")[0] in _ENTRIES
+
+
 def _replaced_folders(uris: Sequence[str]) -> set[str]:
     """Folders `v<N>` of an older version: a sibling has a higher number, or the folder above holds most of the same files."""
     versions: dict[str, dict[int, str]] = defaultdict(dict)
@@ -73,7 +84,8 @@ def _replaced_folders(uris: Sequence[str]) -> set[str]:
     for above, found in versions.items():
         newest = max(found)
         replaced |= {folder for number, folder in found.items() if number < newest}
-        inside = names[found[newest]]
+        # Every folder has an `index`: that says nothing.
+        inside = {name for name in names[found[newest]] if not _is_entry(name)}
         if inside and 2 * len(inside & names[above]) > len(inside):
             replaced.add(found[newest])
     return replaced

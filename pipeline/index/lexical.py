@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import tantivy
 
+from pipeline.config import SearchSettings
 from pipeline.embed import words
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
 from pipeline.index import chunk_files
@@ -77,18 +78,22 @@ class LexicalMeta(msgspec.Struct, frozen=True, kw_only=True):
     analyzer: str
 
 
+_DEFAULT = SearchSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class FieldBoosts:
-    """What a term's BM25 score in each field is multiplied by.
+    """What a term's BM25 score in each field is multiplied by; see `SearchSettings`."""
 
-    The fields of names are short, which BM25 rewards by itself; a boost of 2 on top loses.
-    `benchmarks/docstrings.py --fields` prints the table.
-    """
+    body: float = _DEFAULT.body_boost
+    names: float = _DEFAULT.names_boost
+    path: float = _DEFAULT.path_boost
+    file_name: float = _DEFAULT.file_name_boost
 
-    body: float = 1.0
-    names: float = 1.0
-    path: float = 0.25
-    file_name: float = 0.5
+    @classmethod
+    def of(cls, settings: SearchSettings) -> FieldBoosts:
+        """Those of the settings."""
+        return cls(settings.body_boost, settings.names_boost, settings.path_boost, settings.file_name_boost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,7 @@ class LexicalReader:
         ]
 
     def _query(self, terms: list[str], boosts: FieldBoosts) -> tantivy.Query:
-        weights = [(field, weight) for field, weight in asdict(boosts).items() if weight > 0]
+        weights = [(field, getattr(boosts, field)) for field in TEXT_FIELDS if getattr(boosts, field) > 0]
         query = tantivy.Query
         return query.boolean_query(
             [

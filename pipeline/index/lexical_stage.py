@@ -33,6 +33,7 @@ from pipeline.index import chunk_files, lexical
 from pipeline.index.file_roles import roles_of
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
+from pipeline.structure.kinds import CLASS_LIKE, FUNCTION_LIKE
 from pipeline.workers import Runtime, run_jobs
 
 _HEAP_BYTES = 1_000_000_000
@@ -54,7 +55,7 @@ def lexical_index(
     work = sum(path.stat().st_size for path in chunk_parts)
     parts = run_jobs(_spelled, jobs, runtime, work_bytes=work // _CHEAPER_THAN_PARSING)
     count = write_index(out.path / LexicalIndex.DIRECTORY, (_document(row) for part in parts for row in part))
-    _write_files(out.path / LexicalIndex.FILES, chunk_parts)
+    _write_files(out.path / LexicalIndex.FILES, chunk_parts, definition_parts)
     meta = lexical.LexicalMeta(
         version=lexical.FORMAT,
         documents=count,
@@ -66,14 +67,16 @@ def lexical_index(
     return {"documents": count}
 
 
-def _write_files(path: Path, chunk_parts: Sequence[Path]) -> None:
+def _write_files(path: Path, chunk_parts: Sequence[Path], definition_parts: Sequence[Path]) -> None:
     """Which file each chunk is of, and the files' roles."""
     parts = [tables.plain(tables.read_part(part, Chunks, ["id", "uri", "lang"])) for part in chunk_parts]
     table = pa.concat_tables(parts).combine_chunks()
     numbered = pc.dictionary_encode(table["uri"]).combine_chunks()
     uris, files = numbered.dictionary.to_pylist(), numbered.indices.to_numpy().astype(np.int64)
     languages = table["lang"].take(pa.array(np.unique(files, return_index=True)[1])).to_pylist()
-    roles = roles_of(list(zip(uris, languages, strict=True)))
+    defined = pa.concat_tables(tables.read_part(part, Definitions, ["uri", "kind"]) for part in definition_parts)
+    own = defined.filter(pc.is_in(defined["kind"], value_set=pa.array(sorted(CLASS_LIKE | FUNCTION_LIKE | {"type"}))))
+    roles = roles_of(list(zip(uris, languages, strict=True)), set(own["uri"].unique().to_pylist()))
     chunk_files.write(path, uris, roles, table["id"].to_numpy(), files)
 
 
@@ -112,7 +115,7 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
 
 
-STAGE = Stage(lexical_index, code_version="4", uses=_uses)
+STAGE = Stage(lexical_index, code_version="5", uses=_uses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class KindWeights:
     """The adjustments that depend on the kind of query: 0, and for `same_file` 1, where they do not apply."""
 
     file_name_match: float = 0.0
+    folder_match: float = 0.0
     file_evidence: float = 0.0
     same_file: float = 1.0
 
@@ -52,11 +53,13 @@ class KindWeights:
         """A sentence describes one definition, whatever else its file holds and is called; a name's chunks may lie together."""
         match kind:
             case Kind.QUESTION:
-                return cls(settings.file_name_match, settings.question_file_evidence, settings.same_file_factor)
+                evidence = settings.question_file_evidence
+                return cls(settings.file_name_match, settings.folder_match, evidence, settings.same_file_factor)
             case Kind.PHRASE:
-                return cls(settings.file_name_match, settings.phrase_file_evidence, settings.same_file_factor)
+                evidence = settings.phrase_file_evidence
+                return cls(settings.file_name_match, settings.folder_match, evidence, settings.same_file_factor)
             case Kind.NAME:
-                return cls(settings.file_name_match)
+                return cls(settings.file_name_match, settings.folder_match)
             case Kind.PATH | Kind.SENTENCE:
                 return cls()
 
@@ -70,6 +73,9 @@ def adjust(candidates: Ids, fused: Factors, facts: FileFacts, query: Parsed, set
     if weights.file_name_match > 0:
         fits = np.array([coverage(facts.name_words(number), query.words) for number in numbers.tolist()])
         factors["file name"] = np.asarray(1.0 + weights.file_name_match * fits[places], np.float64)
+    if weights.folder_match > 0:
+        fits = np.array([coverage(facts.folder_words(number), query.words) for number in numbers.tolist()])
+        factors["folder"] = np.asarray(1.0 + weights.folder_match * fits[places], np.float64)
     scores: Factors = np.asarray(np.prod([fused, *factors.values()], axis=0), np.float64)
     turns = _turns(scores, places)
     if weights.file_evidence > 0:
@@ -84,12 +90,12 @@ def adjust(candidates: Ids, fused: Factors, facts: FileFacts, query: Parsed, set
     return Adjusted(scores, factors)
 
 
-def _of_roles(roles: npt.NDArray[np.uint8], query: Parsed, settings: SearchSettings) -> dict[str, Factors]:
+def _of_roles(roles: npt.NDArray[np.uint16], query: Parsed, settings: SearchSettings) -> dict[str, Factors]:
     """A factor for every role that some candidate has and that the query does not ask for."""
     found = {}
     for place, role in enumerate(ROLES):
         having = roles & (1 << place) > 0
-        if role not in query.asks_for and having.any():
+        if role not in query.asks_for and having.any() and not (role == "private" and query.kind is Kind.SENTENCE):
             found[role] = np.where(having, getattr(settings, f"{role}_factor"), 1.0)
     return found
 

@@ -9,8 +9,9 @@ themselves, opening (`opened`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.index.dense.operating_point import OperatingPoint, parse
 from pipeline.search.adjustments import adjust
 from pipeline.search.channels.interface import Asked, Found
 from pipeline.search.channels.registry import Consulted, consult
-from pipeline.search.fusion import Ids, Share, best_first, by_ranks, by_scores, total_of
+from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first, by_ranks, by_scores, total_of
 from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
 from pipeline.source.languages import LANGUAGES
@@ -51,6 +52,10 @@ class Filters:
 
     def __bool__(self) -> bool:
         return bool(self.lang or self.path or self.kind or self.module or self.defines)
+
+    def written(self) -> list[str]:
+        """Each as `lang=python`."""
+        return [f"{field.name}={value}" for field in fields(self) for value in getattr(self, field.name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ class Answer:
     query: Parsed
     hits: list[Hit]
     channels: dict[str, Consulted]
+    k: int
+    filters: Filters
+    pool: Pool
+    """What the hits are the best of."""
+    seconds: float
 
 
 @dataclass
@@ -154,17 +164,18 @@ class Searcher:
         A channel that is broken is told in the answer and missed there. Raises `QueryError` for a query, a k, a filter or a
         point that cannot be answered, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
         """
-        opened = self.opened
+        started, opened = time.perf_counter(), self.opened
         k = opened.settings.default_k if k is None else k
         _check(query, k)
         self._check_languages(filters.lang)
         parsed = parse_query(query)
         allowed = self._allowed(filters) if filters else None
         if allowed is not None and not len(allowed):
-            return Answer(parsed, [], {})
+            return Answer(parsed, [], {}, k, filters, NO_POOL, time.perf_counter() - started)
         consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
         candidates, shares = fuse(consulted, opened.settings)
-        adjusted = adjust(candidates, total_of(candidates, shares), opened.files, parsed, opened.settings)
+        fused = total_of(candidates, shares)
+        adjusted = adjust(candidates, fused, opened.files, parsed, opened.settings)
         order = best_first(candidates, adjusted.scores)[:k]
         documents = opened.lexical.documents(candidates[order])
         return Answer(
@@ -182,6 +193,10 @@ class Searcher:
                 for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
             ],
             consulted,
+            k,
+            filters,
+            Pool(candidates, shares, fused, adjusted.scores),
+            time.perf_counter() - started,
         )
 
     def _check_languages(self, names: Sequence[str]) -> None:

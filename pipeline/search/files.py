@@ -38,6 +38,11 @@ class FileFacts:
             found = self._names[file] = tuple(part for run in words.runs(stem) for part in words.parts(run))
         return found
 
+    def folder_words(self, file: int) -> tuple[str, ...]:
+        """The parts of the name of the folder that a file lies in."""
+        folder = self.files.uris[file].rpartition("/")[0].rpartition("/")[2]
+        return tuple(part for run in words.runs(folder) for part in words.parts(run))
+
     def meant(self, path: str) -> npt.NDArray[np.float64]:
         """How well a path, in any letter case, means each file, float64 [files]; 0: not at all."""
         if len(self._lowered) != len(self.files.uris):

@@ -83,6 +83,11 @@ class Parsed:
     """Roles of files that the query itself names."""
 
     @property
+    def is_plain_word(self) -> bool:
+        """Whether it is a name that could as well be a word of a language: `session`, and not `Session` or `open_session`."""
+        return self.name is not None and self.name.isalpha() and self.name.islower()
+
+    @property
     def is_path(self) -> bool:
         """Whether it is a path alone."""
         return self.kind is Kind.PATH

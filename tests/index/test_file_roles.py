@@ -15,8 +15,10 @@ from pipeline.index.file_roles import roles_of
 from pipeline.schemas import LexicalIndex
 
 
-def roles(*uris: str, lang: str = "python") -> list[set[str]]:
-    return [{role for place, role in enumerate(ROLES) if bits >> place & 1} for bits in roles_of([(uri, lang) for uri in uris])]
+def roles(*uris: str, lang: str = "python", defining: frozenset[str] | None = None) -> list[set[str]]:
+    """The roles of each; without `defining`, every file defines something."""
+    found = roles_of([(uri, lang) for uri in uris], frozenset(uris) if defining is None else defining)
+    return [{role for place, role in enumerate(ROLES) if bits >> place & 1} for bits in found]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,17 @@ def test_an_older_version_beside_a_newer_one_is_superseded() -> None:
 def test_a_lone_version_is_superseded_only_where_the_folder_above_holds_the_same_files() -> None:
     assert roles("api/v1/routes.py", "api/app.py") == [set(), set()]
     assert roles("pkg/v1/main.py", "pkg/v1/types.py", "pkg/main.py", "pkg/types.py")[:2] == [{"superseded"}, {"superseded"}]
+
+
+def test_a_folder_above_with_nothing_but_an_entry_in_common_replaces_nothing() -> None:
+    assert roles("v4/index.ts", "v4/core.ts", "index.ts", "v3/types.ts") == [set(), set(), set(), {"superseded"}]
+    assert roles("v4/index.ts", "index.ts") == [set(), set()]
+
+
+def test_an_entry_that_defines_nothing_reexports() -> None:
+    uris = ("pkg/__init__.py", "pkg/full/__init__.py", "pkg/index.test.js", "pkg/jar.py")
+    assert roles(*uris, defining=frozenset({uris[1]})) == [{"reexport"}, set(), {"test", "reexport"}, set()]
+    assert roles("docs/index.md", lang="markdown", defining=frozenset()) == [{"docs"}]
 
 
 @pytest.fixture

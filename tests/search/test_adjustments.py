@@ -12,14 +12,15 @@ from pipeline.search.files import FileFacts
 from pipeline.search.fusion import best_first
 from pipeline.search.query import parse_query
 
-NEUTRAL = {"same_file_factor": 1.0, "question_file_evidence": 0.0, "phrase_file_evidence": 0.0, "file_name_match": 0.0}
+NEUTRAL = {"same_file_factor": 1.0, "question_file_evidence": 0.0, "phrase_file_evidence": 0.0}
+NEUTRAL |= {"file_name_match": 0.0, "folder_match": 0.0}
 URIS = ["a/jar.py", "tests/test_jar.py", "b/cookie_policy.py"]
 OWNERS = [0, 0, 1, 2]
 """The files of chunks 10, 11, 12 and 13."""
 
 
 def adjusted(query: str, fused: list[float], *, roles: tuple[str, ...] = ("", "test", ""), **settings: float) -> Adjusted:
-    bits = np.array([1 << ROLES.index(role) if role else 0 for role in roles], np.uint8)
+    bits = np.array([1 << ROLES.index(role) if role else 0 for role in roles], np.uint16)
     ids = np.arange(10, 14, dtype=np.int64)
     files = ChunkFiles(URIS, bits, ids, np.array(OWNERS, np.int32), np.zeros(len(OWNERS), np.int32))
     chosen = SearchSettings(**{**NEUTRAL, **settings})
@@ -62,6 +63,16 @@ def test_a_file_counts_more_the_more_of_its_name_the_query_holds() -> None:
     assert found.of(3) == {"file name": 1.5}
 
 
+def test_a_file_counts_more_when_its_folder_is_named() -> None:
+    uris = adjusted("b handling", [1, 1, 1, 1], roles=("", "", ""), folder_match=0.5)
+    assert uris.scores.tolist() == [1, 1, 1, 1.5] and uris.of(3) == {"folder": 0.5 + 1}
+
+
+def test_a_sentence_finds_what_is_private_unpunished() -> None:
+    for query, factor in (("Open the jar with both hands.", 1.0), ("open the jar", 0.5)):
+        assert adjusted(query, [1, 1, 1, 1], roles=("", "private", ""), private_factor=0.5).scores[2] == factor
+
+
 def test_words_of_a_name_meet_longer_and_shorter_forms_but_not_single_letters() -> None:
     assert coverage(("auth",), ("authentication",)) == 1.0
     assert coverage(("configuration", "file"), ("config",)) == 0.5
@@ -70,7 +81,7 @@ def test_words_of_a_name_meet_longer_and_shorter_forms_but_not_single_letters() 
 
 
 def test_no_candidates_have_no_scores() -> None:
-    files = ChunkFiles([], np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    files = ChunkFiles([], np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
     for query in ("jar", "how do jars open", "open the jar", "a/b.py"):
         empty = adjust(np.zeros(0, np.int64), np.zeros(0), FileFacts(files), parse_query(query), SearchSettings())
         assert empty.scores.shape == (0,)

@@ -119,8 +119,15 @@ def test_the_weight_scales_what_the_channel_gives_and_the_start_of_a_name_gives_
     for weight in (1.0, 3.0):
         best = next(hit for hit in search(store, "Rows.filter", symbol_weight=weight) if hit.channels["symbol"].rank == 1)
         assert best.channels["symbol"].contribution == pytest.approx(weight)
-    start = search(store, "filter_w")[0]
+    start = search(store, "filter_w", symbol_weight=1.0)[0]
     assert start.uri == "lib/words.py" and start.channels["symbol"].contribution == pytest.approx(1 / 3)
+
+
+def test_a_plain_word_may_be_a_topic_and_claims_less(store: Path) -> None:
+    settings = SearchSettings()
+    for query, claimed in (("filter", settings.plain_word_factor), ("Filter", 1.0), ("filter_words", 1.0)):
+        best = next(hit for hit in search(store, query) if hit.channels["symbol"].rank == 1)
+        assert best.channels["symbol"].contribution == pytest.approx(settings.symbol_weight * claimed)
 
 
 def test_contributions_add_up_and_json_has_the_channel_only_where_it_ran(store: Path) -> None:

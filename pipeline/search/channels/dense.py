@@ -18,4 +18,5 @@ def ask(opened: Opened, asked: Asked) -> Found:
     def similarities(candidates: Ids) -> Scores:
         return np.asarray(opened.vectors.vectors_of(candidates) @ vector[0], np.float32)
 
-    return Found(Ranking(ids[0][good], scores[0][good]), scores_of=similarities)
+    strength = getattr(opened.settings, f"{asked.query.kind}_dense_factor")
+    return Found(Ranking(ids[0][good], scores[0][good]), strength=strength, scores_of=similarities)

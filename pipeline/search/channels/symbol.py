@@ -26,7 +26,8 @@ def ask(opened: Opened, asked: Asked) -> Found | None:
     if query.name is not None:
         hits = reader.defining(query.name, asked.limit, allowed=asked.allowed)
         scores = hits.scores / EXACT
-        return Found(Ranking(hits.ids, scores), strength=float(scores.max(initial=0.0)))
+        claimed = opened.settings.plain_word_factor if query.is_plain_word else 1.0
+        return Found(Ranking(hits.ids, scores), strength=claimed * float(scores.max(initial=0.0)))
     if not query.embedded:
         return None
     every = [reader.defining(name, asked.limit, allowed=asked.allowed) for name in query.embedded]
