@@ -184,6 +184,31 @@ class IndexSettings(Section, frozen=True, kw_only=True):
     """Candidates kept while linking."""
 
 
+class SpladeSettings(Section, frozen=True, kw_only=True):
+    """Whether chunks are indexed by learned sparse weights, and by which model."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset({"splade"})
+    # All else that the index depends on shows in the encoder's digest, which the stage uses.
+
+    splade: Literal["off", "on"] = "off"
+    splade_model: str = ""
+    """A folder of this machine, or a model's name on the hub, `OWNER/NAME[@REVISION]`."""
+    splade_max_tokens: int = 0
+    """Tokens that are read of a text; 0: as many as the model's folder says."""
+    splade_document_terms: int = 256
+    """Terms that are kept of a chunk, the heaviest."""
+    splade_bits: Literal[8, 16] = 16
+    """Of a stored weight: steps of 1/64 up to 4, or of 1/4096 up to 16."""
+    splade_batch_size: int = 0
+    """Texts that the model is given at once; 0: one on a processor, 16 on a GPU."""
+    splade_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    splade_trust_remote_code: bool = False
+    """Run Python code that comes with a model."""
+    splade_allow_download: bool = False
+    """Fetch a model that `splade_model` names from the hub, where it is not in the hub's cache."""
+
+
 class TuningSettings(Section, frozen=True, kw_only=True):
     """How the operating point of an index that is not exact is found."""
 
@@ -239,6 +264,9 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """For queries that are paths alone."""
     embedded_path_factor: float = 0.25
     """What `path_weight` is multiplied by for paths inside of other queries."""
+    splade_weight: float = 0.5
+    splade_query_terms: int = 32
+    """Terms of a query that the channel `splade` looks up, the heaviest."""
     semantic_min_score: float = 0.0
     xtr_weight: float = 0.2
     """Of the channel `xtr`, where the version has one (`benchmarks/xtr.py`)."""
@@ -314,6 +342,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chunks: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
+    splade: SpladeSettings = SpladeSettings()
     tuning: TuningSettings = TuningSettings()
     xtr: XtrSettings = XtrSettings()
     search: SearchSettings = SearchSettings()
@@ -346,13 +375,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Programs and files of this machine, and where source code is sent to: a repository, which nobody vouches for, must not choose
-# what is run, read or told. That is all there is to say about an embedder. Nor how much is kept of what people search.
+# what is run, read or told. That is all there is to say about an embedder, and about SPLADE's encoder. Nor how much is kept of
+# what people search.
 _NOT_FOR_REPOSITORIES = frozenset(
     {
         "scip_files",
         "scip_python",
         "scip_typescript",
         *EmbedSettings.__struct_fields__,
+        *SpladeSettings.__struct_fields__,
         *TraceSettings.__struct_fields__,
         *XtrSettings.__struct_fields__,
     }
@@ -389,6 +420,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **{f"{kind}_dense_factor": (0, 10) for kind in ("name", "path", "question", "phrase", "sentence")},
     **{f"{field}_boost": (0, 100) for field in ("body", "names", "path", "file_name")},
     "symbol_weight": (0, 100),
+    "splade_max_tokens": (0, 1 << 20),
+    "splade_document_terms": (1, 4096),
+    "splade_batch_size": (0, 4096),
+    "splade_weight": (0, 100),
+    "splade_query_terms": (1, 4096),
     "rrf_k": (0, 10_000),
     "plain_word_factor": (0, 1),
     "embedded_name_factor": (0, 1),

@@ -322,6 +322,17 @@ class XtrIndex(Kind):
     META = "xtr.meta.json"
 
 
+class SpladeIndex(Kind):
+    """An impact index over SPLADE's weights in the directory `splade`, and `splade.meta.json`, which says by which encoder.
+
+    Where the channel is off there is `splade.meta.json` alone, without an encoder.
+    """
+
+    asset = "splade_index"
+    DIRECTORY = "splade"
+    META = "splade.meta.json"
+
+
 class Manifest(Kind):
     """`manifest.json`: everything that a published version is made of."""
 

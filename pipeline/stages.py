@@ -16,6 +16,7 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.index.dense.stage import IDMAP_STAGE as FAISS_IDMAP
 from pipeline.index.dense.stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
+from pipeline.index.splade.stage import STAGE as SPLADE
 from pipeline.index.tuning.stage import STAGE as TUNING
 from pipeline.index.xtr.stage import STAGE as XTR
 from pipeline.release.locked_point import read_lock
@@ -46,6 +47,7 @@ __all__ = [
     "SCIP_INDEX",
     "SCIP_TABLES",
     "SOURCE",
+    "SPLADE",
     "STAGES",
     "SYMBOLS",
     "SYNTAX",
@@ -70,6 +72,7 @@ STAGES: tuple[Stage, ...] = (
     FAISS_IDMAP,
     TUNING,
     LEXICAL,
+    SPLADE,
     XTR,
     MANIFEST,
 )

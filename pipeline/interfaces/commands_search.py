@@ -215,6 +215,7 @@ def _print_hits(hits: list[Hit], matched: Mapping[int, Matched] | None, *, filte
         shares = [
             f"{name} {f'#{channel.rank}' if channel.rank else '–'} ({channel.score:.2f})"
             + (f" gives {channel.contribution:.3f}" if explain else "")
+            + (f" by {printable(channel.detail)}" if explain and channel.detail else "")
             for name, channel in hit.channels.items()
         ]
         if explain:

@@ -26,7 +26,7 @@ from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.tuning.document import read_tuning
-from pipeline.release import symbol_checks, token_checks
+from pipeline.release import channel_checks, symbol_checks, token_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs, sample_rows
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
 from pipeline.source.entries import hash_of
@@ -375,6 +375,7 @@ CHECKS: tuple[Check, ...] = tuple(
         (recall_meets_target, "tuning", ()),
         (documents_match_chunks, "lexical_index", ("chunks",)),
         (token_checks.tokens_match_chunks, "xtr_index", ("chunks",)),
+        (channel_checks.splade_matches_chunks, "splade_index", ("chunks",)),
         (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
         (symbol_checks.files_have_precise_symbols, "scip_occurrences", ("source_snapshot", "scip_index")),
         (symbol_checks.cst_inside_files, "cst_nodes", ("source_snapshot",)),

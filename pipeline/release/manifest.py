@@ -36,6 +36,7 @@ from pipeline.schemas import (
     ScipOccurrences,
     ScipSymbols,
     Snapshot,
+    SpladeIndex,
     SymbolEdges,
     Tuning,
     XtrIndex,
@@ -116,6 +117,7 @@ def manifest(
     tuning: Artefact[Tuning],
     lexical_index: Artefact[LexicalIndex],
     xtr_index: Artefact[XtrIndex],
+    splade_index: Artefact[SpladeIndex],
     identity: Identity,
     out: Output[Manifest],
 ) -> Facts:
@@ -138,6 +140,7 @@ def manifest(
         tuning,
         lexical_index,
         xtr_index,
+        splade_index,
     )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
     document = ManifestDocument(
@@ -150,7 +153,7 @@ def manifest(
         parent=identity.parent,
         settings=dict(identity.settings),
         tools=tool_versions(),
-        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index, xtr_index),
+        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index, splade_index, xtr_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
         operating_point=_operating_point(tuning, identity.locked),
@@ -194,6 +197,7 @@ def _counts(
     chunks: Artefact[Chunks],
     embeddings: Artefact[Embeddings],
     lexical_index: Artefact[LexicalIndex],
+    splade_index: Artefact[SpladeIndex],
     xtr_index: Artefact[XtrIndex],
 ) -> dict[str, int]:
     return {
@@ -209,6 +213,7 @@ def _counts(
         "vectors": embeddings.facts["vectors"],
         "documents": lexical_index.facts["documents"],
         "tokens": xtr_index.facts["tokens"],
+        "splade_documents": splade_index.facts["documents"],
     }
 
 

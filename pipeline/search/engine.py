@@ -22,7 +22,7 @@ from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
 from pipeline.search import diversity
 from pipeline.search.adjustments import Factors, adjust
-from pipeline.search.channels.interface import Asked
+from pipeline.search.channels.interface import Asked, Found
 from pipeline.search.channels.registry import RERANK, Consulted, consult
 from pipeline.search.diversity import Demotion
 from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first, by_ranks, by_scores, total_of
@@ -87,11 +87,14 @@ class ChannelHit:
     score: float
     contribution: float
     symbols: tuple[str, ...] = ()
+    detail: str = ""
+    """What the score is made of, where the channel says so."""
 
     def as_json(self) -> dict[str, Any]:
         """As `explanation` of a result has it."""
-        said = {"rank": self.rank, "score": round(self.score, 6), "contribution": round(self.contribution, 6)}
-        return {**said, "symbols": list(self.symbols)} if self.symbols else said
+        said: dict[str, Any] = {"rank": self.rank, "score": round(self.score, 6), "contribution": round(self.contribution, 6)}
+        said |= {"symbols": list(self.symbols)} if self.symbols else {}
+        return said | ({"detail": self.detail} if self.detail else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +223,7 @@ class Searcher:
                     rank=rank,
                     score=float(scores[row]),
                     channels={
-                        name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
-                        for name, share in shares.items()
+                        name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
                     },
                     adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
                     tokens=tuple(tokens.get(document["id"], ())),
@@ -281,6 +283,12 @@ def _likeness(copy: Demotion | None, rank_of: Mapping[int, int]) -> dict[str, fl
     return {} if copy is None else {f"like result {rank_of[copy.like]}": copy.factor}
 
 
+def _channel_hit(share: Share, row: int, found: Found | None, document: int) -> ChannelHit:
+    detail = "" if found is None or found.detail is None else found.detail(document)
+    rank = int(share.rank[row]) or None
+    return ChannelHit(rank, float(share.score[row]), float(share.contribution[row]), detail=detail)
+
+
 def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:
     """The candidates, ascending, and what each channel that has something to say contributes to them."""
     answered = {name: one.found for name, one in consulted.items() if one.found is not None}
@@ -307,4 +315,5 @@ def _check(query: str) -> None:
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed, settings.xtr))
+    opened = Opened(open_version(repository, version), settings.search, settings.embed, settings.splade, settings.xtr)
+    return Searcher(opened)

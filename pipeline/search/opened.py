@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pipeline.config import EmbedSettings, SearchSettings, XtrSettings
+from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
 from pipeline.errors import CodeIntelError, RuntimeLifecycleError
@@ -38,6 +38,7 @@ class Opened:
     version: Version
     settings: SearchSettings
     embed_settings: EmbedSettings
+    splade_settings: SpladeSettings = field(default_factory=SpladeSettings)
     xtr_settings: XtrSettings = field(default_factory=XtrSettings)
     _parts: dict[str, Any] = field(default_factory=dict, repr=False)
     _resting: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)

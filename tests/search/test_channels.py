@@ -54,6 +54,7 @@ def test_every_channel_says_how_it_fared(built: Any) -> None:
         "dense": "answered",
         "symbol": "answered",
         "path": "silent",
+        "splade": "off",
         "xtr": "off",
     }
     assert states(built, "harbour/fees.py")["path"] == "answered"

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from pipeline.errors import CodeIntelError, QueryError
-from pipeline.search.channels import dense, lexical, path, symbol, xtr
+from pipeline.search.channels import dense, lexical, path, splade, symbol, xtr
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.opened import Opened
 
@@ -23,6 +23,7 @@ CHANNELS = (
     Channel("dense", dense.ask, power=2.0),
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
+    Channel("splade", splade.ask),
     # Mean cosines of tokens lie closer together still.
     Channel("xtr", xtr.ask, power=4.0),
 )
