@@ -6,7 +6,7 @@ Belongs here: embeddings and the indexes over chunks. Not here: how they are mad
 from __future__ import annotations
 
 from assets.adapter import Card, asset_of
-from pipeline.stages import EMBEDDINGS, FAISS_IDMAP, FAISS_INDEX, LEXICAL, TUNING
+from pipeline.stages import EMBEDDINGS, FAISS_IDMAP, FAISS_INDEX, LEXICAL, SPLADE, TUNING, XTR
 
 embeddings = asset_of(
     EMBEDDINGS,
@@ -53,6 +53,28 @@ lexical_index = asset_of(
         "lexical_index": Card(
             "Fielded BM25 over body, defined names, path and file name, fed with code-aware words.",
             frozenset({"tantivy"}),
+        ),
+    },
+)
+
+splade_index = asset_of(
+    SPLADE,
+    group="index",
+    cards={
+        "splade_index": Card(
+            "Learned sparse weights of every chunk, as postings with impacts; a note alone where the setting `splade` is off.",
+            frozenset({"numpy"}),
+        ),
+    },
+)
+
+xtr_index = asset_of(
+    XTR,
+    group="index",
+    cards={
+        "xtr_index": Card(
+            "A compressed vector of every token, for late interaction; where the setting `xtr` is off, a note of that.",
+            frozenset({"numpy", "faiss"}),
         ),
     },
 )

@@ -124,9 +124,37 @@ class EmbedSettings(Section, frozen=True, kw_only=True):
     embed_requests: int = 4
     """`http`: requests on their way at once."""
     embed_timeout: int = 60
-    """`http`: seconds without a byte from the server after which a request has failed."""
+    """`http`: seconds without a byte from the server after which a request has failed, and for the whole of an answer that has
+    begun."""
     embed_retries: int = 3
     """`http`: how often a failed request is tried again."""
+    embed_query_timeout: int = 5
+    """`http`: the same seconds for a query, which is tried once: the other channels answer without it."""
+
+    def for_queries(self) -> EmbedSettings:
+        """The same embedder, waited for as long as somebody who searches does."""
+        return msgspec.structs.replace(self, embed_timeout=self.embed_query_timeout, embed_retries=0)
+
+
+class XtrSettings(Section, frozen=True, kw_only=True):
+    """Whether tokens are indexed for late interaction, and by which encoder. How they are searched is `SearchSettings`."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset({"xtr", "xtr_bits"})
+    # All else that token vectors depend on shows in the encoder's digest.
+
+    xtr: Literal["off", "on"] = "off"
+    xtr_model: str = ""
+    """The whole path of a model's folder: ColBERT, XTR, or any encoder; without one, MiniLM from the extra `minilm`."""
+    xtr_bits: Literal[2, 4, 8] = 4
+    """Of each dimension of a stored token."""
+    xtr_max_tokens: int = 512
+    """Tokens that are read of a chunk, in windows as long as the model takes."""
+    xtr_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """For a model in a folder; `auto` takes the GPU where there is one."""
+    xtr_threads: int = 1
+    """MiniLM: threads of each process that encodes."""
+    xtr_batch_size: int = 32
+    """Windows that a model in a folder is given at once."""
 
 
 FaissFamily = Literal[
@@ -154,6 +182,31 @@ class IndexSettings(Section, frozen=True, kw_only=True):
     """Links a vector."""
     hnsw_efConstruction: int = 80  # noqa: N815 - the field's name
     """Candidates kept while linking."""
+
+
+class SpladeSettings(Section, frozen=True, kw_only=True):
+    """Whether chunks are indexed by learned sparse weights, and by which model."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset({"splade"})
+    # All else that the index depends on shows in the encoder's digest, which the stage uses.
+
+    splade: Literal["off", "on"] = "off"
+    splade_model: str = ""
+    """A folder of this machine, or a model's name on the hub, `OWNER/NAME[@REVISION]`."""
+    splade_max_tokens: int = 0
+    """Tokens that are read of a text; 0: as many as the model's folder says."""
+    splade_document_terms: int = 256
+    """Terms that are kept of a chunk, the heaviest."""
+    splade_bits: Literal[8, 16] = 16
+    """Of a stored weight: steps of 1/64 up to 4, or of 1/4096 up to 16."""
+    splade_batch_size: int = 0
+    """Texts that the model is given at once; 0: one on a processor, 16 on a GPU."""
+    splade_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    splade_trust_remote_code: bool = False
+    """Run Python code that comes with a model."""
+    splade_allow_download: bool = False
+    """Fetch a model that `splade_model` names from the hub, where it is not in the hub's cache."""
 
 
 class TuningSettings(Section, frozen=True, kw_only=True):
@@ -211,7 +264,24 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """For queries that are paths alone."""
     embedded_path_factor: float = 0.25
     """What `path_weight` is multiplied by for paths inside of other queries."""
+    splade_weight: float = 0.5
+    splade_query_terms: int = 32
+    """Terms of a query that the channel `splade` looks up, the heaviest."""
     semantic_min_score: float = 0.0
+    xtr_weight: float = 0.2
+    """Of the channel `xtr`, where the version has one (`benchmarks/xtr.py`)."""
+    xtr_tokens: int = 1000
+    """The most similar tokens that are looked up for each token of a query."""
+    xtr_lists: int = 32
+    """Lists of tokens that are visited for each token of a query."""
+    xtr_rerank: int = 0
+    """How many of the best candidates are scored again token by token, after fusion; 0: none."""
+    xtr_rerank_weight: float = 1.0
+    """How much more the candidate counts whose tokens fit best."""
+    xtr_spans: Literal["any", "definitions", "symbols"] = "any"
+    """Which tokens of candidates are meant: all, those of names where they are defined, or those of all names."""
+    xtr_span_bonus: float = 0.1
+    """What is added to the similarity of tokens that `xtr_spans` means; 0: no other tokens count."""
     test_factor: float = 0.5
     """What the fused score of a chunk of a test is multiplied by, unless the query asks for tests; so for the others."""
     docs_factor: float = 0.3
@@ -233,6 +303,8 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     """How much more a chunk counts when the query holds all words of its file's name; not for sentences."""
     folder_match: float = 1.0
     """The same for the folder that its file lies in."""
+    diversity: float = 0.3
+    """How much of its score a result loses that is a copy of a better one; near-copies lose less. 0: nothing."""
     duckdb_memory_limit: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "512MB"
     """As DuckDB writes it."""
     duckdb_threads: int = 2
@@ -247,6 +319,19 @@ class CatalogSettings(Section, frozen=True, kw_only=True):
     """After each publication, do what `indexctl idmap materialize` does."""
 
 
+class TraceSettings(Section, frozen=True, kw_only=True):
+    """What is kept of searches while tracing is on (`indexctl trace on`). Neither part of a key nor of a version."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset()
+
+    trace_pool: int = 50
+    """Candidates of each channel that are kept of one search."""
+    trace_files: int = 500
+    """How many times of writing are kept; the oldest go first. A process writes at its end, a server now and then."""
+    trace_bytes: int = 64 << 20
+    """Bytes that traces of one repository may take; the oldest go first."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections. Field names are unique across sections, so that people write them flat."""
 
@@ -257,9 +342,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chunks: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
+    splade: SpladeSettings = SpladeSettings()
     tuning: TuningSettings = TuningSettings()
+    xtr: XtrSettings = XtrSettings()
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
+    trace: TraceSettings = TraceSettings()
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""
@@ -287,8 +375,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Programs and files of this machine, and where source code is sent to: a repository, which nobody vouches for, must not choose
-# what is run, read or told. That is all there is to say about an embedder.
-_NOT_FOR_REPOSITORIES = frozenset({"scip_files", "scip_python", "scip_typescript", *EmbedSettings.__struct_fields__})
+# what is run, read or told. That is all there is to say about an embedder, and about SPLADE's encoder. Nor how much is kept of
+# what people search.
+_NOT_FOR_REPOSITORIES = frozenset(
+    {
+        "scip_files",
+        "scip_python",
+        "scip_typescript",
+        *EmbedSettings.__struct_fields__,
+        *SpladeSettings.__struct_fields__,
+        *TraceSettings.__struct_fields__,
+        *XtrSettings.__struct_fields__,
+    }
+)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -303,6 +402,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "embed_requests": (1, 64),
     "embed_timeout": (1, 3600),
     "embed_retries": (0, 20),
+    "embed_query_timeout": (1, 3600),
     "faiss_memory_mb": (0, 1 << 24),
     "nlist": (0, 1 << 18),
     "pq_m": (0, 4096),
@@ -320,12 +420,26 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **{f"{kind}_dense_factor": (0, 10) for kind in ("name", "path", "question", "phrase", "sentence")},
     **{f"{field}_boost": (0, 100) for field in ("body", "names", "path", "file_name")},
     "symbol_weight": (0, 100),
+    "splade_max_tokens": (0, 1 << 20),
+    "splade_document_terms": (1, 4096),
+    "splade_batch_size": (0, 4096),
+    "splade_weight": (0, 100),
+    "splade_query_terms": (1, 4096),
     "rrf_k": (0, 10_000),
     "plain_word_factor": (0, 1),
     "embedded_name_factor": (0, 1),
     "path_weight": (0, 100),
     "embedded_path_factor": (0, 1),
     "semantic_min_score": (-1, 1),
+    "xtr_max_tokens": (16, 1 << 16),
+    "xtr_threads": (1, 256),
+    "xtr_batch_size": (1, 4096),
+    "xtr_weight": (0, 100),
+    "xtr_tokens": (1, 1 << 20),
+    "xtr_lists": (1, 1 << 16),
+    "xtr_rerank": (0, 10_000),
+    "xtr_rerank_weight": (0, 100),
+    "xtr_span_bonus": (0, 1),
     "test_factor": (0, 1),
     "docs_factor": (0, 1),
     "example_factor": (0, 1),
@@ -340,7 +454,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "phrase_file_evidence": (0, 100),
     "file_name_match": (0, 100),
     "folder_match": (0, 100),
+    "diversity": (0, 1),
     "duckdb_threads": (1, 256),
+    "trace_pool": (1, 1000),
+    "trace_files": (1, 100_000),
+    "trace_bytes": (1 << 10, 1 << 40),
 }
 """Inclusive bounds of the numeric settings."""
 

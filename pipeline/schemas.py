@@ -311,11 +311,106 @@ class LexicalIndex(Kind):
     FILES = "lexical.files"
 
 
+class XtrIndex(Kind):
+    """`xtr.meta.json`, and in the directory `xtr` a compressed vector of every token, by chunk and by centroid.
+
+    Where the setting `xtr` is off, the description says so, and there is nothing else.
+    """
+
+    asset = "xtr_index"
+    DIRECTORY = "xtr"
+    META = "xtr.meta.json"
+
+
+class SpladeIndex(Kind):
+    """An impact index over SPLADE's weights in the directory `splade`, and `splade.meta.json`, which says by which encoder.
+
+    Where the channel is off there is `splade.meta.json` alone, without an encoder.
+    """
+
+    asset = "splade_index"
+    DIRECTORY = "splade"
+    META = "splade.meta.json"
+
+
 class Manifest(Kind):
     """`manifest.json`: everything that a published version is made of."""
 
     asset = "manifest"
     FILE = "manifest.json"
+
+
+_MOMENT = pa.timestamp("us")
+"""UTC, without saying so: with a zone DuckDB shows it in that of the machine."""
+_CHANNEL = pa.struct([
+    pa.field("channel", pa.string(), nullable=False), pa.field("state", pa.string(), nullable=False),
+    pa.field("found", pa.int32(), nullable=False), pa.field("reason", pa.string(), nullable=False),
+    pa.field("seconds", pa.float64(), nullable=False),
+])  # fmt: skip
+
+
+class TraceTable(Table):
+    """A table of traces: in each set (`store.traces`) one file."""
+
+    asset = "trace"
+    order = ("ts",)
+
+    @classmethod
+    def file_name(cls) -> str:
+        """The name of its file in a set."""
+        return f"{cls.name}.parquet"
+
+
+class TraceQueries(TraceTable):
+    """Searches that were answered while tracing was on. `run_id` is of the process; `filters` are as `lang=python`."""
+
+    name = "trace_queries"
+    schema = _schema(
+        query_id=pa.string(), run_id=_WORD, version=_WORD, query=pa.string(), kind=_WORD, k=pa.int32(),
+        filters=pa.list_(pa.string()), results=pa.int32(), channels=pa.list_(pa.field("item", _CHANNEL, nullable=False)),
+        seconds=pa.float64(), ts=_MOMENT,
+    )  # fmt: skip
+
+
+class TracePool(TraceTable):
+    """The best of what each channel found, by its own rank. `score` is the channel's, `fused_score` the sum of contributions.
+
+    `method` is how channels were fused. The last three columns are null unless the search was asked to explain the chunk: names
+    that it defines, kinds of its syntax nodes, concrete syntax in it that has a word of the query.
+    """
+
+    name = "trace_pool"
+    schema = _schema(
+        run_id=_WORD, query_id=_WORD, channel=_WORD, method=_WORD, rank=pa.int32(), chunk_id=pa.int64(), score=pa.float64(),
+        fused_score=pa.float64(), explain_symbols=_null(pa.list_(pa.string())), explain_ast_kinds=_null(pa.list_(pa.string())),
+        explain_cst_hits=_null(pa.list_(pa.string())), ts=_MOMENT,
+    )  # fmt: skip
+
+
+class HybridContrib(TraceTable):
+    """What each channel contributed to the best candidates; the contributions to a chunk add up to its `fused_score`.
+
+    `rank_in_channel` is null where the channel knew a score but did not find the chunk, `k_rrf` under score fusion.
+    """
+
+    name = "hybrid_contrib"
+    schema = _schema(
+        query_id=_WORD, channel=_WORD, rank_in_channel=_null(pa.int32()), doc_id=pa.int64(), raw_score=pa.float64(),
+        weight=pa.float64(), k_rrf=_null(pa.float64()), contribution=pa.float64(), fused_score=pa.float64(), ts=_MOMENT,
+    )  # fmt: skip
+
+
+class HybridTopk(TraceTable):
+    """What was answered, in order. `score` is `fused_score` after the adjustments by structure, which the order is by."""
+
+    name = "hybrid_topk"
+    schema = _schema(
+        query_id=_WORD, rank=pa.int32(), doc_id=pa.int64(), fused_score=pa.float64(), score=pa.float64(), ts=_MOMENT
+    )
+
+
+TRACES: tuple[type[TraceTable], ...] = (TraceQueries, TracePool, HybridContrib, HybridTopk)
+"""The tables of traces, which are no part of a version."""
 
 
 TABLES: tuple[type[Table], ...] = (

@@ -16,7 +16,9 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.index.dense.stage import IDMAP_STAGE as FAISS_IDMAP
 from pipeline.index.dense.stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
+from pipeline.index.splade.stage import STAGE as SPLADE
 from pipeline.index.tuning.stage import STAGE as TUNING
+from pipeline.index.xtr.stage import STAGE as XTR
 from pipeline.release.locked_point import read_lock
 from pipeline.release.manifest import STAGE as MANIFEST
 from pipeline.release.manifest import Identity, version_name
@@ -45,10 +47,12 @@ __all__ = [
     "SCIP_INDEX",
     "SCIP_TABLES",
     "SOURCE",
+    "SPLADE",
     "STAGES",
     "SYMBOLS",
     "SYNTAX",
     "TUNING",
+    "XTR",
     "identity_of",
     "plan_keys",
     "plan_version",
@@ -68,6 +72,8 @@ STAGES: tuple[Stage, ...] = (
     FAISS_IDMAP,
     TUNING,
     LEXICAL,
+    SPLADE,
+    XTR,
     MANIFEST,
 )
 """Every stage after the stages that it reads from."""

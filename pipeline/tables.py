@@ -43,9 +43,19 @@ def part_path(folder: Path, part: int) -> Path:
 
 def write_part(folder: Path, kind: type[Table], part: int, table: pa.Table, schema: pa.Schema | None = None) -> int:
     """Write the rows of one part; returns how many. The table is cast to the kind's schema (or `schema`), which must fit."""
-    schema = schema or kind.schema
     folder.mkdir(parents=True, exist_ok=True)
-    return write_parquet(part_path(folder, part), table.select(schema.names).cast(schema), f"{kind.tag()}/{kind.name}")
+    return write_whole(part_path(folder, part), kind, table, schema)
+
+
+def write_whole(path: Path, kind: type[Table], table: pa.Table, schema: pa.Schema | None = None) -> int:
+    """Write rows of a table as one file, cast to the kind's schema (or `schema`); returns how many."""
+    schema = schema or kind.schema
+    return write_parquet(path, table.select(schema.names).cast(schema), tag_of(kind))
+
+
+def tag_of(kind: type[Table]) -> str:
+    """What the files of a table say that they hold."""
+    return f"{kind.tag()}/{kind.name}"
 
 
 def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
@@ -111,7 +121,7 @@ def read_part(path: Path, kind: type[Table], columns: Sequence[str] | None = Non
         # Our own reader object: `pq.read_table` would put a dataset around a single file.
         with pq.ParquetFile(path, memory_map=False) as file:
             tag = (file.schema_arrow.metadata or {}).get(_TAG, b"").decode("utf-8", "replace")
-            expected = f"{kind.tag()}/{kind.name}"
+            expected = tag_of(kind)
             if tag != expected:
                 raise IndexFormatError(f"{path} holds `{tag or 'no kind'}`, not `{expected}`.", hint="Rebuild the index.")
             return file.read(columns=list(columns) if columns is not None else None)

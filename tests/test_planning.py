@@ -80,9 +80,22 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
     [
         (
             {"chunk_budget": 700},
-            {"chunks", "embeddings", "faiss_index", "faiss_idmap", "tuning", "lexical_index", "manifest"} | JOINED,
+            {
+                "chunks",
+                "embeddings",
+                "faiss_index",
+                "faiss_idmap",
+                "tuning",
+                "lexical_index",
+                "splade_index",
+                "xtr_index",
+                "manifest",
+            }
+            | JOINED,
         ),
         ({"scip": "off"}, {"scip_index", "scip_occurrences", "scip_symbols", "manifest"} | JOINED),
+        ({"xtr_bits": 2}, {"xtr_index", "manifest"}),
+        ({"xtr_tokens": 10}, {"manifest"}),
         ({"cst": False}, {"cst_nodes", "manifest"}),
         ({"churn_days": 30}, {"modules", "manifest"}),
         ({"target_recall": 0.9}, {"tuning", "manifest"}),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.catalog.lookup import qualified_name
-from pipeline.catalog.numbering import Numbers
-from pipeline.catalog.symbol_table import FILE, Links, Relation, SymbolTable
+from pipeline.catalog.numbering import Links, Numbers
+from pipeline.catalog.symbol_table import FILE, Relation, SymbolTable
 
 MOST_RELATED = 100
 """Implementations, callers and callees of one symbol."""

@@ -25,6 +25,8 @@ COLUMNS = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "previ
 
 _KNOWN = (*Chunks.schema.names, *EMBEDDINGS.columns)
 _NAMED_AT_MOST = 3
+_SHOWN = 80
+"""Characters of what somebody wrote."""
 
 
 def hydrate(
@@ -43,7 +45,10 @@ def hydrate(
     * `modules`: `module`, a struct of the file's row of `modules`, or null;
     * `symbols`: `symbols` and `references`, sorted lists of what the chunk defines and uses;
     * `ast`, `cst`: `ast`, a list of {type, count} of the named nodes inside the chunk, or `cst`, of {kind, count};
-    * `faiss`: `faiss_row`, null where FAISS does not know the chunk.
+    * `faiss`: `faiss_row`, null where FAISS does not know the chunk;
+    * `names`: names of the definitions that start in the chunk, in their order;
+    * `syntax`: a list of {type, count} of its statements, definitions and other syntax that has parts, outermost first;
+    * `mentions`: a list of {kind, name} of the concrete syntax in it that has a name, such as calls, each once.
 
     Ids that are no chunks raise `NotFoundError` naming some of them, or are left out with `missing="skip"`. Threads may share
     `connection`. Raises `QueryError` for unknown columns or joins or values that are no ids, `NotFoundError` for a join with a
@@ -124,7 +129,7 @@ def _several(value: str | Sequence[str] | None) -> list[str]:
         try:
             one.encode()
         except UnicodeEncodeError:
-            raise QueryError(f"{one!r} is not Unicode text.") from None
+            raise QueryError(f"{one[:_SHOWN]!r} is not Unicode text.") from None
     return values
 
 
@@ -134,7 +139,7 @@ def _module_prefixes(modules: Sequence[str]) -> list[str]:
     for module in modules:
         path = module.strip("/")
         if not path:
-            raise QueryError(f"`{module}` is not a module.", hint="Write `package.module` or `package/module`.")
+            raise QueryError(f"`{module[:_SHOWN]}` is not a module.", hint="Write `package.module` or `package/module`.")
         written = [path, path.replace(".", "/")] if "/" not in path and "." in path else [path]
         prefixes += [root + one for one in written for root in SOURCE_ROOTS]
     return prefixes
@@ -154,7 +159,9 @@ def _path_regex(connection: duckdb.DuckDBPyConnection, globs: Sequence[str]) -> 
             except (ValueError, duckdb.Error):
                 regex, include = None, None
             if not regex or not include:
-                raise QueryError(f"`{glob}` is not a path pattern.", hint="Use gitignore syntax, for example `src/**/*.py`.")
+                raise QueryError(
+                    f"`{glob[:_SHOWN]}` is not a path pattern.", hint="Use gitignore syntax, for example `src/**/*.py`."
+                )
             # Named groups may not repeat when several patterns are joined.
             regexes.append("(?:" + str(regex).replace("(?P<ps_d>", "(?:") + ")")
     return "|".join(regexes)

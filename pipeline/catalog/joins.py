@@ -16,7 +16,7 @@ import duckdb
 from pipeline.catalog.views import SYMBOL_LISTS, has_views
 from pipeline.errors import NotFoundError, QueryError
 
-Join = Literal["modules", "symbols", "ast", "cst", "faiss"]
+Join = Literal["modules", "symbols", "ast", "cst", "faiss", "names", "syntax", "mentions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,29 @@ _SPANNED = (
     "SELECT c.id, n.{word}, count(*) AS n FROM chunk_rows AS c JOIN {table} AS n ON n.uri = c.uri "
     "AND n.start_byte >= c.start_byte AND n.start_byte < c.end_byte AND n.end_byte <= c.end_byte "
     "WHERE c.id IN (SELECT id FROM wanted){condition} GROUP BY c.id, n.{word}) GROUP BY id"
+)
+# Members of lists and blocks that have parts of their own: statements, definitions and the like, outermost first. What fills a
+# field of its parent is a part of it (a body, a type, an operand), and what has no parts is a word.
+_SYNTAX = (
+    "SELECT id, list(struct_pack(type := type, count := n) ORDER BY depth, n DESC, type) AS words FROM ("
+    "SELECT c.id, n.type, count(*) AS n, min(n.depth) AS depth FROM chunk_rows AS c JOIN ("
+    "SELECT *, lead(depth, 1, 0::SMALLINT) OVER (PARTITION BY uri ORDER BY node_id) > depth AS parted FROM ast_nodes "
+    "WHERE uri IN (SELECT uri FROM chunk_rows WHERE id IN (SELECT id FROM wanted))) AS n ON n.uri = c.uri "
+    "AND n.start_byte >= c.start_byte AND n.start_byte < c.end_byte AND n.end_byte <= c.end_byte "
+    "WHERE c.id IN (SELECT id FROM wanted) AND n.named AND n.parted AND n.field IS NULL GROUP BY c.id, n.type) GROUP BY id"
+)
+_NAMES = (
+    "SELECT c.id, list(d.name ORDER BY d.start_byte, d.node_id) AS names FROM chunk_rows AS c JOIN definitions AS d "
+    "ON d.uri = c.uri AND d.start_byte >= c.start_byte AND d.start_byte < c.end_byte "
+    "WHERE c.id IN (SELECT id FROM wanted) GROUP BY c.id"
+)
+# A call is known by its callee as written, all else by its qualified name.
+_MENTIONS = (
+    "SELECT id, list(struct_pack(kind := kind, name := name) ORDER BY first, kind, name) AS words FROM ("
+    "SELECT c.id, n.kind, coalesce(CASE WHEN n.kind = 'call' THEN n.role END, n.qualified_name) AS name, "
+    "min(n.start_byte) AS first FROM chunk_rows AS c JOIN cst_nodes AS n ON n.uri = c.uri "
+    "AND n.start_byte >= c.start_byte AND n.start_byte < c.end_byte AND n.end_byte <= c.end_byte "
+    "WHERE c.id IN (SELECT id FROM wanted) GROUP BY ALL) WHERE name IS NOT NULL GROUP BY id"
 )
 EMBEDDINGS = Joined(
     "embeddings",
@@ -90,7 +113,15 @@ _JOINS: Mapping[str, Joined] = {
         "external_id",
         {"faiss_row": "jf.faiss_row"},
     ),
+    "names": Joined("definitions", "jn", _NAMES, "id", {"names": "coalesce(jn.names, [])"}),
+    "syntax": Joined("ast_nodes", "jy", _SYNTAX, "id", {"syntax": "coalesce(jy.words, [])"}),
+    "mentions": Joined("cst_nodes", "jt", _MENTIONS, "id", {"mentions": "coalesce(jt.words, [])"}),
 }
+
+
+def available(connection: duckdb.DuckDBPyConnection, joins: Sequence[Join]) -> list[Join]:
+    """Those of the joins whose tables the version has."""
+    return [name for name in joins if has_views(connection, _JOINS[name].table)]
 
 
 def asked(connection: duckdb.DuckDBPyConnection, joins: Sequence[str]) -> list[Joined]:

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.catalog.numbering import Numbers
 from pipeline.catalog.symbol_table import SymbolTable
 from pipeline.errors import QueryError
-from pipeline.structure.scip.symbol_grammar import display, owner_of
+from pipeline.structure.scip.symbol_grammar import display, last_descriptor, owner_of
 
 _SEPARATOR = re.compile(r"::|->|[#/\\]")
 _EXTENSION = re.compile(r"(?<=[^/.])\.\w{1,10}(?=::|#|$)")
@@ -65,10 +65,20 @@ def qualified_name(table: SymbolTable, number: int) -> str:
         return symbol
     if table.kinds[number] not in _OF_HERE and not table.places.has_definition(number):
         return display(symbol)
+    return (table.kinds[number] != "file" and _inside_of_module(symbol)) or table.name(number)
+
+
+def name_of(symbol: str) -> str:
+    """A symbol that is defined here as people write it: `QuerySet.filter`; of a module all of its path."""
+    last = last_descriptor(symbol)
+    module = last is not None and last.suffix in ("meta", "namespace")
+    return (not module and _inside_of_module(symbol)) or display(symbol)
+
+
+def _inside_of_module(symbol: str) -> str:
+    """A symbol without scheme, package and module; empty where nothing is left, or what is left is no plain name."""
     tail = symbol.rpartition("/")[2].rpartition(" ")[2]
-    if "`" in tail or not tail or table.kinds[number] == "file":
-        return table.name(number)
-    return _dotted(tail)
+    return "" if "`" in tail else _dotted(tail)
 
 
 def _has_parts(table: SymbolTable, number: int, wanted: list[str]) -> bool:

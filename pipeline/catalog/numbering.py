@@ -2,12 +2,13 @@
 
 Nothing here loads pyarrow.compute, which would cost a fresh process more than the work itself.
 
-Belongs here: turning columns into arrays. Not here: what is in them (`symbol_table`, `surroundings`).
+Belongs here: turning columns into arrays. Not here: what is in them (`symbol_table`, `surroundings`, `chunk_graph`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,31 @@ import pyarrow as pa
 
 Numbers = npt.NDArray[np.int32]
 Bounds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A relation of numbered things: what s is related to is `others[bounds[s]:bounds[s + 1]]`, each once, ascending."""
+
+    bounds: Bounds
+    others: Numbers
+
+    def of(self, these: Iterable[int]) -> Numbers:
+        """What any of these is related to, each once, ascending."""
+        found = [self.others[self.bounds[one] : self.bounds[one + 1]] for one in these]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
+
+    def pairs(self, these: Numbers) -> tuple[Numbers, Numbers]:
+        """Each of these beside everything that it is related to: two arrays int32 [pairs]."""
+        starts, lengths = self.bounds[these], self.bounds[these + 1] - self.bounds[these]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.repeat(these, lengths), self.others[np.repeat(starts, lengths) + within]
+
+
+def linked(these: Numbers, others: Numbers, count: int, *, among: int) -> Links:
+    """The relation of `these` [n], numbers below `count`, to `others` [n], numbers below `among`."""
+    pairs = np.unique(these.astype(np.int64) * among + others)
+    return Links(bounds_of(pairs // max(1, among), count), (pairs % max(1, among)).astype(np.int32))
 
 
 def numbered(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.StringArray, list[Numbers]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,9 +21,11 @@ import pyarrow as pa
 
 from pipeline.catalog.numbering import (
     Bounds,
+    Links,
     Numbers,
     as_numpy,
     bounds_of,
+    linked,
     numbered,
     sorted_words,
     words_of,
@@ -84,19 +86,6 @@ class Places:
     def references(self, symbol: int) -> slice:
         """Rows."""
         return slice(int(self.bounds[2 * symbol + 1]), int(self.bounds[2 * symbol + 2]))
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """A relation of symbols: those that symbol s is related to are `others[bounds[s]:bounds[s + 1]]`, each once, ascending."""
-
-    bounds: Bounds
-    others: Numbers
-
-    def of(self, symbols: Iterable[int]) -> Numbers:
-        """What any of the symbols is related to, each once, ascending."""
-        found = [self.others[self.bounds[one] : self.bounds[one + 1]] for one in symbols]
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
 
 
 @dataclass(slots=True)
@@ -271,13 +260,8 @@ def _relations(count: int, edges: pa.Table | None, ends: Sequence[Numbers]) -> d
     kinds = np.array(words_of(edges["kind"]), dtype=object) if edges else np.empty(0, object)
     calls, implements = kinds == "calls", kinds == "implements"
     return {
-        "bases": _links(count, source[implements], target[implements]),
-        "implementations": _links(count, target[implements], source[implements]),
-        "callers": _links(count, target[calls], source[calls]),
-        "callees": _links(count, source[calls], target[calls]),
+        "bases": linked(source[implements], target[implements], count, among=count),
+        "implementations": linked(target[implements], source[implements], count, among=count),
+        "callers": linked(target[calls], source[calls], count, among=count),
+        "callees": linked(source[calls], target[calls], count, among=count),
     }
-
-
-def _links(count: int, these: Numbers, others: Numbers) -> Links:
-    pairs = np.unique(these.astype(np.int64) * count + others)
-    return Links(bounds_of(pairs // max(1, count), count), (pairs % max(1, count)).astype(np.int32))

@@ -1,4 +1,4 @@
-"""The DuckDB views over a version, and the locked connection that has them.
+"""The DuckDB views over a version, and over traces of searches, and the locked connection that has them.
 
 The views live in memory and read the version's Parquet where it lies, so opening writes nothing and can be repeated. Once they
 are made, the connection reads no file outside the version's folder and its configuration cannot be changed.
@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.catalog.losses import has_lists, losses
+from pipeline.catalog.traces import Readable
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
-from pipeline.schemas import TABLES, Chunks, Embeddings, FaissIdmap, Table, Tuning
+from pipeline.schemas import TABLES, TRACES, Chunks, Embeddings, FaissIdmap, Table, Tuning
 
 CHUNK_ROWS = "chunk_rows"
 """The columns of the table `chunks` alone. The view `chunks` adds `symbols`, `references` and `embedding` by joins, which cost
@@ -118,15 +119,18 @@ _SETTINGS: tuple[str, ...] = (
 """Of every connection. SET GLOBAL, because a plain SET does not reach cursors."""
 
 
-def connect(version: Path, *, memory_limit: str | None = None, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    version: Path, *, traces: Readable | None = None, memory_limit: str | None = None, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the views over a version's directory, limited and locked as `install` does it.
 
-    `memory_limit` as DuckDB writes it (`512MB`); both limits default to those of the settings. Threads share the connection
-    through `cursor`. Raises `ConfigError` for limits that DuckDB refuses, and what `install` raises.
+    With `traces` (see `catalog.traces.readable`) their views are there as well. `memory_limit` as DuckDB writes it (`512MB`);
+    both limits default to those of the settings. Threads share the connection through `cursor`. Raises `ConfigError` for limits
+    that DuckDB refuses, and what `install` raises.
     """
     connection = in_memory(memory_limit=memory_limit, threads=threads)
     try:
-        install(connection, version)
+        install(connection, version, traces)
     except BaseException:
         connection.close()
         raise
@@ -156,18 +160,20 @@ def _configure(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"SET GLOBAL {setting}")
 
 
-def install(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
-    """Make the views over a version's directory in an empty in-memory database, and lock it.
+def install(connection: duckdb.DuckDBPyConnection, version: Path, traces: Readable | None = None) -> None:
+    """Make the views over a version's directory, and over traces, in an empty in-memory database, and lock it.
 
     Views of tables that the version does not have are left out. Afterwards nothing is spilled to disk (a query that needs more
-    memory fails) and no file outside the version can be read. Raises `NotFoundError` when there is no such directory,
-    `IndexCorruptionError` when a table cannot be read.
+    memory fails) and no file outside the version and the traces can be read. Raises `NotFoundError` when there is no such
+    directory, `IndexCorruptionError` when a table cannot be read.
     """
     version = version.resolve()
     with _as_corruption(version):
         _configure(connection)
         create_views(connection, version)
-        _lock(connection, version)
+        if traces is not None:
+            create_trace_views(connection, traces)
+        _lock(connection, [version, *([] if traces is None else [traces.folder])])
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
@@ -260,6 +266,33 @@ def _create_losses(connection: duckdb.DuckDBPyConnection, version: Path) -> None
     connection.unregister("lost_rows")
 
 
+def create_trace_views(connection: duckdb.DuckDBPyConnection, traces: Readable) -> None:
+    """Make the views over traces, or make them anew, which a locked connection may, too: sets come and go while it is open.
+
+    Where there are none they are empty, so that a query over them has an answer. Raises `IndexCorruptionError`.
+    """
+    with cursor(connection) as own:
+        own.execute("CREATE SCHEMA IF NOT EXISTS traced")
+        for table in TRACES:
+            paths = traces.files_of(table)
+            made_of = _TABLE_SQL.format(files=_path_literals(paths)) if paths else _no_rows(own, table)
+            try:
+                own.execute(f"CREATE OR REPLACE VIEW {table.name} AS {made_of}")
+            except duckdb.Error as error:
+                raise IndexCorruptionError(
+                    f"The traces in {traces.folder} cannot be read: {str(error).splitlines()[0]}.",
+                    hint="Remove them with `indexctl trace clear`.",
+                ) from error
+
+
+def _no_rows(connection: duckdb.DuckDBPyConnection, table: type[Table]) -> str:
+    """A query with the columns of a table and no rows."""
+    connection.register("no_rows", table.schema.empty_table())
+    connection.execute(f"CREATE OR REPLACE TABLE traced.{table.name} AS FROM no_rows")
+    connection.unregister("no_rows")
+    return f"FROM traced.{table.name}"
+
+
 def _table_sql(table: type[Table], paths: list[Path]) -> str:
     files = _path_literals(paths)
     if table is Embeddings:
@@ -267,9 +300,9 @@ def _table_sql(table: type[Table], paths: list[Path]) -> str:
     return _TABLE_SQL.format(files=files)
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, version: Path) -> None:
+def _lock(connection: duckdb.DuckDBPyConnection, readable: Sequence[Path]) -> None:
     # Access is checked on the pattern as written in the view, and on the file that it matched.
-    folders = ", ".join(literal(folder) for folder in dict.fromkeys((str(version), _escape_glob(str(version)))))
+    folders = ", ".join(literal(name) for folder in readable for name in {str(folder), _escape_glob(str(folder))})
     connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

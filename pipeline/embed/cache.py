@@ -1,8 +1,9 @@
-"""Vectors by text, shared by all repositories of a store.
+"""Vectors, or rows of another type, by text, shared by all repositories of a store.
 
 `<shared>/embeddings/<embedder digest>/seg-<digest>/` is one immutable segment: `keys.npy` (uint64 [n, 2], the two halves of
 blake2b-128 of each text, sorted), `vectors.npy` (float32 [n, d], row i of key i) and `segment.json`. Writers only ever add
 segments, so they need no lock; a segment's name is the digest of its keys, so two writers of the same texts write it once.
+Other encoders keep rows of their own type in a folder of their own beside `embeddings`.
 
 A segment is trusted when its files have the digests that its description says. One that does not is renamed to
 `.bad-...` and forgotten: its vectors are computed again.
@@ -19,13 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.embed.interface import Vectors
 from pipeline.files import canonical_json, digest_file, directory_commit, temporary_sibling
 
 FORMAT = 1
@@ -39,10 +39,13 @@ _KEYS, _VECTORS, _DESCRIPTION = "keys.npy", "vectors.npy", "segment.json"
 Keys: TypeAlias = npt.NDArray[np.uint64]
 """uint64 [n, 2]."""
 
-Encode: TypeAlias = Callable[[Sequence[str]], Iterable[Vectors]]
-"""From texts to their vectors, in order, block by block."""
-
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+Rows: TypeAlias = npt.NDArray[Scalar]
+"""[n, d], one row a text."""
+
+Encode: TypeAlias = Callable[[Sequence[str]], Iterable[npt.NDArray[Scalar]]]
+"""From texts to their rows, in order, block by block."""
 
 
 class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,29 +68,33 @@ def text_keys(texts: Sequence[str]) -> Keys:
 
 
 @dataclass(slots=True)
-class _Segment:
+class _Segment(Generic[Scalar]):
     path: Path
     description: _Description
     keys: Keys
-    vectors: Vectors | None = None
+    vectors: Rows[Scalar] | None = None
     """None until a key is found here for the first time: digesting vectors costs a second a gigabyte."""
 
 
-class VectorCache:
-    """The segments of one embedder, as they were when this was opened, and what was added since through it."""
+class RowCache(Generic[Scalar]):
+    """The segments of one encoder, as they were when this was opened, and what was added since through it.
 
-    def __init__(self, shared: Path, embedder: str, dimension: int) -> None:
-        self._folder = shared / "embeddings" / embedder
-        self._embedder = embedder
+    They lie in `folder / encoder`; a row has `dimension` values of `dtype`, which may be a structured one.
+    """
+
+    def __init__(self, folder: Path, encoder: str, dimension: int, dtype: np.dtype[Scalar]) -> None:
+        self._folder = folder / encoder
+        self._embedder = encoder
         self._dimension = dimension
-        self._segments: list[_Segment] = []
-        self._fresh: list[tuple[Keys, Vectors]] = []
+        self._dtype = dtype
+        self._segments: list[_Segment[Scalar]] = []
+        self._fresh: list[tuple[Keys, Rows[Scalar]]] = []
         if self._folder.is_dir():
             for path in sorted(self._folder.glob(f"{_PREFIX}*")):
                 self._open(path)
 
-    def through(self, texts: Sequence[str], encode: Encode, *, keep_after: int | None = None) -> Vectors:
-        """Vectors of texts, float32 [n, d]: those that are stored, and `encode` of the others, which `flush` will store.
+    def through(self, texts: Sequence[str], encode: Encode[Scalar], *, keep_after: int | None = None) -> Rows[Scalar]:
+        """Rows of texts, [n, d]: those that are stored, and `encode` of the others, which `flush` will store.
 
         A text that occurs several times is encoded once. What was computed is stored too when `encode` fails on the way, and,
         with `keep_after`, whenever so many vectors have come.
@@ -99,7 +106,7 @@ class VectorCache:
         _, first, which = np.unique(keys[missing], axis=0, return_index=True, return_inverse=True)
         order = np.argsort(first)
         wanted = missing[first[order]]
-        new = np.empty((len(wanted), self._dimension), np.float32)
+        new = np.empty((len(wanted), self._dimension), self._dtype)
         done = unstored = 0
         try:
             for block in encode([texts[row] for row in wanted.tolist()]) if len(wanted) else ():
@@ -121,13 +128,13 @@ class VectorCache:
         vectors[missing] = new[rank[which.ravel()]]
         return vectors
 
-    def lookup(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Vectors]:
-        """For each key whether it is stored, bool [n], and its vector, float32 [n, d] (undefined where it is not)."""
+    def lookup(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Rows[Scalar]]:
+        """For each key whether it is stored, bool [n], and its row, [n, d] (undefined where it is not)."""
         known = np.zeros(len(keys), np.bool_)
-        vectors = np.empty((len(keys), self._dimension), np.float32)
+        vectors = np.empty((len(keys), self._dimension), self._dtype)
         for segment in list(self._segments):
             wanted = np.flatnonzero(~known)
-            rows = _positions(segment.keys, keys[wanted])
+            rows = positions(segment.keys, keys[wanted])
             found = rows >= 0
             if not found.any():
                 continue
@@ -149,13 +156,13 @@ class VectorCache:
             description = msgspec.json.decode((path / _DESCRIPTION).read_bytes(), type=_Description)
             if (description.version, description.embedder, description.dimension) != (FORMAT, self._embedder, self._dimension):
                 raise _DamagedError
-            keys = _array(path / _KEYS, description.keys, np.uint64, (description.count, 2))
+            keys = _array(path / _KEYS, description.keys, np.dtype(np.uint64), (description.count, 2))
             self._segments.append(_Segment(path, description, keys))
 
-    def _vectors(self, segment: _Segment) -> Vectors:
+    def _vectors(self, segment: _Segment[Scalar]) -> Rows[Scalar]:
         if segment.vectors is None:
             shape = (segment.description.count, self._dimension)
-            segment.vectors = _array(segment.path / _VECTORS, segment.description.vectors, np.float32, shape)
+            segment.vectors = _array(segment.path / _VECTORS, segment.description.vectors, self._dtype, shape)
         return segment.vectors
 
     @contextlib.contextmanager
@@ -170,7 +177,7 @@ class VectorCache:
                 with contextlib.suppress(OSError):
                     path.rename(path.with_name(f"{_BAD_PREFIX}{path.name}-{secrets.token_hex(4)}"))
 
-    def _write(self, keys: Keys, vectors: Vectors) -> Path:
+    def _write(self, keys: Keys, vectors: Rows[Scalar]) -> Path:
         """One segment of these vectors; of equal keys, the first."""
         order = np.lexsort((keys[:, 1], keys[:, 0]))
         keys = keys[order]
@@ -211,7 +218,14 @@ class VectorCache:
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _array(path: Path, digest: str, dtype: type[Scalar], shape: tuple[int, int]) -> npt.NDArray[Scalar]:
+class VectorCache(RowCache[np.float32]):
+    """The vectors of one embedder."""
+
+    def __init__(self, shared: Path, embedder: str, dimension: int) -> None:
+        super().__init__(shared / "embeddings", embedder, dimension, np.dtype(np.float32))
+
+
+def _array(path: Path, digest: str, dtype: np.dtype[Scalar], shape: tuple[int, int]) -> npt.NDArray[Scalar]:
     """A memory-mapped array that has been checked whole."""
     if digest_file(path) != digest:
         raise _DamagedError
@@ -221,7 +235,7 @@ def _array(path: Path, digest: str, dtype: type[Scalar], shape: tuple[int, int])
     return cast("npt.NDArray[Scalar]", array)
 
 
-def _positions(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.int64]:
+def positions(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.int64]:
     """Row of each key in `sorted_keys`, or -1: int64 [n]. Equal first halves with different second halves count as unknown."""
     if not len(sorted_keys):
         return np.full(len(keys), -1, np.int64)

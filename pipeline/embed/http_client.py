@@ -15,6 +15,7 @@ import http.client
 import ipaddress
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -28,11 +29,13 @@ _FIRST_DELAY, _MOST_DELAY = 0.5, 60.0
 """Seconds."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXCERPT = 300
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to, and how patiently. `timeout` in seconds without a byte; `key_variable` may be empty."""
+    """Where to, and how patiently. `timeout` in seconds without a byte, and for an answer that has begun; `key_variable` may be
+    empty."""
 
     url: str
     key_variable: str
@@ -102,13 +105,23 @@ def post(endpoint: Endpoint, body: bytes) -> bytes:
 
 
 def _read(answer: http.client.HTTPResponse, endpoint: Endpoint) -> bytes:
-    data = answer.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
+    """The body. Raises `TimeoutError` for one that has begun and does not end in time, however steadily it drips."""
+    deadline = time.monotonic() + endpoint.timeout
+    pieces, size = [], 0
+    while size <= MOST_BYTES and (piece := answer.read1(_PIECE)):
+        pieces.append(piece)
+        size += len(piece)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    # `read1` is silent about a connection that breaks off.
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
+    if size > MOST_BYTES:
         raise RuntimeLifecycleError(
             f"The embedding server at {endpoint.url} answers with more than {MOST_BYTES >> 20} MiB.",
             hint="Lower `embed_batch_size`, or see whether this is an embedding server.",
         )
-    return data
+    return b"".join(pieces)
 
 
 def _refusal(endpoint: Endpoint, status: int, said: str) -> CodeIntelError:

@@ -44,20 +44,26 @@ def find_folder(settings: EmbedSettings) -> Path:
     """
     if not settings.embed_model:
         raise ConfigError(f"The embedder `{settings.embedder}` needs a model.", hint="Set `embed_model` to its folder.")
-    folder = Path(settings.embed_model).expanduser()
+    on_hub = settings.embedder == "sentence-transformers"
+    return locate(settings.embed_model, "embed", on_hub=on_hub, allow_download=settings.embed_allow_download)
+
+
+def locate(model: str, prefix: str, *, on_hub: bool = True, allow_download: bool = False) -> Path:
+    """The folder that the setting `<prefix>_model` means, which is `model`; `on_hub` says whether it may name one there."""
+    folder = Path(model).expanduser()
     if folder.is_absolute():
         if not folder.is_dir():
-            raise ConfigError(f"`embed_model` is {folder}, which is no folder.", hint="Set it to a model's folder.")
+            raise ConfigError(f"`{prefix}_model` is {folder}, which is no folder.", hint="Set it to a model's folder.")
         return folder.resolve()
     # Never a folder below the working directory: that may be a repository that nobody vouches for.
-    if settings.embedder != "sentence-transformers" or not _HUB_NAME.fullmatch(settings.embed_model):
+    if not on_hub or not _HUB_NAME.fullmatch(model):
         raise ConfigError(
-            f"`embed_model` is {settings.embed_model}, which is no absolute path.", hint="Set it to the whole path of a folder."
+            f"`{prefix}_model` is {model}, which is no absolute path.", hint="Set it to the whole path of a folder."
         )
-    return _from_hub(settings.embed_model, settings.embed_allow_download)
+    return _from_hub(model, prefix, allow_download)
 
 
-def _from_hub(model: str, allow_download: bool) -> Path:
+def _from_hub(model: str, prefix: str, allow_download: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = model.partition("@")
@@ -73,8 +79,8 @@ def _from_hub(model: str, allow_download: bool) -> Path:
         why = "it is not in the hub's cache" if not allow_download else f"{type(error).__name__}: {first_line(error)}"
         raise ConfigError(
             f"The model {model} is neither a folder nor to be had from the hub: {why}.",
-            hint="Set `embed_model` to a folder"
-            + (", or `embed_allow_download = true` to fetch it." if not allow_download else ", or look at the network."),
+            hint=f"Set `{prefix}_model` to a folder"
+            + (f", or `{prefix}_allow_download = true` to fetch it." if not allow_download else ", or look at the network."),
         ) from error
     return Path(found)
 

@@ -148,17 +148,8 @@ class OnnxEmbedder:
         self._digest, self._document_digest = _digests(self._files, settings)
         self._prefixes = model_folder.prefixes(self._files.folder, settings)
         self._first = _pools_first(self._files)
-        self._tokenizer = _read_tokenizer(self._files.tokenizer, _tokens(self._files, settings))
-        self._session = _open_session(self._files.weights, settings.embed_threads)
-        self._inputs = frozenset(given.name for given in self._session.get_inputs())
-        if not {"input_ids"} <= self._inputs <= _INPUTS:
-            raise IndexFormatError(
-                f"{self._files.weights} takes {', '.join(sorted(self._inputs))}, which is not what an encoder of text takes.",
-                hint="Use another export of the model.",
-            )
-        outputs = [output.name for output in self._session.get_outputs()]
-        # Some exports pool themselves.
-        self._output = "sentence_embedding" if "sentence_embedding" in outputs else outputs[0]
+        self._tokenizer = read_tokenizer(self._files.tokenizer, _tokens(self._files, settings))
+        self._graph = Graph(self._files.weights, settings.embed_threads)
         self._dimension = len(self._run("dimension"))
         if settings.embed_dimension not in (0, self._dimension):
             raise ConfigError(
@@ -202,27 +193,53 @@ class OnnxEmbedder:
 
     def _run(self, text: str) -> npt.NDArray[np.float32]:
         """The pooled vector of one text: float32 [d]."""
-        ids = np.array([self._tokenizer.encode(valid_text(text)).ids], np.int64)
+        found = self._graph.run(np.array(self._tokenizer.encode(valid_text(text)).ids, np.int64))
+        if found.ndim == 1:
+            return found
+        # All tokens count: nothing is padded.
+        return np.asarray(found[0] if self._first else found.mean(axis=0), np.float32)
+
+
+class Graph:
+    """An ONNX file that takes the tokens of a text; may be run from several threads.
+
+    Raises `ConfigError` without the library, `IndexFormatError` for a file that is no encoder of text.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._session = _open_session(path, threads)
+        self._inputs = frozenset(given.name for given in self._session.get_inputs())
+        if not {"input_ids"} <= self._inputs <= _INPUTS:
+            raise IndexFormatError(
+                f"{path} takes {', '.join(sorted(self._inputs))}, which is not what an encoder of text takes.",
+                hint="Use another export of the model.",
+            )
+        outputs = [output.name for output in self._session.get_outputs()]
+        # Some exports pool themselves.
+        self._output = "sentence_embedding" if "sentence_embedding" in outputs else outputs[0]
+
+    def run(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """The vectors of the tokens int64 [t] of one text: float32 [t, d]; float32 [d] from an export that pools itself."""
+        ids = tokens[None]
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         try:
             (found,) = self._session.run([self._output], {name: given[name] for name in self._inputs})
         except Exception as error:  # onnxruntime raises classes of its own, made in C++.
             raise IndexFormatError(
-                f"{self._files.weights} cannot be run: {model_folder.first_line(error)}.",
+                f"{self._path} cannot be run: {model_folder.first_line(error)}.",
                 hint="Use another export of the model.",
             ) from error
-        if found.ndim == 2 and len(found) == 1:
-            return np.asarray(found[0], np.float32)
-        if found.ndim != 3 or found.shape[:2] != ids.shape:
+        if not (found.ndim == 2 and len(found) == 1) and (found.ndim != 3 or found.shape[:2] != ids.shape):
             raise IndexFormatError(
-                f"{self._files.weights} gives an array of shape {found.shape} for {ids.shape[1]} tokens.",
+                f"{self._path} gives an array of shape {found.shape} for {ids.shape[1]} tokens.",
                 hint="Use an export that gives a vector for each token.",
             )
-        # All tokens count: nothing is padded.
-        return np.asarray(found[0, 0] if self._first else found[0].mean(axis=0), np.float32)
+        return np.asarray(found[0], np.float32)
 
 
-def _read_tokenizer(path: Path, limit: int) -> Tokenizer:
+def read_tokenizer(path: Path, limit: int) -> Tokenizer:
+    """The tokenizer in a file, cutting texts at `limit` tokens and padding nothing. Raises `IndexFormatError`."""
     from tokenizers import Tokenizer  # Here, because planning a build imports this module and tokenises nothing.
 
     try:

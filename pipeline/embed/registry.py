@@ -70,14 +70,18 @@ def spread_of(settings: EmbedSettings) -> Spread:
 
 def uses(settings: EmbedSettings) -> dict[str, str]:
     """What vectors depend on from outside: the embedder and the versions of its libraries, as a stage's key names them."""
-    return {"embedder": embedder_digest(settings), **{name: _version(name) for name in _room(settings).LIBRARIES}}
+    return {"embedder": embedder_digest(settings), **versions_of(_room(settings).LIBRARIES)}
 
 
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "none"
+def versions_of(distributions: Sequence[str]) -> dict[str, str]:
+    """The version of each distribution; `none` for one that is not installed."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
 
 
 def require(embedder: Embedder, made_by: Mapping[str, object], whose: str) -> None:

@@ -28,8 +28,6 @@ LIBRARIES = ("sentence-transformers", "torch", "transformers", "tokenizers")
 # One process: it has the GPU, or all processors by threads of its own.
 SPREAD = Spread(texts=512, cost=500.0, processes=False, keep_after=4096)
 
-_INSTALL = "Install it: `pip install 'codeintel-pipeline[sentence-transformers]'`."
-
 
 def load(settings: EmbedSettings) -> SentenceTransformerEmbedder:
     """The embedder, ready to encode. Raises what the class says."""
@@ -63,7 +61,15 @@ class SentenceTransformerEmbedder:
         self._prefixes = model_folder.prefixes(folder, settings)
         self._batch_size = settings.embed_batch_size
         self._name = folder.name if Path(settings.embed_model).expanduser().is_absolute() else settings.embed_model
-        self._model = _load(folder, settings)
+        self._model = open_model(
+            "SentenceTransformer",
+            folder,
+            "embed",
+            extra="sentence-transformers",
+            device=settings.embed_device,
+            trusted=settings.embed_trust_remote_code,
+            download=settings.embed_allow_download,
+        )
         limit = model_folder.max_tokens(folder, settings)
         if limit is not None:
             self._model.max_seq_length = limit
@@ -120,25 +126,30 @@ class SentenceTransformerEmbedder:
         return unit_rows(rows, f"The model {self._name}")
 
 
-def _load(folder: Path, settings: EmbedSettings) -> Any:
+def open_model(library_class: str, folder: Path, prefix: str, *, extra: str, device: str, trusted: bool, download: bool) -> Any:
+    """A model of one of the library's classes. `prefix` is that of the settings that mean it, `extra` installs the library.
+
+    Raises `ConfigError` and `IndexFormatError` as `SentenceTransformerEmbedder` does.
+    """
+    install = f"Install it: `pip install 'codeintel-pipeline[{extra}]'`."
     if importlib.util.find_spec("sentence_transformers") is None:
-        raise ConfigError("The library sentence-transformers is not installed.", hint=_INSTALL)
+        raise ConfigError("The library sentence-transformers is not installed.", hint=install)
+    import sentence_transformers
     import torch
-    from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     # It would write over a command's own output.
     logging.disable_progress_bar()
-    if not hasattr(SentenceTransformer, "encode_document"):
-        raise ConfigError("The library sentence-transformers is older than 5.", hint=_INSTALL)
-    trusted = settings.embed_trust_remote_code
+    make = getattr(sentence_transformers, library_class, None)
+    if make is None or not hasattr(make, "encode_document"):
+        raise ConfigError("The library sentence-transformers is older than 5.", hint=install)
     try:
-        return SentenceTransformer(
+        return make(
             str(folder),
-            device=_device(torch, settings.embed_device),
+            device=_device(torch, device, f"{prefix}_device"),
             trust_remote_code=trusted,
             # Code of a model may lie in another repository of the hub.
-            local_files_only=not (trusted and settings.embed_allow_download),
+            local_files_only=not (trusted and download),
             # Weights in pickles are refused: unpickling runs code.
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
@@ -149,16 +160,16 @@ def _load(folder: Path, settings: EmbedSettings) -> Any:
         if "trust_remote_code" in str(error):
             raise ConfigError(
                 f"The model in {folder} brings Python code of its own, which is not run.",
-                hint="Read the code; then set `embed_trust_remote_code = true` in the store's settings to run it.",
+                hint=f"Read the code; then set `{prefix}_trust_remote_code = true` in the store's settings to run it.",
             ) from error
         raise IndexFormatError(
             f"The model in {folder} cannot be loaded: {type(error).__name__}: {reason}.",
-            hint="`embed_model` must be a whole sentence-transformers folder with weights in safetensors.",
+            hint=f"`{prefix}_model` must be a whole sentence-transformers folder with weights in safetensors.",
         ) from error
 
 
-def _device(torch: Any, wanted: str) -> str:
+def _device(torch: Any, wanted: str, setting: str) -> str:
     there = bool(torch.cuda.is_available())
     if wanted == "cuda" and not there:
-        raise ConfigError("`embed_device` is cuda, and PyTorch sees no GPU.", hint="Use `auto` or `cpu`.")
+        raise ConfigError(f"`{setting}` is cuda, and PyTorch sees no GPU.", hint="Use `auto` or `cpu`.")
     return "cuda" if there and wanted != "cpu" else "cpu"

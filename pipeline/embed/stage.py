@@ -38,7 +38,7 @@ def embeddings(chunks: Artefact[Chunks], settings: EmbedSettings, runtime: Runti
     cache = None
     if runtime.shared is not None:
         cache = VectorCache(runtime.shared, embedder.document_digest, embedder.dimension)
-    read = [_read(path) for path in tables.parts(chunks.path, Chunks)]
+    read = [read_texts(path) for path in tables.parts(chunks.path, Chunks)]
     texts = [text for _, part_texts in read for text in part_texts]
 
     crew = runtime if spread.processes else replace(runtime, workers=1)
@@ -74,7 +74,7 @@ def embeddings(chunks: Artefact[Chunks], settings: EmbedSettings, runtime: Runti
     return {"vectors": count, "embedder": embedder.name, "digest": embedder.digest, "dimension": embedder.dimension}
 
 
-def _read(path: Path) -> tuple[_Ids, list[str]]:
+def read_texts(path: Path) -> tuple[_Ids, list[str]]:
     """Ids, int64 [n], and the text to embed of each chunk of one part."""
     table = tables.read_part(path, Chunks, ["id", "name", "uri", "content"])
     ids = table["id"].to_numpy().astype(np.int64, copy=False)

@@ -55,6 +55,11 @@ class ChunkFiles:
         """The numbers of the files of chunks of this version, int32 as many."""
         return self.files[np.searchsorted(self.ids, ids)]
 
+    def holds(self, chunk: int) -> bool:
+        """Whether this version has a chunk."""
+        place = int(np.searchsorted(self.ids, chunk))
+        return place < len(self.ids) and int(self.ids[place]) == chunk
+
 
 def write(path: Path, uris: list[str], roles: list[int], ids: npt.NDArray[np.int64], files: npt.NDArray[np.int64]) -> None:
     """Write the file; `ids` and `files` [n] in the order of chunks in their files."""

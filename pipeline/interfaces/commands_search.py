@@ -6,7 +6,7 @@ Belongs here: reading a query, printing hits. Not here: searching (`pipeline.sea
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +16,20 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Settings
     from pipeline.index.dense.operating_point import OperatingPoint
     from pipeline.search.engine import Answer, Filters, Hit, Searcher
+    from pipeline.search.explanation import Matched
+    from pipeline.search.trace import Tracer
     from pipeline.store.layout import Repository, Store
+
+
+_MOST_NAMES = 8
+"""Names that an explanation shows of one chunk."""
+_MOST_DIGITS = 19
+"""Of 2^63."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,41 +56,51 @@ def search(
     k_factor: Annotated[
         float | None, typer.Option("--k-factor", metavar="F", help="Re-rank so many vectors for each one asked.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show what each channel said.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each channel said, and what matched.")] = False,
     batch: Annotated[Path | None, typer.Option("--batch", metavar="FILE", help="Queries as JSON lines; - for stdin.")] = None,
     version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, print_json, printable, stale_note
+    from pipeline.interfaces.output import as_text, counts, print_json, print_warning, stale_note
     from pipeline.search.channels.registry import broken
     from pipeline.search.engine import Filters
+    from pipeline.search.trace import Tracer
 
     if (query is None) == (batch is None):
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
-    with _searcher(data, repo, version, rev) as (searcher, fresh):
+    with (
+        open_searcher_of(data, repo, version, rev) as (searcher, fresh, settings),
+        Tracer(searcher, settings.trace, print_warning) as tracer,
+    ):
         point = searcher.point_for(params, k_factor) if params or k_factor is not None else None
         if batch is not None:
-            _run_batch(searcher, fresh, batch, k, filters, point)
+            _run_batch(searcher, fresh, tracer, batch, k, filters, point, explain=explain)
             return
         assert query is not None  # one of both was given
         query = as_text(query)
-        answer = searcher.answer(query, k, filters, point=point)
+        answer = searcher.answer(query, k, filters, point=point, explain=explain)
+        matched = _matched(searcher, tracer, answer, explain=explain)
         if json:
-            print_json(_as_json(searcher, fresh, query, answer))
+            print_json(_as_json(searcher, fresh, query, answer, matched))
             return
-        _print_hits(answer.hits, explain=explain, filtered=bool(filters))
+        _print_hits(answer.hits, matched, filtered=bool(filters))
         if explain:
             _print_channels(searcher, answer, point)
+        if answer.query.unread:
+            sys.stderr.write(f"note: the query is long; its last {counts(answer.query.unread, 'character')} were not read\n")
         for name, reason in broken(answer.channels).items():
-            sys.stderr.write(f"warning: the channel `{name}` could not answer: {printable(reason)}\n")
+            print_warning(f"the channel `{name}` could not answer: {reason}")
         if fresh.stale:
             sys.stderr.write(f"{stale_note(searcher.version.repository.name, fresh.reason)}\n")
 
 
 @contextmanager
-def _searcher(data: Path | None, repo: str | None, version: str | None, rev: str | None) -> Iterator[tuple[Searcher, Any]]:
+def open_searcher_of(
+    data: Path | None, repo: str | None, version: str | None, rev: str | None = None
+) -> Iterator[tuple[Searcher, Any, Settings]]:
+    """The searcher of the version that the options name, how fresh that is, and the settings."""
     from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
     from pipeline.search.engine import open_searcher
     from pipeline.store.layout import read_origin, settings_of
@@ -88,7 +109,16 @@ def _searcher(data: Path | None, repo: str | None, version: str | None, rev: str
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository))
     with open_searcher(repository, settings, version or _version_of(store, repository, rev)) as searcher:
-        yield searcher, freshness_of(store, repository, searcher.version, settings)
+        yield searcher, freshness_of(store, repository, searcher.version, settings), settings
+
+
+def _matched(searcher: Searcher, tracer: Tracer, answer: Answer, *, explain: bool) -> dict[int, Matched] | None:
+    """What is behind the hits, where that is asked for. The answer is traced with it."""
+    from pipeline.search.explanation import explain as explained
+
+    matched = explained(searcher.opened, answer) if explain else None
+    tracer.record(answer, matched)
+    return matched
 
 
 def _version_of(store: Store, repository: Repository, rev: str | None) -> str | None:
@@ -111,21 +141,26 @@ def _version_of(store: Store, repository: Repository, rev: str | None) -> str | 
     raise NotFoundError(f"No version of `{repository.name}` was built from {rev}.", hint=f"Run `indexctl build --rev {rev}`.")
 
 
-def _as_json(searcher: Searcher, fresh: Any, query: str, answer: Answer) -> dict[str, Any]:
+def _as_json(
+    searcher: Searcher, fresh: Any, query: str, answer: Answer, matched: Mapping[int, Matched] | None
+) -> dict[str, Any]:
+    results = [hit.as_json() | ({} if matched is None else {"matched": matched[hit.id].as_json()}) for hit in answer.hits]
     return {
         "repo": searcher.version.repository.name,
         "version": searcher.version.name,
         "stale": fresh.stale,
         "query": query,
         "kind": answer.query.kind.value,
+        **({"unread": answer.query.unread} if answer.query.unread else {}),
         "channels": {name: one.as_json() for name, one in answer.channels.items()},
-        "results": [hit.as_json() for hit in answer.hits],
+        "results": results,
     }
 
 
 def _run_batch(
-    searcher: Searcher, fresh: Any, batch: Path, k: int | None, filters: Filters, point: OperatingPoint | None
-) -> None:
+    searcher: Searcher, fresh: Any, tracer: Tracer, batch: Path, k: int | None, filters: Filters, point: OperatingPoint | None,
+    *, explain: bool,
+) -> None:  # fmt: skip
     from pipeline.errors import QueryError
     from pipeline.interfaces.output import print_json
 
@@ -134,9 +169,10 @@ def _run_batch(
             continue
         query = _query_of(line, f"{batch}, line {number}")
         try:
-            print_json(_as_json(searcher, fresh, query, searcher.answer(query, k, filters, point=point)))
+            answer = searcher.answer(query, k, filters, point=point, explain=explain)
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
+        print_json(_as_json(searcher, fresh, query, answer, _matched(searcher, tracer, answer, explain=explain)))
 
 
 def _lines(batch: Path) -> Iterator[bytes]:
@@ -166,33 +202,71 @@ def _query_of(line: bytes, where: str) -> str:
     raise QueryError(f'{where} is not an object with a text "query".', hint='Write one {"query": "…"} a line.')
 
 
-def _print_hits(hits: list[Hit], *, explain: bool, filtered: bool) -> None:
+def _print_hits(hits: list[Hit], matched: Mapping[int, Matched] | None, *, filtered: bool) -> None:
     from rich.text import Text
 
     from pipeline.interfaces.output import console, printable
 
-    out = console()
+    out, explain = console(), matched is not None
     if not hits:
         out.print("no results: no chunk passes these filters" if filtered else "no results")
     for hit in hits:
-        head = Text(f"{hit.rank:>2}  ")
-        head.append(printable(hit.uri), style="bold cyan")
-        head.append(f":{hit.start_line}-{hit.end_line}")
-        if hit.name:
-            head.append(f"  {hit.kind} ")
-            head.append(printable(hit.name), style="bold")
-        out.print(head)
-        if hit.preview:
-            out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
+        print_place(out, hit)
         shares = [
             f"{name} {f'#{channel.rank}' if channel.rank else '–'} ({channel.score:.2f})"
             + (f" gives {channel.contribution:.3f}" if explain else "")
+            + (f" by {printable(channel.detail)}" if explain and channel.detail else "")
             for name, channel in hit.channels.items()
         ]
         if explain:
             shares += [f"{name} ×{factor:.2f}" for name, factor in hit.adjustments.items()]
         note = f"    score {hit.score:.3f} = " if explain else "    "
         out.print(Text(note + " · ".join(shares) + (f"   id {hit.id}" if explain else ""), style="dim"))
+        if hit.tokens:
+            out.print(Text(f"    tokens   {printable(_matched_tokens(hit))}", style="dim"))
+        if matched is not None:
+            for line in _matched_lines(matched[hit.id]):
+                out.print(Text(f"    {printable(line)}", style="dim"))
+
+
+def _matched_tokens(hit: Hit) -> str:
+    """Which tokens answered: `expiry → expires 0.71 (line 12)`."""
+    return " · ".join(
+        f"{match.query} → {'–' if match.text is None else f'{match.text} {match.similarity:.2f} (line {match.line})'}"
+        for match in hit.tokens
+    )
+
+
+def _matched_lines(matched: Matched) -> Iterator[str]:
+    """What of the query is in a chunk and what the chunk is made of, a line each; nothing where there is nothing."""
+    if matched.terms:
+        yield "words    " + " · ".join(f"{field}: {', '.join(found)}" for field, found in matched.terms.items())
+    if matched.symbols:
+        others = [name for name in matched.symbols if name not in matched.named]
+        shown = [*(f"{name} (named)" for name in matched.named), *others]
+        more = f" and {len(shown) - _MOST_NAMES} more" if shown[_MOST_NAMES:] else ""
+        yield f"defines  {', '.join(shown[:_MOST_NAMES])}{more}"
+    if matched.ast_kinds:
+        yield "syntax   " + ", ".join(kind if count == 1 else f"{kind} ×{count}" for kind, count in matched.ast_kinds.items())
+    if matched.cst_hits:
+        yield "concrete " + ", ".join(matched.cst_hits)
+
+
+def print_place(out: Console, hit: Hit) -> None:
+    """Where a result lies, what it is, and its first line."""
+    from rich.text import Text
+
+    from pipeline.interfaces.output import printable
+
+    head = Text(f"{hit.rank:>2}  ")
+    head.append(printable(hit.uri), style="bold cyan")
+    head.append(f":{hit.start_line}-{hit.end_line}")
+    if hit.name:
+        head.append(f"  {hit.kind} ")
+        head.append(printable(hit.name), style="bold")
+    out.print(head)
+    if hit.preview:
+        out.print(Text(f"    {printable(hit.preview)}"), overflow="ellipsis", no_wrap=True)
 
 
 def _print_channels(searcher: Searcher, answer: Answer, point: OperatingPoint | None) -> None:
@@ -215,6 +289,15 @@ def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
     return f"{', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
+def chunk_id(text: str) -> int:
+    """The id of a chunk as somebody wrote it. Raises `QueryError` for what cannot be one."""
+    from pipeline.errors import QueryError
+
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) >= 1 << 63:
+        raise QueryError(f"`{text[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    return int(text)
+
+
 def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
@@ -224,23 +307,22 @@ def show(
     from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.symbol_table import read_symbols
     from pipeline.catalog.views import connect
-    from pipeline.errors import NotFoundError, QueryError
+    from pipeline.errors import NotFoundError
     from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.versions import open_version
 
-    if not chunk.isascii() or not chunk.isdigit() or int(chunk) >= 1 << 63:
-        raise QueryError(f"`{chunk[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
+    identifier = chunk_id(chunk)
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
     with open_version(choose_repository(choose_store(data), repo), version) as opened:
         folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
         connection = connect(folder, memory_limit="512MB", threads=1)
         try:
-            rows = hydrate(connection, [int(chunk)], columns, missing="skip").to_pylist()
+            rows = hydrate(connection, [identifier], columns, missing="skip").to_pylist()
             if not rows:
                 raise NotFoundError(
-                    f"There is no chunk {chunk} in {opened.name}.", hint="`indexctl search --explain` prints ids."
+                    f"There is no chunk {identifier} in {opened.name}.", hint="`indexctl search --explain` prints ids."
                 )
             row = rows[0]
             around = around_chunk(read_symbols(folder), row)

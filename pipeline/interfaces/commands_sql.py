@@ -6,7 +6,7 @@ Belongs here: the prompt and printing. Not here: what SQL may do (`pipeline.cata
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200
 _CELL = 80
-_ID_COLUMNS = frozenset({"id", "chunk_id", "external_id"})
+_ID_COLUMNS = frozenset({"id", "chunk_id", "external_id", "doc_id"})
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +32,10 @@ def sql(
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Query the tables and views of a version with SQL, read-only."""
-    from pipeline.catalog.views import connect
+    from pipeline.catalog.traces import readable
+    from pipeline.catalog.views import connect, create_trace_views
     from pipeline.interfaces.context import choose_repository, choose_store
-    from pipeline.interfaces.output import as_text
+    from pipeline.interfaces.output import as_text, print_warning
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
@@ -43,12 +44,19 @@ def sql(
     settings = settings_of(store, read_origin(repository)).search
     with open_version(repository, version) as opened:
         folder = opened.ensure(*opened.manifest.artefacts)
-        connection = connect(folder, memory_limit=settings.duckdb_memory_limit, threads=settings.duckdb_threads)
+        traces = readable(repository.traces)
+        for problem in traces.problems:
+            print_warning(f"{problem} It is left out.")
+        connection = connect(folder, traces=traces, memory_limit=settings.duckdb_memory_limit, threads=settings.duckdb_threads)
+
+        def follow_traces() -> None:
+            create_trace_views(connection, readable(repository.traces))
+
         try:
             if query is not None:
                 _answer(connection, as_text(query), json=json)
             else:
-                _prompt(connection, json=json)
+                _prompt(connection, before_each=follow_traces, json=json)
         finally:
             connection.close()
 
@@ -101,7 +109,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
-def _prompt(connection: duckdb.DuckDBPyConnection, *, json: bool) -> None:
+def _prompt(connection: duckdb.DuckDBPyConnection, *, before_each: Callable[[], None], json: bool) -> None:
     from pipeline.errors import QueryError
     from pipeline.interfaces.output import as_text, print_error
 
@@ -121,6 +129,7 @@ def _prompt(connection: duckdb.DuckDBPyConnection, *, json: bool) -> None:
         pending = f"{pending}\n{line}" if pending else line
         if not pending.rstrip().endswith(";"):
             continue
+        before_each()
         pending = _try(connection, pending, json=json, interactive=interactive, refused=(QueryError, print_error))
     if pending.strip():
         _try(connection, pending, json=json, interactive=interactive, refused=(QueryError, print_error))

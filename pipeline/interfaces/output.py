@@ -63,6 +63,11 @@ def print_error(error: CodeIntelError) -> None:
     sys.stderr.write(f"indexctl: {printable(str(error))}\n")
 
 
+def print_warning(text: str) -> None:
+    """Something that did not stop the command, on standard error."""
+    sys.stderr.write(f"warning: {printable(text)}\n")
+
+
 def printable(text: str) -> str:
     """Text on one line and without control characters, so that a hostile file name can neither drive the terminal nor forge
     a line of output. Wide and unbreakable spaces stay."""

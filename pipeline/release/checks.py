@@ -26,12 +26,11 @@ from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.tuning.document import read_tuning
-from pipeline.release import symbol_checks
-from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
+from pipeline.release import channel_checks, symbol_checks, token_checks
+from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs, sample_rows
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
 from pipeline.source.entries import hash_of
 
-SELF_SEARCH_SAMPLE = 64
 _NORM_TOLERANCE = 1e-3
 
 _found: dict[tuple[str, ...], Finding] = {}
@@ -307,7 +306,7 @@ def recall_meets_target(roots: Roots) -> Finding:
 def documents_match_chunks(roots: Roots) -> Finding:
     """The lexical index has one document for every chunk; sampled ones are of the same file."""
     chunks = tables.plain(tables.read_table(roots[Chunks.asset], Chunks, ["id", "uri"]))
-    sample = chunks.take(_sample_rows(chunks.num_rows))
+    sample = chunks.take(sample_rows(chunks.num_rows))
     with LexicalReader(roots["lexical_index"]) as reader:
         found = len(reader)
         problems = [] if found == chunks.num_rows else [f"{found} documents for {chunks.num_rows} chunks"]
@@ -318,11 +317,6 @@ def documents_match_chunks(roots: Roots) -> Finding:
         if document["uri"] != uri
     )
     return finding(problems, documents=found)
-
-
-def _sample_rows(count: int) -> Any:
-    """Row numbers of an even sample, int64, the first and the last row among them."""
-    return np.unique(np.linspace(0, count - 1, SELF_SEARCH_SAMPLE).astype(np.int64)) if count else np.empty(0, np.int64)
 
 
 def ids_agree(roots: Roots) -> Finding:
@@ -347,7 +341,7 @@ def self_search(roots: Roots) -> Finding:
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
     if not len(ids):
         return finding(["no indexed file has any text, so there is nothing to search"])
-    sample = np.asarray(ids[_sample_rows(len(ids))])
+    sample = np.asarray(ids[sample_rows(len(ids))])
     index = VectorIndex.open(roots[FaissIndex.asset], vectors=roots[Embeddings.asset])
     own = index.vectors_of(sample)
     # Whether ids and vectors belong together is asked here, and not how much is found in a hurry.
@@ -380,6 +374,8 @@ CHECKS: tuple[Check, ...] = tuple(
         (tuning_of_this_index, "tuning", ("faiss_index",)),
         (recall_meets_target, "tuning", ()),
         (documents_match_chunks, "lexical_index", ("chunks",)),
+        (token_checks.tokens_match_chunks, "xtr_index", ("chunks",)),
+        (channel_checks.splade_matches_chunks, "splade_index", ("chunks",)),
         (symbol_checks.occurrences_inside_files, "scip_occurrences", ("source_snapshot",)),
         (symbol_checks.files_have_precise_symbols, "scip_occurrences", ("source_snapshot", "scip_index")),
         (symbol_checks.cst_inside_files, "cst_nodes", ("source_snapshot",)),

@@ -1,6 +1,6 @@
 """What checks are made of: findings, and what several of them ask of tables.
 
-Belongs here: what `checks` and `symbol_checks` share. Not here: any invariant.
+Belongs here: what `checks`, `symbol_checks` and `token_checks` share. Not here: any invariant.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ Roots = Mapping[str, Path]
 """Asset -> the folder that holds its files."""
 
 MOST_PROBLEMS = 20
+SAMPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,8 @@ def outside(table: pa.Table, sizes: Mapping[str, int], what: str) -> Iterator[st
         uri = uris[code].as_py()
         if low < 0 or high > sizes.get(uri, -1):
             yield f"{uri}: a {what} lies outside the file"
+
+
+def sample_rows(count: int) -> Any:
+    """Row numbers of an even sample, int64, the first and the last row among them."""
+    return np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64)) if count else np.empty(0, np.int64)

@@ -36,8 +36,10 @@ from pipeline.schemas import (
     ScipOccurrences,
     ScipSymbols,
     Snapshot,
+    SpladeIndex,
     SymbolEdges,
     Tuning,
+    XtrIndex,
 )
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store.layout import FORMAT
@@ -114,6 +116,8 @@ def manifest(
     faiss_idmap: Artefact[FaissIdmap],
     tuning: Artefact[Tuning],
     lexical_index: Artefact[LexicalIndex],
+    xtr_index: Artefact[XtrIndex],
+    splade_index: Artefact[SpladeIndex],
     identity: Identity,
     out: Output[Manifest],
 ) -> Facts:
@@ -135,6 +139,8 @@ def manifest(
         faiss_idmap,
         tuning,
         lexical_index,
+        xtr_index,
+        splade_index,
     )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
     document = ManifestDocument(
@@ -147,7 +153,7 @@ def manifest(
         parent=identity.parent,
         settings=dict(identity.settings),
         tools=tool_versions(),
-        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index),
+        counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index, splade_index, xtr_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
         operating_point=_operating_point(tuning, identity.locked),
@@ -191,6 +197,8 @@ def _counts(
     chunks: Artefact[Chunks],
     embeddings: Artefact[Embeddings],
     lexical_index: Artefact[LexicalIndex],
+    splade_index: Artefact[SpladeIndex],
+    xtr_index: Artefact[XtrIndex],
 ) -> dict[str, int]:
     return {
         "files": source.facts["rows"],
@@ -204,6 +212,8 @@ def _counts(
         "chunks": chunks.facts["chunks"],
         "vectors": embeddings.facts["vectors"],
         "documents": lexical_index.facts["documents"],
+        "tokens": xtr_index.facts["tokens"],
+        "splade_documents": splade_index.facts["documents"],
     }
 
 
@@ -235,4 +245,4 @@ def _uses(settings: Settings) -> dict[str, str]:
     return tool_versions()
 
 
-STAGE = Stage(manifest, code_version="2", uses=_uses)
+STAGE = Stage(manifest, code_version="3", uses=_uses)

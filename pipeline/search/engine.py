@@ -9,28 +9,37 @@ themselves, opening (`opened`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.config import SearchSettings, Settings
 from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
-from pipeline.search.adjustments import adjust
-from pipeline.search.channels.interface import Asked
-from pipeline.search.channels.registry import Consulted, consult
-from pipeline.search.fusion import Ids, Share, best_first, by_ranks, by_scores, total_of
+from pipeline.search import diversity
+from pipeline.search.adjustments import Factors, adjust
+from pipeline.search.channels.interface import Asked, Found
+from pipeline.search.channels.registry import RERANK, Consulted, consult
+from pipeline.search.diversity import Demotion
+from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first, by_ranks, by_scores, total_of
+from pipeline.search.late import matches_of, rerank
 from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
 
+if TYPE_CHECKING:
+    from pipeline.search.tokens import TokenMatch
+
 MOST_RESULTS = 10_000
 MOST_QUERY_BYTES = 1 << 20
+MOST_VALUES, MOST_VALUE_CHARACTERS = 100, 1024
+"""Of one filter."""
 _POOL_FACTOR, _LEAST_POOL = 5, 100
 """Each channel gives that many times k candidates, at least that many."""
 
@@ -52,14 +61,40 @@ class Filters:
     def __bool__(self) -> bool:
         return bool(self.lang or self.path or self.kind or self.module or self.defines)
 
+    def written(self) -> list[str]:
+        """Each as `lang=python`."""
+        return [f"{field.name}={value}" for field in fields(self) for value in getattr(self, field.name)]
+
+    def check(self) -> None:
+        """Raise `QueryError` for more values, or longer ones, than anybody asks for: they would take minutes."""
+        for name in self.__slots__:
+            values: tuple[str, ...] = getattr(self, name)
+            if len(values) > MOST_VALUES:
+                raise QueryError(f"The filter `{name}` has {len(values):,} values.", hint=f"Use at most {MOST_VALUES}.")
+            if long := [value for value in values if len(value) > MOST_VALUE_CHARACTERS]:
+                raise QueryError(
+                    f"A value of the filter `{name}` has {len(long[0]):,} characters.",
+                    hint=f"Use at most {MOST_VALUE_CHARACTERS:,}.",
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelHit:
-    """What a channel says about a hit: its rank there (None: beyond the pool), its raw score, its part of the fused score."""
+    """What a channel says about a hit: its rank there (None: beyond the pool), its raw score, its part of the fused score, and
+    the symbols that it says it for, where it is one of those."""
 
     rank: int | None
     score: float
     contribution: float
+    symbols: tuple[str, ...] = ()
+    detail: str = ""
+    """What the score is made of, where the channel says so."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As `explanation` of a result has it."""
+        said: dict[str, Any] = {"rank": self.rank, "score": round(self.score, 6), "contribution": round(self.contribution, 6)}
+        said |= {"symbols": list(self.symbols)} if self.symbols else {}
+        return said | ({"detail": self.detail} if self.detail else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +114,8 @@ class Hit:
     channels: dict[str, ChannelHit]
     adjustments: dict[str, float]
     """What the sum of the contributions is multiplied by, by name; only what changes it."""
+    tokens: tuple[TokenMatch, ...] = ()
+    """Which tokens of the chunk answer which of the query; told when an explanation was asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as `search --json` prints it; the id as text, because JavaScript loses integers past 2^53."""
@@ -93,11 +130,9 @@ class Hit:
             "name": self.name,
             "score": round(self.score, 6),
             "preview": self.preview,
-            "explanation": {
-                name: {"rank": hit.rank, "score": round(hit.score, 6), "contribution": round(hit.contribution, 6)}
-                for name, hit in self.channels.items()
-            },
+            "explanation": {name: hit.as_json() for name, hit in self.channels.items()},
             "adjustments": {name: round(factor, 6) for name, factor in self.adjustments.items()},
+            **({"tokens": [match.as_json() for match in self.tokens]} if self.tokens else {}),
         }
 
 
@@ -108,6 +143,11 @@ class Answer:
     query: Parsed
     hits: list[Hit]
     channels: dict[str, Consulted]
+    k: int
+    filters: Filters
+    pool: Pool
+    """What the hits are the best of."""
+    seconds: float
 
 
 @dataclass
@@ -143,58 +183,110 @@ class Searcher:
         return self.answer(query, k, filters, point=point).hits
 
     def answer(
-        self, query: str, k: int | None = None, filters: Filters = Filters(), *, point: OperatingPoint | None = None
+        self,
+        query: str,
+        k: int | None = None,
+        filters: Filters = Filters(),
+        *,
+        point: OperatingPoint | None = None,
+        explain: bool = False,
     ) -> Answer:
-        """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own.
+        """The k best chunks, best first; `point` (see `point_for`) takes the place of the version's own. `explain` also tells
+        which tokens answered, where there are token vectors.
 
         A channel that is broken is told in the answer and missed there. Raises `QueryError` for a query, a k, a filter or a
         point that cannot be answered, and `IndexCorruptionError` where the lexical index is damaged: it stores what is shown.
         """
-        opened = self.opened
-        k = opened.settings.default_k if k is None else k
-        _check(query, k)
-        self._check_languages(filters.lang)
+        started, opened = time.perf_counter(), self.opened
+        k = self.checked_k(k)
+        _check(query)
         parsed = parse_query(query)
-        allowed = self._allowed(filters) if filters else None
+        allowed = self.allowed(filters)
         if allowed is not None and not len(allowed):
-            return Answer(parsed, [], {})
-        consulted = consult(opened, Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point))
+            return Answer(parsed, [], {}, k, filters, NO_POOL, time.perf_counter() - started)
+        asked = Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point)
+        consulted = consult(opened, asked)
         candidates, shares = fuse(consulted, opened.settings)
-        adjusted = adjust(candidates, total_of(candidates, shares), opened.files, parsed, opened.settings)
-        order = best_first(candidates, adjusted.scores)[:k]
+        fused = total_of(candidates, shares)
+        adjusted = adjust(candidates, fused, opened.files, parsed, opened.settings)
+        if opened.settings.xtr_rerank:
+            adjusted, consulted[RERANK.name] = rerank(opened, asked, candidates, adjusted)
+        scores, copies = self._without_copies(candidates, adjusted.scores, consulted)
+        order = best_first(candidates, scores)[:k]
+        rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
         documents = opened.lexical.documents(candidates[order])
+        tokens = matches_of(opened, parsed.text, candidates[order].tolist()) if explain else {}
         return Answer(
             parsed,
             [
                 Hit(
                     rank=rank,
-                    score=float(adjusted.scores[row]),
+                    score=float(scores[row]),
                     channels={
-                        name: ChannelHit(int(share.rank[row]) or None, float(share.score[row]), float(share.contribution[row]))
-                        for name, share in shares.items()
+                        name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
                     },
-                    adjustments=adjusted.of(row),
+                    adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
+                    tokens=tuple(tokens.get(document["id"], ())),
                     **document,
                 )
                 for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
             ],
             consulted,
+            k,
+            filters,
+            Pool(candidates, shares, fused, scores),
+            time.perf_counter() - started,
         )
 
-    def _check_languages(self, names: Sequence[str]) -> None:
-        """A language that does not exist is a slip of the pen, which an empty answer would hide."""
-        for name in names:
+    def _without_copies(
+        self, candidates: Ids, scores: Factors, consulted: Mapping[str, Consulted]
+    ) -> tuple[Factors, dict[int, Demotion]]:
+        """Scores with near-copies of better candidates pushed back, and which those are, by row. Needs the dense channel."""
+        strength, dense = self.opened.settings.diversity, consulted.get("dense")
+        if not strength > 0 or dense is None or dense.found is None:
+            return scores, {}
+        pool = best_first(candidates, scores)[: diversity.POOL]
+        pool = pool[scores[pool] > 0]
+        copies = diversity.demotions(scores[pool], self.opened.vectors.vectors_of(candidates[pool]), strength)
+        lowered = scores.copy()
+        for place, one in copies.items():
+            lowered[pool[place]] *= one.factor
+        return lowered, {int(pool[place]): Demotion(one.factor, int(pool[one.like])) for place, one in copies.items()}
+
+    def checked_k(self, k: int | None) -> int:
+        """How many results are asked for. Raises `QueryError` for a number that cannot be."""
+        k = self.opened.settings.default_k if k is None else k
+        if not 1 <= k <= MOST_RESULTS:
+            raise QueryError(f"k = {k} is out of range.", hint=f"Use 1 to {MOST_RESULTS:,}.")
+        return k
+
+    def allowed(self, filters: Filters) -> Ids | None:
+        """Ids of the chunks that pass, ascending; None where nothing is filtered. Raises `QueryError` for what is no filter."""
+        if not filters:
+            return None
+        from pipeline.catalog.hydrate import allowed_ids
+
+        filters.check()
+        for name in filters.lang:
+            # A slip of the pen, which an empty answer would hide.
             if name not in LANGUAGES:
                 indexed = ", ".join(sorted(self.version.manifest.artefacts["source_snapshot"].facts["languages"]))
                 raise QueryError(f"There is no language `{name}`.", hint=f"In this index: {indexed}.")
-
-    def _allowed(self, filters: Filters) -> Ids:
-        from pipeline.catalog.hydrate import allowed_ids
-
         defines = [identifier_of(name) or name for name in filters.defines]
         return allowed_ids(
             self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
         )
+
+
+def _likeness(copy: Demotion | None, rank_of: Mapping[int, int]) -> dict[str, float]:
+    """How the explanation names that a result is pushed back because a better one is like it."""
+    return {} if copy is None else {f"like result {rank_of[copy.like]}": copy.factor}
+
+
+def _channel_hit(share: Share, row: int, found: Found | None, document: int) -> ChannelHit:
+    detail = "" if found is None or found.detail is None else found.detail(document)
+    rank = int(share.rank[row]) or None
+    return ChannelHit(rank, float(share.score[row]), float(share.contribution[row]), detail=detail)
 
 
 def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:
@@ -214,15 +306,14 @@ def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[
     return candidates, shares
 
 
-def _check(query: str, k: int) -> None:
+def _check(query: str) -> None:
     if not query.strip():
         raise QueryError("The query is empty.", hint="Describe what you look for, or name it.")
     if len(query) > MOST_QUERY_BYTES:
         raise QueryError(f"The query has {len(query):,} characters.", hint="Use a sentence or a few names.")
-    if not 1 <= k <= MOST_RESULTS:
-        raise QueryError(f"k = {k} is out of range.", hint=f"Use 1 to {MOST_RESULTS:,}.")
 
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    return Searcher(Opened(open_version(repository, version), settings.search, settings.embed))
+    opened = Opened(open_version(repository, version), settings.search, settings.embed, settings.splade, settings.xtr)
+    return Searcher(opened)

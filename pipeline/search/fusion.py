@@ -35,6 +35,20 @@ class Share:
     rank: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All that was ranked: candidates int64 [n], ascending; each channel's share; the sum of contributions, and what that is
+    after adjustment, which the order is by, float64 [n] both."""
+
+    candidates: Ids
+    shares: dict[str, Share]
+    fused: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+NO_POOL = Pool(np.empty(0, np.int64), {}, np.empty(0, np.float64), np.empty(0, np.float64))
+
+
 def by_scores(candidates: Ids, ranking: Ranking, *, weight: float, power: float = 1.0, scores: Scores | None = None) -> Share:
     """A channel's share by its scores. `candidates` ascending; `scores` [n] where the channel knows one for all of them."""
     share = _placed(candidates, ranking)

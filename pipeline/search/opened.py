@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pipeline.config import EmbedSettings, SearchSettings
+from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
+from pipeline.errors import CodeIntelError, RuntimeLifecycleError
 from pipeline.index.dense.operating_point import OperatingPoint, parse, under_settings
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
@@ -23,7 +24,11 @@ from pipeline.store.versions import Version
 if TYPE_CHECKING:
     import duckdb
 
+    from pipeline.search.tokens import TokenSearch
+
 T = TypeVar("T")
+REST = 30.0
+"""Seconds for which what broke is left alone: a server that is gone must not cost every query its time-out."""
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Opened:
     version: Version
     settings: SearchSettings
     embed_settings: EmbedSettings
+    splade_settings: SpladeSettings = field(default_factory=SpladeSettings)
+    xtr_settings: XtrSettings = field(default_factory=XtrSettings)
     _parts: dict[str, Any] = field(default_factory=dict, repr=False)
     _resting: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -79,9 +86,33 @@ class Opened:
         return self.part("embedder", self._load_embedder)
 
     def _load_embedder(self) -> Embedder:
-        embedder = registry.load(self.embed_settings)
+        # Threads that waited while one found the server gone must not each find it out anew.
+        if (resting := self.resting("embedder")) is not None:
+            raise RuntimeLifecycleError(resting)
+        try:
+            embedder = registry.load(self.embed_settings.for_queries())
+        except CodeIntelError as error:
+            self.rest("embedder", str(error))
+            raise
         registry.require(embedder, self.version.manifest.embedder, self.version.name)
         return embedder
+
+    @property
+    def tokens(self) -> TokenSearch | None:
+        """Token vectors and the encoder that made them; None where the version was built without.
+
+        Raises `IndexFormatError` when the encoder is another one now.
+        """
+        built = self.version.manifest.artefacts.get("xtr_index")
+        if built is None or built.facts["state"] == "off":
+            return None
+        return self.part("tokens", self._open_tokens)
+
+    def _open_tokens(self) -> TokenSearch:
+        # Here, because most versions have no tokens.
+        from pipeline.search.tokens import open_tokens
+
+        return open_tokens(self.version, self.xtr_settings)
 
     @property
     def files(self) -> FileFacts:
@@ -112,8 +143,8 @@ class Opened:
         tuned = parse(cut, recorded["k_factor"], family=index.family, nlist=index.nlist, default=index.point)
         return under_settings(tuned, self.settings, family=index.family, nlist=index.nlist)
 
-    def rest(self, channel: str, reason: str, seconds: float) -> None:
-        """Leave a broken channel alone for so long."""
+    def rest(self, channel: str, reason: str, seconds: float = REST) -> None:
+        """Leave a broken channel, or part of one, alone for so long."""
         self._resting[channel] = (time.monotonic() + seconds, reason)
 
     def resting(self, channel: str) -> str | None:

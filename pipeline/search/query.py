@@ -14,8 +14,9 @@ from pipeline.source.languages import language_of
 
 MAX_IDENTIFIER = 512
 """Characters; what is longer is data."""
-_MAX_PARSED = 4096
-"""Characters of a query whose words are looked at."""
+MOST_READ = 4096
+"""Characters of a query that are looked at: what is longer is cut after a word. No channel tells more from more words, and some
+would take seconds for them."""
 
 # A name as languages write them: Python, JavaScript (`$`), Ruby and Elixir (`valid?`, `save!`), Rust's macros.
 _NAME = r"[^\W\d][\w$]*[!?]?|\$[\w$]+"
@@ -70,6 +71,7 @@ class Parsed:
     """A query and what its form says."""
 
     text: str
+    """What is read of the query: all of it, or its first words."""
     kind: Kind
     name: str | None
     """The name that the query is."""
@@ -81,6 +83,8 @@ class Parsed:
     """The distinct parts of its words in lower case, in order."""
     asks_for: frozenset[str]
     """Roles of files that the query itself names."""
+    unread: int = 0
+    """Characters of a query that is too long to be read whole."""
 
     @property
     def is_plain_word(self) -> bool:
@@ -95,9 +99,10 @@ class Parsed:
 
 def parse_query(query: str) -> Parsed:
     """What kind of query this is. A text of any length and any characters has an answer."""
-    text = query.strip()
+    whole = query.strip()
+    text = _first_words(whole)
     name = identifier_of(text)
-    parts = tuple(dict.fromkeys(part for run in words.runs(text[:_MAX_PARSED]) for part in words.parts(run)))
+    parts = tuple(dict.fromkeys(part for run in words.runs(text) for part in words.parts(run)))
     if _is_path(text):
         kind = Kind.PATH
     elif name is not None:
@@ -108,9 +113,18 @@ def parse_query(query: str) -> Parsed:
         kind = Kind.SENTENCE
     else:
         kind = Kind.PHRASE
-    embedded = _embedded(text[:_MAX_PARSED]) if kind in (Kind.QUESTION, Kind.PHRASE) else ()
+    embedded = _embedded(text) if kind in (Kind.QUESTION, Kind.PHRASE) else ()
     asked = frozenset(role for role, asking in _ASKED.items() if not asking.isdisjoint(parts))
-    return Parsed(text, kind, name, embedded, _paths(text, kind), parts, asked)
+    return Parsed(text, kind, name, embedded, _paths(text, kind), parts, asked, len(whole) - len(text))
+
+
+def _first_words(text: str) -> str:
+    """As many whole words as are read; of a single one that is longer, its start."""
+    if len(text) <= MOST_READ:
+        return text
+    head = text[:MOST_READ]
+    cut_inside_a_word = not (head[-1].isspace() or text[MOST_READ].isspace())
+    return (head.rsplit(maxsplit=1)[0] if cut_inside_a_word else head).rstrip()
 
 
 def _paths(text: str, kind: Kind) -> tuple[str, ...]:
@@ -118,7 +132,7 @@ def _paths(text: str, kind: Kind) -> tuple[str, ...]:
         return (_LINE.sub("", text),)
     if kind is Kind.NAME:
         return ()
-    tokens = (_LINE.sub("", token.strip(_QUOTES)) for token in text[:_MAX_PARSED].split())
+    tokens = (_LINE.sub("", token.strip(_QUOTES)) for token in text.split())
     return tuple(dict.fromkeys(token for token in tokens if _is_path(token)))[:_MAX_EMBEDDED]
 
 

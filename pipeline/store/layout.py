@@ -88,6 +88,11 @@ class Repository:
         return self.path / "catalog.duckdb"
 
     @property
+    def traces(self) -> Path:
+        """Traces of searches, and whether they are on (`store.traces`)."""
+        return self.path / "trace"
+
+    @property
     def scan_cache(self) -> Path:
         """Stat data of the last scan."""
         return self.path / "scan.cache"

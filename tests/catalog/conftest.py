@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
+from pipeline.catalog.traces import readable
 from pipeline.catalog.views import connect
 from pipeline.chunks.symbols_stage import symbols
 from pipeline.files import write_json
@@ -23,13 +25,19 @@ from pipeline.schemas import (
     Embeddings,
     FaissIdmap,
     Files,
+    HybridContrib,
+    HybridTopk,
     Modules,
     ScipOccurrences,
     ScipSymbols,
     Sources,
     Table,
+    TracePool,
+    TraceQueries,
+    TraceTable,
 )
 from pipeline.stage import Artefact, Output
+from pipeline.store import traces
 from pipeline.workers import Runtime
 
 D = 4
@@ -189,6 +197,57 @@ def write_symbols(folder: Path) -> Path:
     return folder
 
 
+NOON = dt.datetime(2026, 11, 21, 12)
+
+
+def write_traces(folder: Path, run: str = "r") -> Path:
+    """A set of traces: of three searches the first found a chunk by words and one by vectors alone, which the adjustments put
+    first; the second found nothing; in the third the dense channel was broken. Returns the set."""
+    first, second = chunk_id("src/a.py", 0), chunk_id("src/a.py", 1)
+    query, when = f"{run}-1", {"ts": NOON}
+    said = {"state": "answered", "found": 1, "reason": "", "seconds": 0.001}
+    broken = {"channel": "dense", "state": "broken", "found": 0, "reason": "gone", "seconds": 0.5}
+    queries = [
+        {"query_id": f"{run}-{number}", "run_id": run, "version": "v-2", "query": text, "kind": "phrase", "k": 10,
+         "filters": ["lang=python"], "results": results, "channels": channels, "seconds": 0.01 * number, **when}
+        for number, (text, results, channels) in enumerate((
+            ("ship papers", 2, [{"channel": "lexical", **said}, {"channel": "dense", **said}]),
+            ("nothing of it", 0, [{"channel": "lexical", **said}]),
+            ("berth", 0, [broken]),
+        ), 1)
+    ]  # fmt: skip
+    found = [("lexical", first, 1, 1.0), ("dense", first, None, 0.1), ("dense", second, 1, 0.5)]
+    fused = {first: 1.1, second: 0.5}
+    explained = {"explain_symbols": ["Wide"], "explain_ast_kinds": ["class"], "explain_cst_hits": None}
+    rows: dict[type[TraceTable], list[dict[str, object]]] = {
+        TraceQueries: queries,
+        TracePool: [
+            {"run_id": run, "query_id": query, "channel": channel, "method": "scores", "rank": rank, "chunk_id": chunk,
+             "score": worth, "fused_score": fused[chunk], **explained, **when}
+            for channel, chunk, rank, worth in found if rank
+        ],
+        HybridContrib: [
+            {"query_id": query, "channel": channel, "rank_in_channel": rank, "doc_id": chunk, "raw_score": worth, "weight": 1.0,
+             "k_rrf": None, "contribution": worth, "fused_score": fused[chunk], **when}
+            for channel, chunk, rank, worth in found
+        ],
+        HybridTopk: [
+            {"query_id": query, "rank": rank, "doc_id": chunk, "fused_score": fused[chunk], "score": 2.0 - rank, **when}
+            for rank, chunk in enumerate((second, first), 1)
+        ],
+    }  # fmt: skip
+    with traces.new_set(folder) as made:
+        for kind, values in rows.items():
+            tables.write_whole(made / kind.file_name(), kind, pa.Table.from_pylist(values, schema=kind.schema))
+    return traces.sets(folder)[-1]
+
+
+@pytest.fixture
+def add_traces() -> Callable[..., Path]:
+    """`write_traces`."""
+    return write_traces
+
+
 @pytest.fixture(scope="session")
 def symbol_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with all tables that tests only read."""
@@ -196,9 +255,10 @@ def symbol_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def symbol_connection(symbol_version: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection over it."""
-    with connect(symbol_version) as opened:
+def symbol_connection(symbol_version: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection over it, and over traces."""
+    write_traces(tmp_path / "trace")
+    with connect(symbol_version, traces=readable(tmp_path / "trace")) as opened:
         yield opened
 
 

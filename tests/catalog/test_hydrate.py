@@ -132,3 +132,14 @@ def test_threads_may_share_a_connection_for_hydration(connection: duckdb.DuckDBP
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(100)))
+
+
+def test_what_is_in_a_chunk_is_joined_without_more_rows(symbol_connection: duckdb.DuckDBPyConnection, id_of: IdOf) -> None:
+    ids = [id_of("src/a.py", 1), id_of("web/c.js", 0), id_of("src/a.py", 1)]
+    table = hydrate(symbol_connection, ids, ("id",), joins=("names", "syntax", "mentions"))
+    assert table["id"].to_pylist() == ids
+    inner, outside, again = table.to_pylist()
+    assert inner == again and inner["names"] == ["Inner"] and outside["names"] == ["Wide"]
+    # The class stands around the chunk, and the name in it has no parts.
+    assert inner["syntax"] == outside["syntax"] == []
+    assert outside["mentions"] == [] and inner["mentions"] == []

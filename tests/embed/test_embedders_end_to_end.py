@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from pipeline.config import from_flat
 from pipeline.embed import remote
 from pipeline.embed.interface import Spread
+from pipeline.search.channels.registry import State
+from pipeline.search.engine import open_searcher
+from pipeline.store.layout import Store
 
 if TYPE_CHECKING:
     from tests.embed.conftest import EmbeddingServer
@@ -50,20 +56,60 @@ def test_vectors_of_another_dimension_go_the_whole_way(world: Any, server: Embed
     assert not world.build(env=environment).json["built"] and len(server.texts) == before
 
 
-def test_an_embedder_swapped_for_another_is_refused_with_what_to_do(world: Any, server: EmbeddingServer) -> None:
+def test_an_embedder_swapped_for_another_is_told_and_never_asked(world: Any, server: EmbeddingServer) -> None:
     environment = using(server)
     assert world.build(env=environment).code == 0
     swapped = world("search", "berth fee")
-    assert swapped.code == 1 and "were made by http/m, not by the wordllama-code-256 at hand" in swapped.err
+    assert swapped.code == 0 and "harbour/fees.py" in swapped.out
+    assert swapped.err.count("warning") == 1 and "were made by http/m, not by the wordllama-code-256 at hand" in swapped.err
     assert "Set the embedder that built the index, or run `indexctl build`" in swapped.err
     server.model = "second"  # of the same name and dimension
-    swapped = world("search", "berth fee", env=environment)
-    assert swapped.code == 1 and "were made by another state of http/m" in swapped.err
-    assert world("search", "berth fee", env=using(server, EMBED_QUERY_PREFIX="q: ")).code == 1
+    assert "were made by another state of http/m" in broken_dense(world, environment)
+    assert "were made by another state" in broken_dense(world, using(server, EMBED_QUERY_PREFIX="q: "))
     version = world.version
     assert world.build(env=environment).code == 0
     assert world.version != version
-    assert world("search", "berth fee", env=environment).code == 0
+    assert world("search", "berth fee", "--json", env=environment).json["channels"]["dense"]["state"] == "answered"
+
+
+def broken_dense(world: Any, environment: dict[str, str]) -> str:
+    """Why vectors could not answer a search, which the other channels did."""
+    answer = world("search", "berth fee", "--json", env=environment).json
+    told = answer["channels"]["dense"]
+    assert told["state"] == "broken" and answer["channels"]["lexical"]["state"] == "answered"
+    assert answer["results"][0]["uri"] == "harbour/fees.py" and "dense" not in answer["results"][0]["explanation"]
+    return str(told["reason"])
+
+
+def test_a_server_that_never_answers_is_asked_once_and_not_waited_for(world: Any, server: EmbeddingServer) -> None:
+    environment = using(server, EMBED_QUERY_TIMEOUT="1", EMBED_TIMEOUT="600", EMBED_RETRIES="20")
+    assert world.build(env=environment).code == 0
+    asked, released = len(server.asked), threading.Event()
+    server.script = [lambda handler: released.wait(60)] * 50
+    batch = b'{"query": "berth fee"}\n{"query": "next high tide"}\n{"query": "ship"}\n'
+    answers = world("search", "--batch", "-", stdin=batch, env=environment).jsons
+    assert len(server.asked) == asked + 1
+    assert [one["channels"]["dense"]["state"] for one in answers] == ["broken"] * 3
+    assert [one["results"][0]["uri"] for one in answers] == ["harbour/fees.py", "harbour/tides.py", "harbour/ships.py"]
+    human = world("search", "berth fee", env=environment)
+    assert human.code == 0 and human.err.count("warning: the channel `dense` could not answer") == 1
+    assert "does not answer, asked once" in human.err and len(server.asked) == asked + 2
+    released.set()
+
+
+def test_threads_that_search_while_a_server_is_gone_ask_it_once(world: Any, server: EmbeddingServer) -> None:
+    environment = using(server)
+    assert world.build(env=environment).code == 0
+    asked, released = len(server.asked), threading.Event()
+    server.script = [lambda handler: released.wait(60)] * 50
+    given = from_flat(
+        {"embedder": "http", "embed_url": server.url, "embed_model": "m", "embed_query_timeout": 1}, origin="test"
+    )
+    with open_searcher(Store(world.store).repository("demo"), given) as searcher, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(searcher.answer, ["berth fee"] * 8))
+    assert len(server.asked) == asked + 1
+    assert all(answer.hits and answer.channels["dense"].state is State.BROKEN for answer in answers)
+    released.set()
 
 
 def test_going_back_to_an_embedder_is_a_flip(world: Any, server: EmbeddingServer) -> None:
@@ -125,9 +171,9 @@ def test_a_server_that_is_gone_takes_no_reading_command_down_that_needs_no_vecto
     server.close()
     for command in (("status", "--json"), ("verify",), ("versions",), ("symbols", "berth_fee")):
         assert world(*command, env=environment).code == 0
-    for command in (("search", "berth fee"), ("plan", world.repo)):
-        done = world(*command, env=environment)
-        assert done.code == 1 and "does not answer" in done.err
+    planned = world("plan", world.repo, env=environment)
+    assert planned.code == 1 and "does not answer" in planned.err
+    assert "does not answer, asked once" in broken_dense(world, environment)
 
 
 def test_a_vector_that_is_zero_reaches_neither_cache_nor_version(world: Any, server: EmbeddingServer) -> None:

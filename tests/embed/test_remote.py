@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -85,6 +86,40 @@ def test_a_server_that_says_nothing_is_given_up(server: EmbeddingServer) -> None
     with pytest.raises(RuntimeLifecycleError, match=r"asked 2 times: (.*timed out|no answer)"):
         embedder.encode(["a"])
     done.set()
+
+
+def test_an_answer_that_drips_without_end_is_given_up(server: EmbeddingServer) -> None:
+    done, sent = threading.Event(), []
+
+    def drip(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not done.wait(0.05):
+                handler.wfile.write(b" ")
+                sent.append(1)
+
+    endpoint = http_client.Endpoint(f"{server.url}/embeddings", "", 1, 0)
+    server.script = [drip]
+    with pytest.raises(RuntimeLifecycleError, match="no answer in 1 s"):
+        http_client.post(endpoint, b"{}")
+    assert len(sent) > 1
+    done.set()
+
+
+def test_an_answer_that_breaks_off_is_tried_again(server: EmbeddingServer) -> None:
+    def break_off(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b'{"data": []}')
+
+    server.script = [break_off]
+    assert http_client.post(http_client.Endpoint(f"{server.url}/embeddings", "", 5, 1), b'{"input": []}').startswith(b"{")
+    server.script = [break_off]
+    with pytest.raises(RuntimeLifecycleError, match="IncompleteRead"):
+        http_client.post(http_client.Endpoint(f"{server.url}/embeddings", "", 5, 0), b'{"input": []}')
 
 
 def test_the_server_says_how_long_to_wait(server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> None:

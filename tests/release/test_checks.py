@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import pytest
 from pipeline import files, tables
 from pipeline.errors import InvariantViolationError
 from pipeline.index.lexical_stage import lexical_index
+from pipeline.index.splade import index_files
+from pipeline.index.splade.postings import Postings, SparseDocuments, build
+from pipeline.index.xtr.building import build as build_tokens
+from pipeline.index.xtr.description import Maker
+from pipeline.index.xtr.encodings import Encodings, Gathered
 from pipeline.release import checks
 from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check, Finding
 from pipeline.release.publication import publish
@@ -32,8 +38,10 @@ from pipeline.schemas import (
     Modules,
     ScipOccurrences,
     Sources,
+    SpladeIndex,
     SymbolEdges,
     Tuning,
+    XtrIndex,
 )
 from pipeline.stage import Artefact, Output
 from pipeline.store.versions import current_name, version_names
@@ -118,6 +126,31 @@ def _other_embedder(world: World) -> None:
     _json(world.root("embeddings") / Embeddings.EMBEDDER, digest="another")
 
 
+def _impacts(world: World, change: Callable[[Postings], Postings]) -> None:
+    """An impact index of one term that all chunks have, with what the test changes in it."""
+    root = world.root("splade_index")
+    table = tables.read_table(world.root("chunks"), Chunks, ["id"])
+    count = table.num_rows
+    every = SparseDocuments(
+        table["id"].to_numpy(), np.arange(count + 1), np.full(count, 3, np.int32), np.full(count, 9, np.uint16)
+    )
+    made = build(every, bits=8)
+    _impact_files(root, made)
+    assert BY_NAME["splade_matches_chunks"].run(world.roots()).passed
+    _impact_files(root, change(made))
+
+
+def _impact_files(root: Path, postings: Postings) -> None:
+    shutil.rmtree(root / SpladeIndex.DIRECTORY, ignore_errors=True)
+    who = index_files.EncoderFacts(name="splade/one", digest="d", vocabulary=4)
+    index_files.write(root, postings, who, bits=8, document_terms=1)
+
+
+def _impacts_though_off(world: World) -> None:
+    _impacts(world, lambda found: found)
+    index_files.write_off(world.root("splade_index"))
+
+
 def _over_two_chunks(table: pa.Table) -> pa.Table:
     """The first definition in `app/shapes.py` reaches over the whole file."""
     rows = [row for row in table.to_pylist() if row["uri"] == "app/shapes.py"]
@@ -133,6 +166,16 @@ def _other_role(table: pa.Table) -> pa.Table:
 def _syntax_alone(table: pa.Table) -> pa.Table:
     place = table.column_names.index("provenance")
     return table.set_column(place, table.schema.field(place), pa.array(["syntax"] * table.num_rows))
+
+
+def _tokens_of_another_chunk(world: World) -> None:
+    """A token index, sound in itself, of a chunk that there is not."""
+    root = world.root("xtr_index")
+    (root / XtrIndex.META).unlink()
+    tokens = Encodings(np.array([0, 2]), np.ones((2, 4), np.int8), np.array([[0, 1], [1, 2]], np.int32))
+    gathered = Gathered.of([tokens], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    maker = Maker(name="xtr/test", digest="d", dimension=4)
+    build_tokens(root, np.array([5], np.int64), gathered, np.zeros(2, np.uint8), maker, 4)
 
 
 SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
@@ -179,6 +222,11 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("documents_match_chunks", "document missing", lambda w: _lexical_of(w, lambda t: _without(t, 2))),
     ("documents_match_chunks", "other document", lambda w: _lexical_of(w, lambda t: _set(t, "id", 2, 12345))),
     ("documents_match_chunks", "other file", lambda w: _lexical_of(w, lambda t: _set(t, "uri", 2, "web/run.js"))),
+    ("tokens_match_chunks", "another chunk", _tokens_of_another_chunk),
+    ("splade_matches_chunks", "a document missing", lambda w: _impacts(w, lambda found: replace(found, ids=found.ids[:-1]))),
+    ("splade_matches_chunks", "another document", lambda w: _impacts(w, lambda found: replace(found, ids=found.ids + 1))),
+    ("splade_matches_chunks", "disorder", lambda w: _impacts(w, lambda found: replace(found, rows=found.rows[::-1].copy()))),
+    ("splade_matches_chunks", "postings though off", lambda w: _impacts_though_off(w)),
     (
         "occurrences_inside_files",
         "beyond the end",

@@ -49,7 +49,14 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[str]]
 
 
 def test_every_channel_says_how_it_fared(built: Any) -> None:
-    assert states(built, "Ship") == {"lexical": "answered", "dense": "answered", "symbol": "answered", "path": "silent"}
+    assert states(built, "Ship") == {
+        "lexical": "answered",
+        "dense": "answered",
+        "symbol": "answered",
+        "path": "silent",
+        "splade": "off",
+        "xtr": "off",
+    }
     assert states(built, "harbour/fees.py")["path"] == "answered"
     assert states(built, "nowhere/at/all.py")["path"] == "empty"
     assert states(built, "how high is the tide", dense_weight=0)["dense"] == "off"

@@ -44,6 +44,8 @@ class Found:
     """How much of its weight the channel claims for this query, 0 to 1."""
     scores_of: Callable[[Ids], Scores] | None = None
     """The true scores of any chunks, float32 [n], where the channel can tell them also of what others found."""
+    detail: Callable[[int], str] | None = None
+    """What a chunk's score is made of, in a few words, where the channel can say more than the score."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from pipeline.errors import CodeIntelError, QueryError
-from pipeline.search.channels import dense, lexical, path, symbol
+from pipeline.search.channels import dense, lexical, path, splade, symbol, xtr
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.opened import Opened
 
@@ -22,9 +23,13 @@ CHANNELS = (
     Channel("dense", dense.ask, power=2.0),
     Channel("symbol", symbol.ask),
     Channel("path", path.ask),
+    Channel("splade", splade.ask),
+    # Mean cosines of tokens lie closer together still.
+    Channel("xtr", xtr.ask, power=4.0),
 )
-_REST = 30.0
-"""Seconds for which a channel that broke is left alone: a server that is gone must not cost every query its time-outs."""
+RERANK = Channel("xtr_rerank", xtr.rescore)
+"""No channel of its own: it is asked about the best candidates of the others (`late`)."""
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -57,31 +62,48 @@ class Consulted:
         return {**said, "reason": self.reason} if self.reason else said
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why something did not answer: it is off or broken."""
+
+    state: State
+    reason: str
+
+
 def consult(opened: Opened, asked: Asked) -> dict[str, Consulted]:
     """Ask every channel; whatever happens to one, the others answer. Raises `QueryError` alone: that one is the caller's."""
-    return {channel.name: _consult(channel, opened, asked) for channel in CHANNELS}
+    return {channel.name: consult_one(channel, opened, asked) for channel in CHANNELS}
 
 
-def _consult(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+def consult_one(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
+    """Ask one channel, and say what became of it."""
     if not channel.weight(opened.settings) > 0:
         return Consulted(channel, State.OFF, reason=f"`{channel.name}_weight` is 0")
-    if (resting := opened.resting(channel.name)) is not None:
-        return Consulted(channel, State.BROKEN, reason=resting)
     started = time.perf_counter()
+    found = attempt(channel.name, opened, lambda: channel.ask(opened, asked))
+    seconds = time.perf_counter() - started
+    if isinstance(found, Failed):
+        return Consulted(channel, found.state, reason=found.reason, seconds=seconds)
+    state = State.SILENT if found is None else State.ANSWERED if len(found.ranking.ids) else State.EMPTY
+    return Consulted(channel, state, found, seconds=seconds)
+
+
+def attempt(name: str, opened: Opened, ask: Callable[[], T]) -> T | Failed:
+    """What `ask` says; why it does not where it is off, broken, or resting because it broke. Raises `QueryError` alone."""
+    if (resting := opened.resting(name)) is not None:
+        return Failed(State.BROKEN, resting)
     try:
-        found = channel.ask(opened, asked)
+        return ask()
     except QueryError:
         raise
     except ChannelOffError as off:
-        return Consulted(channel, State.OFF, reason=str(off))
+        return Failed(State.OFF, str(off))
     except Exception as error:
         # Anything: a model's runtime raises what it likes, and one channel must not cost the answer of the others.
         reason = str(error) if isinstance(error, CodeIntelError) else f"{type(error).__name__}: {error}"
-        opened.rest(channel.name, reason, _REST)
-        _log.warning("the channel %s is broken: %s", channel.name, reason)
-        return Consulted(channel, State.BROKEN, reason=reason, seconds=time.perf_counter() - started)
-    state = State.SILENT if found is None else State.ANSWERED if len(found.ranking.ids) else State.EMPTY
-    return Consulted(channel, state, found, seconds=time.perf_counter() - started)
+        opened.rest(name, reason)
+        _log.warning("the channel %s is broken: %s", name, reason)
+        return Failed(State.BROKEN, reason)
 
 
 def broken(consulted: Mapping[str, Consulted]) -> dict[str, str]:
