@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.config import FILE_NAME, ChunkSettings, EmbedSettings, Section, Settings, SourceSettings, from_flat, load
+from pipeline.config import ChunkSettings, EmbedSettings, Section, Settings, SourceSettings
 from pipeline.errors import ConfigError
+from pipeline.settings_files import FILE_NAME, from_flat, load
 
 
 def write(folder: Path, text: str | bytes) -> Path:

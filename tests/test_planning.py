@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import from_flat
 from pipeline.errors import ConfigError, SourceError
 from pipeline.planning import locate, plan
+from pipeline.settings_files import from_flat
 from pipeline.stages import KINDS
 from pipeline.store.layout import Store
 

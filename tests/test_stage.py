@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ChunkSettings, EmbedSettings, SearchSettings, Settings, SourceSettings, from_flat
+from pipeline.config import ChunkSettings, EmbedSettings, SearchSettings, Settings, SourceSettings
 from pipeline.schemas import Chunks, Definitions, Embeddings, Files, Snapshot
+from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.stages import KINDS, STAGES
 from pipeline.workers import Runtime

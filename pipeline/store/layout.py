@@ -16,8 +16,9 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from pipeline import files
-from pipeline.config import FILE_NAME, Settings, from_flat, load, read_settings_file
+from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError
+from pipeline.settings_files import FILE_NAME, from_flat, load, read_settings_file
 
 FORMAT = 1
 """Rises when a store written by this code cannot be read by the one before."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipeline.config import from_flat
 from pipeline.embed import remote
 from pipeline.embed.interface import Spread
 from pipeline.search.channels.registry import State
 from pipeline.search.engine import open_searcher
+from pipeline.settings_files import from_flat
 from pipeline.store.layout import Store
 
 if TYPE_CHECKING:

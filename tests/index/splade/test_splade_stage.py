@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import config, files
+from pipeline import files
 from pipeline.config import Settings, SpladeSettings
 from pipeline.errors import ConfigError
 from pipeline.index.splade.index_files import open_postings, read_meta
 from pipeline.index.splade.stage import STAGE, splade_index
 from pipeline.schemas import Chunks, SpladeIndex
+from pipeline.settings_files import FILE_NAME, load
 from pipeline.stage import Artefact, Output
 from pipeline.workers import Runtime
 
@@ -147,6 +148,6 @@ def test_a_damaged_index_is_told_as_broken(world: Any, words_encoder: Any) -> No
 @pytest.mark.parametrize("setting", [{"splade": "on"}, {"splade_model": "/tmp/mine"}, {"splade_allow_download": True}])
 def test_a_repository_may_not_say_which_model_is_run(tmp_path: Path, setting: dict[str, Any]) -> None:
     (name, value), *_ = setting.items()
-    (tmp_path / config.FILE_NAME).write_text(f"{name} = {str(value).lower() if value is True else repr(value)}\n")
+    (tmp_path / FILE_NAME).write_text(f"{name} = {str(value).lower() if value is True else repr(value)}\n")
     with pytest.raises(ConfigError, match=f"`{name}` cannot be set by a repository"):
-        config.load(repository=tmp_path, environment={})
+        load(repository=tmp_path, environment={})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import SearchSettings, Settings, XtrSettings, load
+from pipeline.config import SearchSettings, Settings, XtrSettings
 from pipeline.errors import ConfigError
 from pipeline.files import tree_files
 from pipeline.index.xtr.description import DIRECTORY, read_meta
@@ -19,6 +19,7 @@ from pipeline.index.xtr.token_index import TokenIndex
 from pipeline.release.checks import CHECKS
 from pipeline.search.channels.registry import State
 from pipeline.search.engine import Searcher, open_searcher
+from pipeline.settings_files import load
 from pipeline.store.layout import Store
 from tests.index.xtr.conftest import WordEncoder, use, write
 
