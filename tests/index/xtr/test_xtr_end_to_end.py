@@ -134,7 +134,7 @@ def test_the_channel_finds_by_words_of_the_text_and_explains_by_token(tokens: An
     matched = {match.query: match.text for match in answer.hits[0].tokens}
     assert matched == {"discount": "discount", "for": "for", "long": "long", "stays": "stays"}
     told = tokens("search", "discount for long stays", "--explain", env=ON)
-    assert "tokens: discount → discount 1.00 (line 5)" in " ".join(told.out.split()), told.out
+    assert "tokens discount → discount 1.00 (line 5)" in " ".join(told.out.split()), told.out
     rows = tokens("search", "discount for long stays", "--explain", "--json", env=ON).json["results"]
     assert rows[0]["tokens"][0]["text"] == "discount" and rows[0]["tokens"][0]["line"] == 5
     plain = tokens("search", "discount for long stays", "--json", env=ON).json
