@@ -29,6 +29,7 @@ from peers import Semble
 from scoring import K, Place, Target, ndcg, ranks_of, show_interval
 
 from pipeline.config import SearchSettings
+from pipeline.search.channels.registry import State
 from pipeline.search.engine import Searcher
 
 FORMAT = 1
@@ -56,15 +57,17 @@ class Outcome:
         return [ndcg(ranks_of(wanted, found)) for wanted, found in zip(targets, self.results, strict=True)]
 
 
-def variants(settings: SearchSettings) -> dict[str, SearchSettings]:
-    """The default, each channel alone and each channel off: whatever has a `_weight` is a channel."""
-    weights = [one.name for one in msgspec.structs.fields(settings) if one.name.endswith("_weight")]
+def variants(searcher: Searcher) -> dict[str, SearchSettings]:
+    """The settings as they are, with each channel alone, and with each off; only channels that the version has."""
+    settings = searcher.opened.settings
+    told = searcher.answer("any").channels
+    names = [name for name, one in told.items() if one.state is not State.OFF]
     found = {DEFAULT: settings}
-    for name in weights:
-        others = dict.fromkeys((other for other in weights if other != name), 0.0)
-        found[f"{name.removesuffix('_weight')} alone"] = msgspec.structs.replace(settings, **others)
-    for name in weights:
-        found[f"without {name.removesuffix('_weight')}"] = msgspec.structs.replace(settings, **{name: 0.0})
+    for name in names:
+        others = {f"{other}_weight": 0.0 for other in names if other != name}
+        found[f"{name} alone"] = msgspec.structs.replace(settings, **others)
+    for name in names:
+        found[f"without {name}"] = msgspec.structs.replace(settings, **{f"{name}_weight": 0.0})
     return found
 
 
@@ -88,8 +91,7 @@ def of_ours(labels: Path, work: Path, queries: Sequence[Query], *, ablation: boo
             continue
         tree = labelled.tree(work, package)
         with searcher_of(tree, package.repo, _WITHOUT_INDEXERS) as searcher:
-            given = searcher.opened.settings
-            for name, settings in variants(given).items():
+            for name, settings in variants(searcher).items():
                 if ablation or name == DEFAULT:
                     searcher.opened.settings = settings
                     answer(searcher, texts, outcomes.setdefault(name, Outcome(name)))

@@ -168,7 +168,7 @@ def ways(searcher: Searcher, *, fields: bool) -> Iterator[tuple[str, Find]]:
     def with_boosts(boosts: FieldBoosts) -> Find:
         return lambda text: searcher.opened.lexical.search(text, K, boosts=boosts).ids.tolist()
 
-    for name, settings in variants(searcher.opened.settings).items():
+    for name, settings in variants(searcher).items():
         if name == DEFAULT or name.endswith(" alone"):
             yield name, under(settings)
     yield ONE_FIELD, one_field(searcher)

@@ -243,7 +243,7 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     body_boost: float = 1.0
     """What a word's BM25 score in the text of a chunk is multiplied by; so for the names that it defines, and its path."""
     names_boost: float = 1.0
-    path_boost: float = 0.35
+    path_boost: float = 0.25
     file_name_boost: float = 0.5
     symbol_weight: float = 1.5
     """For queries that are names alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import code_search
 import labelled
@@ -12,7 +13,9 @@ from code_search import DEFAULT, Outcome, as_json, compare, in_order, variants
 from labelled import Query, languages, read_packages, read_queries
 from scoring import Place, Target
 
-from pipeline.config import SearchSettings
+from pipeline.config import SearchSettings, Settings
+from pipeline.search.engine import open_searcher
+from pipeline.store.layout import Store
 
 
 @pytest.fixture
@@ -53,8 +56,11 @@ def test_the_language_of_a_repository_is_that_of_its_targets(labels: Path) -> No
     assert (spoken["a"], spoken["b"]) == ("Python", "JavaScript")
 
 
-def test_every_weight_is_a_channel_that_can_be_alone_or_off() -> None:
-    found = variants(SearchSettings(lexical_weight=1, dense_weight=0.5, symbol_weight=1))
+def test_every_channel_that_a_version_has_can_be_alone_or_off(built: Any) -> None:
+    settings = Settings(search=SearchSettings(lexical_weight=1, dense_weight=0.5))
+    with open_searcher(Store(built.store).repository("demo"), settings) as searcher:
+        found = variants(searcher)
+    assert not any("splade" in name or "xtr" in name for name in found)
     assert found[DEFAULT].dense_weight == 0.5
     assert (found["dense alone"].lexical_weight, found["dense alone"].dense_weight) == (0, 0.5)
     assert (found["without dense"].lexical_weight, found["without dense"].dense_weight) == (1, 0)

@@ -55,7 +55,7 @@ def test_a_tree_is_indexed_once_and_again_when_it_changed(
 def test_a_channel_alone_answers_only_what_it_found_itself(tree: Path) -> None:
     with searcher_of(tree, "shop", GIVEN) as searcher:
         found = {}
-        for name, settings in variants(searcher.opened.settings).items():
+        for name, settings in variants(searcher).items():
             searcher.opened.settings = settings
             found[name] = Outcome(name)
             answer(searcher, ["address of a letter", "Basket"], found[name])
