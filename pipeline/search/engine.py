@@ -213,30 +213,23 @@ class Searcher:
             adjusted, consulted[RERANK.name] = rerank(opened, asked, candidates, adjusted)
         scores, copies = self._without_copies(candidates, adjusted.scores, consulted)
         order = best_first(candidates, scores)[:k]
-        rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
-        documents = opened.lexical.documents(candidates[order])
         tokens = matches_of(opened, parsed.text, candidates[order].tolist()) if explain else {}
-        return Answer(
-            parsed,
-            [
-                Hit(
-                    rank=rank,
-                    score=float(scores[row]),
-                    channels={
-                        name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
-                    },
-                    adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
-                    tokens=tuple(tokens.get(document["id"], ())),
-                    **document,
-                )
-                for rank, (row, document) in enumerate(zip(order.tolist(), documents, strict=True), 1)
-            ],
-            consulted,
-            k,
-            filters,
-            Pool(candidates, shares, fused, scores),
-            time.perf_counter() - started,
-        )
+        rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
+        hits = [
+            Hit(
+                rank=rank_of[row],
+                score=float(scores[row]),
+                channels={
+                    name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
+                },
+                adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
+                tokens=tuple(tokens.get(document["id"], ())),
+                **document,
+            )
+            for row, document in zip(order.tolist(), opened.lexical.documents(candidates[order]), strict=True)
+        ]
+        pool = Pool(candidates, shares, fused, scores)
+        return Answer(parsed, hits, consulted, k, filters, pool, time.perf_counter() - started)
 
     def _without_copies(
         self, candidates: Ids, scores: Factors, consulted: Mapping[str, Consulted]
