@@ -41,6 +41,8 @@ _WAYS: dict[str, dict[str, Any]] = {
     "without tokens": {"xtr_weight": 0.0},
     "tokens alone": {"lexical_weight": 0.0, "dense_weight": 0.0, "symbol_weight": 0.0, "path_weight": 0.0},
     "with the channel": {},
+    "with the channel, weight 0.1": {"xtr_weight": 0.1},
+    "with the channel, weight 0.5": {"xtr_weight": 0.5},
     "re-scoring 20": {"xtr_weight": 0.0, "xtr_rerank": 20},
     "re-scoring 50": {"xtr_weight": 0.0, "xtr_rerank": 50},
     "re-scoring 50, biased to definitions": {"xtr_weight": 0.0, "xtr_rerank": 50, "xtr_spans": "definitions"},
@@ -48,6 +50,13 @@ _WAYS: dict[str, dict[str, Any]] = {
     "re-scoring 50, definitions alone": {
         "xtr_weight": 0.0,
         "xtr_rerank": 50,
+        "xtr_spans": "definitions",
+        "xtr_span_bonus": 0.0,
+    },
+    "re-scoring 50, weight 0.5, definitions alone": {
+        "xtr_weight": 0.0,
+        "xtr_rerank": 50,
+        "xtr_rerank_weight": 0.5,
         "xtr_spans": "definitions",
         "xtr_span_bonus": 0.0,
     },
