@@ -44,7 +44,7 @@ ID, ROW = "id", "row"
 ROW_COLUMNS = ("uri", "start_line", "end_line", "lang", "kind", "name", "preview")
 """What is stored of a chunk, as one JSON array: all that a result line prints."""
 
-EXACT, NEAR, PREFIX, FUZZY = 3.0, 2.0, 1.0, 1.0
+EXACT, NEAR, PREFIX, FUZZY = 3.0, 2.0, 1.0, 2.0
 """Scores of `LexicalReader.defining`."""
 _LEAST_FUZZY, _LEAST_TWICE_FUZZY, _MOST_FUZZY = 4, 8, 64
 """Characters of a name from which on one slip, and two, are forgiven; and up to which any."""

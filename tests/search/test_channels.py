@@ -12,6 +12,7 @@ import pytest
 from pipeline.config import EmbedSettings, SearchSettings, Settings
 from pipeline.embed import registry as embedders
 from pipeline.errors import QueryError, RuntimeLifecycleError
+from pipeline.index.lexical import FUZZY
 from pipeline.search.channels import registry
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
 from pipeline.search.channels.registry import State, consult
@@ -182,7 +183,7 @@ def test_a_misspelt_name_finds_what_is_called_about_so(built: Any) -> None:
         right = opened.opened.lexical.defining("Ship", 10)
         for typo in ("Shio", "Sihp", "Shhip", "Shpip"):
             found = opened.opened.lexical.defining(typo, 10)
-            assert set(right.ids[right.scores == 3]) <= set(found.ids) and set(found.scores) == {1.0}
+            assert set(right.ids[right.scores == 3]) <= set(found.ids) and set(found.scores) == {FUZZY}
         assert not len(opened.opened.lexical.defining("Shp", 10).ids)
 
 

@@ -102,7 +102,7 @@ def attempt(name: str, opened: Opened, ask: Callable[[], T]) -> T | Failed:
         # Anything: a model's runtime raises what it likes, and one channel must not cost the answer of the others.
         reason = str(error) if isinstance(error, CodeIntelError) else f"{type(error).__name__}: {error}"
         opened.rest(name, reason)
-        _log.warning("the channel %s is broken: %s", name, reason)
+        _log.info("the channel %s is broken: %s", name, reason)  # The answer tells it to whoever asked.
         return Failed(State.BROKEN, reason)
 
 
