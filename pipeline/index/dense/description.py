@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from pipeline import files
-from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.errors import IndexCorruptionError
+from pipeline.index import sealed
+from pipeline.index.sealed import REBUILD, Sealed
 
 # The names of `schemas.FaissIndex` and `schemas.Embeddings`, again: importing those loads pyarrow, which a cold search
 # process does without. A test holds both together.
@@ -28,7 +30,6 @@ METRIC = "inner_product"
 NORMALISATION = "l2"
 """All vectors have length 1, so that the inner product is the cosine."""
 
-_REBUILD = "Run `indexctl build` again."
 _SHORT = 16
 """Digits of a digest that are shown."""
 
@@ -40,10 +41,9 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     digest: str
 
 
-class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IndexMeta(Sealed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The description of one stored index."""
 
-    version: int
     family: str
     factory: str
     mapping: str
@@ -68,8 +68,6 @@ class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of the embedder that made the vectors."""
     faiss: str
     """The version of FAISS that wrote the index."""
-    seal: str = ""
-    """Digest of all the other fields: a description that was damaged vouches for nothing."""
 
     @property
     def summary(self) -> str:
@@ -83,22 +81,9 @@ class IndexMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
 
-class _Versioned(msgspec.Struct):
-    version: int
-
-
-def sealed(meta: IndexMeta) -> IndexMeta:
-    """`meta` with its seal."""
-    return msgspec.structs.replace(meta, seal=_seal(meta))
-
-
-def _seal(meta: IndexMeta) -> str:
-    return files.digest_bytes(files.canonical_json(msgspec.structs.replace(meta, seal="")))
-
-
 def write_meta(folder: Path, meta: IndexMeta) -> None:
     """Write the description, sealed, beside its index, deterministically."""
-    files.write_json(folder / META_FILE, sealed(meta))
+    files.write_json(folder / META_FILE, sealed.seal(meta))
 
 
 def read_meta(folder: Path) -> IndexMeta:
@@ -107,22 +92,7 @@ def read_meta(folder: Path) -> IndexMeta:
     Raises `IndexCorruptionError` when it is missing, unreadable or not as it was sealed, `IndexFormatError` when it is of
     another version.
     """
-    path = folder / META_FILE
-    try:
-        raw = path.read_bytes()
-        version = msgspec.json.decode(raw, type=_Versioned).version
-        if version != META_VERSION:
-            raise IndexFormatError(
-                f"{path} is of format {version}, and this program reads format {META_VERSION}.", hint=_REBUILD
-            )
-        meta = msgspec.json.decode(raw, type=IndexMeta)
-    except OSError as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from error
-    if meta.seal != _seal(meta):
-        raise IndexCorruptionError(f"{path} is damaged: it is not what its seal says.", hint=_REBUILD)
-    return meta
+    return sealed.read(folder / META_FILE, IndexMeta, META_VERSION)
 
 
 def read_embedder_digest(folder: Path) -> str:
@@ -131,7 +101,7 @@ def read_embedder_digest(folder: Path) -> str:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Embedder).digest
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(f"{path} does not say who made the vectors: {error}.", hint=_REBUILD) from error
+        raise IndexCorruptionError(f"{path} does not say who made the vectors: {error}.", hint=REBUILD) from error
 
 
 class _Embedder(msgspec.Struct):

@@ -27,11 +27,11 @@ from pipeline.index.dense.description import (
     NORMALISATION,
     FileFacts,
     IndexMeta,
-    sealed,
     write_meta,
 )
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.sealed import seal
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _BLOCK = 1 << 20
@@ -75,7 +75,7 @@ def write_parts(
     if len(dead):
         written[DELETIONS_FILE] = write_ids(dead, folder / DELETIONS_FILE)
     family = primary.family
-    meta = sealed(
+    meta = seal(
         IndexMeta(
             version=META_VERSION,
             family=family.name,

@@ -21,10 +21,12 @@ import msgspec
 import numpy as np
 
 from pipeline import files
-from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.errors import IndexCorruptionError
+from pipeline.index import sealed
 from pipeline.index.dense.arrays import open_array
 from pipeline.index.dense.description import FileFacts
 from pipeline.index.dense.index_files import check_bytes
+from pipeline.index.sealed import REBUILD, Sealed
 from pipeline.index.splade.postings import Postings
 
 FORMAT = 1
@@ -38,7 +40,6 @@ _ARRAYS: dict[str, np.dtype[Any]] = {
     "offsets": np.dtype(np.int64),
     "rows": np.dtype(np.int32),
 }
-_REBUILD = "Run `indexctl verify`, then `indexctl build`."
 
 
 class EncoderFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +50,7 @@ class EncoderFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     vocabulary: int
 
 
-class SpladeMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpladeMeta(Sealed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`splade.meta.json`."""
 
     version: int = FORMAT
@@ -63,13 +64,7 @@ class SpladeMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     terms: int = 0
     """Distinct ones, with postings."""
     postings: int = 0
-    files: dict[str, FileFacts] = {}
-    seal: str = ""
-    """Digest of all the other fields: a description that was damaged vouches for nothing."""
-
-
-class _Versioned(msgspec.Struct):
-    version: int
+    files: dict[str, FileFacts] = msgspec.field(default_factory=dict)
 
 
 def write(folder: Path, postings: Postings, encoder: EncoderFacts, *, bits: Literal[8, 16], document_terms: int) -> SpladeMeta:
@@ -99,31 +94,14 @@ def write_off(folder: Path) -> SpladeMeta:
 
 
 def _write_meta(folder: Path, meta: SpladeMeta) -> SpladeMeta:
-    sealed = msgspec.structs.replace(meta, seal=_seal(meta))
-    (folder / META).write_bytes(files.canonical_json(sealed))
-    return sealed
-
-
-def _seal(meta: SpladeMeta) -> str:
-    return files.digest_bytes(files.canonical_json(msgspec.structs.replace(meta, seal="")))
+    written = sealed.seal(meta)
+    (folder / META).write_bytes(files.canonical_json(written))
+    return written
 
 
 def read_meta(folder: Path) -> SpladeMeta:
     """The description. Raises `IndexCorruptionError` when it is missing or damaged, `IndexFormatError` for another format."""
-    path = folder / META
-    try:
-        raw = path.read_bytes()
-        version = msgspec.json.decode(raw, type=_Versioned).version
-        if version != FORMAT:
-            raise IndexFormatError(f"{path} is of format {version}, not {FORMAT}.", hint="Build again with this version.")
-        meta = msgspec.json.decode(raw, type=SpladeMeta)
-    except OSError as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=_REBUILD) from error
-    if meta.seal != _seal(meta):
-        raise IndexCorruptionError(f"{path} is damaged: it is not what its seal says.", hint=_REBUILD)
-    return meta
+    return sealed.read(folder / META, SpladeMeta, FORMAT)
 
 
 def open_postings(folder: Path, meta: SpladeMeta, *, verified: bool = False) -> Postings:
@@ -137,7 +115,7 @@ def open_postings(folder: Path, meta: SpladeMeta, *, verified: bool = False) -> 
     sizes = (len(found.ids), len(found.terms), len(found.offsets) - 1, len(found.rows), len(found.impacts))
     expected = (meta.documents, meta.terms, meta.terms, meta.postings, meta.postings)
     if sizes != expected or (found.offsets[0], found.offsets[-1]) != (0, meta.postings) or (np.diff(found.offsets) < 0).any():
-        raise IndexCorruptionError(f"The files in {folder / DIRECTORY} do not fit each other.", hint=_REBUILD)
+        raise IndexCorruptionError(f"The files in {folder / DIRECTORY} do not fit each other.", hint=REBUILD)
     return found
 
 
@@ -147,5 +125,5 @@ def _open(path: Path, meta: SpladeMeta, kind: np.dtype[Any], *, verified: bool) 
             # Before anything is mapped: a header may lie about what follows it.
             check_bytes(path, file, meta.files.get(path.name), digest=not verified)
     except OSError as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=REBUILD) from error
     return open_array(path, kind, dimensions=1)

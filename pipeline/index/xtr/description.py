@@ -9,16 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.errors import IndexCorruptionError, IndexFormatError
-from pipeline.files import canonical_json, digest_bytes
+from pipeline.files import canonical_json
+from pipeline.index import sealed
 from pipeline.index.dense.description import FileFacts
+from pipeline.index.sealed import Sealed
 
 # The names of `schemas.XtrIndex`, again: importing those loads pyarrow. A test holds both together.
 META_FILE = "xtr.meta.json"
 DIRECTORY = "xtr"
 
 FORMAT = 1
-REBUILD = "Run `indexctl verify`, then `indexctl build`."
 
 
 class Maker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,10 +29,9 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dimension: int
 
 
-class TokenMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TokenMeta(Sealed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The description of one token index, or that there is none."""
 
-    version: int
     state: str
     """`on`, or `off`: the setting `xtr`, and then there is nothing else."""
     encoder: Maker | None = None
@@ -41,25 +40,15 @@ class TokenMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     chunks: int = 0
     tokens: int = 0
     centroids: int = 0
-    files: dict[str, FileFacts] = {}
-    seal: str = ""
-    """Digest of all the other fields: a description that was damaged vouches for nothing."""
-
-
-class _Versioned(msgspec.Struct):
-    version: int
+    files: dict[str, FileFacts] = msgspec.field(default_factory=dict)
 
 
 OFF = TokenMeta(version=FORMAT, state="off")
 
 
-def _seal(meta: TokenMeta) -> str:
-    return digest_bytes(canonical_json(msgspec.structs.replace(meta, seal="")))
-
-
 def write_meta(folder: Path, meta: TokenMeta) -> None:
     """Write the description, sealed, into the folder of the artefact."""
-    (folder / META_FILE).write_bytes(canonical_json(msgspec.structs.replace(meta, seal=_seal(meta))))
+    (folder / META_FILE).write_bytes(canonical_json(sealed.seal(meta)))
 
 
 def read_meta(folder: Path) -> TokenMeta:
@@ -68,17 +57,4 @@ def read_meta(folder: Path) -> TokenMeta:
     Raises `IndexCorruptionError` when it is missing, unreadable or not as it was sealed, `IndexFormatError` when it is of
     another version.
     """
-    path = folder / META_FILE
-    try:
-        raw = path.read_bytes()
-        version = msgspec.json.decode(raw, type=_Versioned).version
-        if version != FORMAT:
-            raise IndexFormatError(f"{path} is of format {version}, and this program reads format {FORMAT}.", hint=REBUILD)
-        meta = msgspec.json.decode(raw, type=TokenMeta)
-    except OSError as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=REBUILD) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IndexCorruptionError(f"{path} is damaged: {error}.", hint=REBUILD) from error
-    if meta.seal != _seal(meta):
-        raise IndexCorruptionError(f"{path} is damaged: it is not what its seal says.", hint=REBUILD)
-    return meta
+    return sealed.read(folder / META_FILE, TokenMeta, FORMAT)

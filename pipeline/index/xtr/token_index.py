@@ -29,8 +29,9 @@ import numpy.typing as npt
 from pipeline.errors import IndexCorruptionError, NotFoundError
 from pipeline.index.dense.arrays import Ids, open_array, rows_of
 from pipeline.index.dense.index_files import check_bytes
+from pipeline.index.sealed import REBUILD
 from pipeline.index.xtr.codec import BITS, Codec, packed_width
-from pipeline.index.xtr.description import DIRECTORY, REBUILD, Maker, TokenMeta, read_meta
+from pipeline.index.xtr.description import DIRECTORY, Maker, TokenMeta, read_meta
 from pipeline.index.xtr.encoder import Numbers, Spans, Vectors
 
 ARRAYS: Mapping[str, tuple[type[np.generic], int]] = {

@@ -17,10 +17,11 @@ from pipeline import files
 from pipeline.config import IndexSettings
 from pipeline.errors import CodeIntelError, IndexCorruptionError, IndexFormatError, NotFoundError, QueryError
 from pipeline.index.dense import index_files
-from pipeline.index.dense.description import IndexMeta, sealed
+from pipeline.index.dense.description import IndexMeta
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.dense.stage import faiss_index
 from pipeline.index.dense.vectors import VectorIndex
+from pipeline.index.sealed import seal
 from pipeline.stage import Artefact, Output
 from pipeline.workers import Runtime
 
@@ -295,7 +296,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
     path = folder / "faiss.meta.json"
     changed = msgspec.json.decode(path.read_bytes()) | changes
     with contextlib.suppress(msgspec.ValidationError):
-        changed["seal"] = sealed(msgspec.convert(changed, IndexMeta)).seal
+        changed["seal"] = seal(msgspec.convert(changed, IndexMeta)).seal
     path.write_bytes(msgspec.json.encode(changed))
 
 
