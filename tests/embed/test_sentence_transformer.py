@@ -121,7 +121,7 @@ class TestTinyModel:
         with pytest.raises(ConfigError, match="32 dimensions, and `embed_dimension` is 31"):
             SentenceTransformerEmbedder(of(tiny, embed_dimension=31))
 
-    def test_a_model_goes_the_whole_way_and_another_of_its_dimension_is_refused(
+    def test_a_model_goes_the_whole_way_and_vectors_of_another_of_its_dimension_are_not_compared(
         self, world: Any, tiny: Path, copy: Path
     ) -> None:
         def using(folder: Path) -> dict[str, str]:
@@ -136,8 +136,10 @@ class TestTinyModel:
         assert world("search", "berth fee", env=using(copy.parent / "tiny")).code == 0  # the same bytes in another place
         config = copy / "config_sentence_transformers.json"
         config.write_text(config.read_text().replace("find : ", "doc : "))
-        refused = world("search", "berth fee", env=using(copy))
-        assert refused.code == 1 and "were made by sentence-transformers/tiny" in refused.err
+        warned = world("search", "berth fee", "--json", env=using(copy))
+        told = warned.json["channels"]["dense"]
+        assert told["state"] == "broken" and "were made by sentence-transformers/tiny" in told["reason"]
+        assert all("dense" not in hit["explanation"] for hit in warned.json["results"])
 
     def test_weights_in_a_pickle_are_refused(self, copy: Path) -> None:
         import torch
