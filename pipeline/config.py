@@ -245,11 +245,11 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     names_boost: float = 1.0
     path_boost: float = 0.25
     file_name_boost: float = 0.5
-    symbol_weight: float = 1.5
+    symbol_weight: float = 2.0
     """For queries that are names alone."""
-    plain_word_factor: float = 0.65
+    plain_word_factor: float = 0.5
     """What `symbol_weight` is multiplied by for a name that could as well be a word, such as `session`: it may be a topic."""
-    embedded_name_factor: float = 0.2
+    embedded_name_factor: float = 0.15
     """What `symbol_weight` is multiplied by for names inside of a question or phrase."""
     path_weight: float = 2.0
     """For queries that are paths alone."""
