@@ -99,7 +99,7 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
         ({"cst": False}, {"cst_nodes", "manifest"}),
         ({"churn_days": 30}, {"modules", "manifest"}),
         ({"target_recall": 0.9}, {"tuning", "manifest"}),
-        ({"symbol_weight": 2.0}, {"manifest"}),
+        ({"symbol_weight": 3.0}, {"manifest"}),
         ({"default_k": 3}, {"manifest"}),
     ],
 )
