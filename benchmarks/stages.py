@@ -22,6 +22,7 @@ import corpus
 import pyarrow.parquet as pq
 
 from pipeline.config import Settings
+from pipeline.index.tuning.locked_point import UNLOCKED
 from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact, External
@@ -75,7 +76,7 @@ def profile(path: Path, data: Path, workers: int) -> list[Cost]:
     costs = [Cost("scan", seconds, seconds, processor_seconds() - used, 0, 0)]
     history = read_history(path, commit=scanned.commit, days=settings.modules.churn_days)
     identity = identity_of(settings, repository, scanned.commit, scanned.dirty, plan_keys(settings, scanned, history))
-    known: dict[str, External] = {"scan": scanned, "history": history, "identity": identity}
+    known: dict[str, External] = {"scan": scanned, "history": history, "identity": identity, "lock": UNLOCKED}
     settled: dict[str, Artefact[Any]] = {}
     for stage in STAGES:
         started, used = time.perf_counter(), processor_seconds()

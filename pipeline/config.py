@@ -301,6 +301,30 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     duckdb_threads: int = 2
 
 
+class EvalSettings(Section, frozen=True, kw_only=True):
+    """What every version is measured on: queries that are made from the repository itself."""
+
+    eval_queries: int = 400
+    """Test queries; fewer where the repository does not have as many. 0: versions are not evaluated."""
+    eval_k: int = 10
+    """The first so many results count."""
+    coverage_queries: int = 1500
+    """Definitions that coverage looks for, an even sample of all modules; 0: every one."""
+
+
+class QualitySettings(Section, frozen=True, kw_only=True):
+    """What quality a version must have to be published. `--allow-regression` publishes one that has not, and records it."""
+
+    quality_tolerance: float = 0.01
+    """How far nDCG may fall below that of the published version: a fall counts when its 95 % interval lies beyond this."""
+    recall_bound: float = 0.9
+    """The share of the nearest vectors that the operating point must find, over the test queries."""
+    coverage_bound: float = 0.99
+    """The share of definitions that must lie inside of chunks that are in every index."""
+    found_bound: float = 0.5
+    """The share of the definitions asked for that must be found within `eval_k`."""
+
+
 class CatalogSettings(Section, frozen=True, kw_only=True):
     """What is made beside a published version for people's own tools. Neither part of a key nor of a version."""
 
@@ -337,6 +361,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tuning: TuningSettings = TuningSettings()
     xtr: XtrSettings = XtrSettings()
     search: SearchSettings = SearchSettings()
+    evaluation: EvalSettings = EvalSettings()
+    quality: QualitySettings = QualitySettings()
     catalog: CatalogSettings = CatalogSettings()
     trace: TraceSettings = TraceSettings()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import chunks, index, release, source, structure
+from assets import chunks, index, quality, release, source, structure
 from pipeline.store.place import default_data
 from resources.artefacts import ArtefactIOManager
 from resources.duckdb import catalog_resource
@@ -19,7 +19,7 @@ from sensors.commits import commit_sensor
 from sensors.nightly import nightly_schedule
 
 BUILD_JOB = "build"
-ASSET_MODULES = (source, structure, chunks, index, release)
+ASSET_MODULES = (source, structure, chunks, index, quality, release)
 
 
 def build_definitions(data: Path | None = None) -> dg.Definitions:

@@ -13,13 +13,16 @@ from pipeline.chunks.symbols_stage import STAGE as SYMBOLS
 from pipeline.config import Settings
 from pipeline.embed.stage import STAGE as EMBEDDINGS
 from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.evaluation.coverage_stage import STAGE as COVERAGE
+from pipeline.evaluation.metrics_stage import STAGE as EVAL_METRICS
+from pipeline.evaluation.queries_stage import STAGE as EVAL_QUERIES
 from pipeline.index.dense.stage import IDMAP_STAGE as FAISS_IDMAP
 from pipeline.index.dense.stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
 from pipeline.index.splade.stage import STAGE as SPLADE
+from pipeline.index.tuning.locked_point import UNLOCKED, Lock, read_lock
 from pipeline.index.tuning.stage import STAGE as TUNING
 from pipeline.index.xtr.stage import STAGE as XTR
-from pipeline.release.locked_point import read_lock
 from pipeline.release.manifest import STAGE as MANIFEST
 from pipeline.release.manifest import Identity, version_name
 from pipeline.schemas import Kind
@@ -36,8 +39,11 @@ from pipeline.structure.stage import STAGE as SYNTAX
 
 __all__ = [
     "CHUNKS",
+    "COVERAGE",
     "CST",
     "EMBEDDINGS",
+    "EVAL_METRICS",
+    "EVAL_QUERIES",
     "FAISS_IDMAP",
     "FAISS_INDEX",
     "KINDS",
@@ -70,10 +76,13 @@ STAGES: tuple[Stage, ...] = (
     EMBEDDINGS,
     FAISS_INDEX,
     FAISS_IDMAP,
+    EVAL_QUERIES,
     TUNING,
     LEXICAL,
     SPLADE,
     XTR,
+    EVAL_METRICS,
+    COVERAGE,
     MANIFEST,
 )
 """Every stage after the stages that it reads from."""
@@ -82,9 +91,9 @@ KINDS: Mapping[str, type[Kind]] = {kind.asset: kind for stage in STAGES for kind
 """Asset -> what it is."""
 
 
-def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, str]:
+def plan_keys(settings: Settings, scan: Scan, history: External, lock: Lock = UNLOCKED) -> dict[str, str]:
     """Asset -> key for everything up to the manifest, which depends on what was published too and is left to `plan_version`."""
-    externals: dict[str, External] = {"scan": scan, "history": history}
+    externals: dict[str, External] = {"scan": scan, "history": history, "lock": lock}
     keys: dict[str, str] = {}
     for stage in STAGES:
         if stage is not MANIFEST:
@@ -94,7 +103,7 @@ def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, st
 
 def plan_version(settings: Settings, scan: Scan, history: External, repository: Repository) -> tuple[str, dict[str, str]]:
     """The version that a build would publish, and the keys of all its assets."""
-    keys = plan_keys(settings, scan, history)
+    keys = plan_keys(settings, scan, history, Lock(read_lock(repository)))
     identity = identity_of(settings, repository, scan.commit, scan.dirty, keys)
     name = version_name(keys, identity)
     keys |= {kind.asset: MANIFEST.key(kind, settings, keys, {"identity": identity}) for kind in MANIFEST.outputs.values()}

@@ -23,8 +23,20 @@ from pipeline.catalog.losses import has_lists, losses
 from pipeline.catalog.traces import Readable
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
-from pipeline.schemas import TABLES, TRACES, Chunks, Embeddings, FaissIdmap, Table, Tuning
+from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalMetrics, EvalQueries, FaissIdmap, Table, Tuning
 
+_SINGLE_FILES: Mapping[str, str] = {
+    FaissIdmap.asset: FaissIdmap.FILE,
+    "sweep": Tuning.SWEEP,
+    "eval_queries": EvalQueries.FILE,
+    "eval_details": EvalMetrics.DETAILS,
+    "eval_pool": EvalMetrics.POOL,
+    "last_eval_pool": EvalMetrics.POOL,
+    "eval_points": EvalMetrics.POINTS,
+    "coverage": Coverage.TABLE,
+    "coverage_modules": Coverage.MODULES,
+}
+"""View -> the file of a version that it shows whole."""
 CHUNK_ROWS = "chunk_rows"
 """The columns of the table `chunks` alone. The view `chunks` adds `symbols`, `references` and `embedding` by joins, which cost
 some time even when those columns are not asked for; what needs none of them reads this view."""
@@ -251,7 +263,7 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[
             name = CHUNK_ROWS if table is Chunks else table.name
             connection.execute(f"CREATE VIEW {name} AS {_table_sql(table, paths)}")
             names.add(name)
-    for name, file in ((FaissIdmap.asset, FaissIdmap.FILE), ("sweep", Tuning.SWEEP)):
+    for name, file in _SINGLE_FILES.items():
         path = version / file
         if path.is_file():
             connection.execute(f"CREATE VIEW {name} AS {_TABLE_SQL.format(files=_path_literals([path]))}")

@@ -1,0 +1,1 @@
+"""How good an index is: queries made from the repository, what they find, and what cannot be found."""

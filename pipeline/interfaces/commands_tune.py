@@ -80,8 +80,8 @@ def tune(
 
 
 def _unlock(repository: Repository, *, json: bool) -> None:
+    from pipeline.index.tuning.locked_point import remove_lock
     from pipeline.interfaces.output import print_json
-    from pipeline.release.locked_point import remove_lock
     from pipeline.store.locks import builder
 
     with builder(repository):
@@ -130,7 +130,7 @@ def _as_rows(index: VectorIndex, tuned: Tuned, queries: Vectors) -> dict[str, An
 
 
 def _lock(repository: Repository, report: dict[str, Any]) -> bool:
-    from pipeline.release.locked_point import LockedPoint, write_lock
+    from pipeline.index.tuning.locked_point import LockedPoint, write_lock
 
     if report["point"] is None:
         return False

@@ -18,15 +18,19 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, files
 from pipeline.config import Settings
-from pipeline.index.tuning.document import point_of, read_tuning
-from pipeline.release.locked_point import LockedPoint
+from pipeline.evaluation.document import summary
+from pipeline.index.tuning.document import operating_point
+from pipeline.index.tuning.locked_point import LockedPoint
 from pipeline.schemas import (
     AstNodes,
     Chunks,
     ChunkSymbols,
+    Coverage,
     CstNodes,
     Definitions,
     Embeddings,
+    EvalMetrics,
+    EvalQueries,
     FaissIdmap,
     FaissIndex,
     LexicalIndex,
@@ -42,9 +46,8 @@ from pipeline.schemas import (
     XtrIndex,
 )
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.store.layout import FORMAT
 from pipeline.store.objects import read_record, sealed_digest
-from pipeline.store.versions import MANIFEST, ManifestArtefact, ManifestDocument
+from pipeline.store.versions import FORMAT, MANIFEST, ManifestArtefact, ManifestDocument
 
 _TOOLS = (
     "duckdb",
@@ -118,6 +121,9 @@ def manifest(
     lexical_index: Artefact[LexicalIndex],
     xtr_index: Artefact[XtrIndex],
     splade_index: Artefact[SpladeIndex],
+    eval_queries: Artefact[EvalQueries],
+    eval_metrics: Artefact[EvalMetrics],
+    coverage: Artefact[Coverage],
     identity: Identity,
     out: Output[Manifest],
 ) -> Facts:
@@ -141,6 +147,9 @@ def manifest(
         lexical_index,
         xtr_index,
         splade_index,
+        eval_queries,
+        eval_metrics,
+        coverage,
     )
     meta = msgspec.json.decode((faiss_index.path / FaissIndex.META).read_bytes(), type=dict[str, Any])
     document = ManifestDocument(
@@ -156,38 +165,13 @@ def manifest(
         counts=_counts(source, ast_nodes, scip_occurrences, chunks, embeddings, lexical_index, splade_index, xtr_index),
         embedder=msgspec.json.decode((embeddings.path / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any]),
         faiss=meta,
-        operating_point=_operating_point(tuning, identity.locked),
+        operating_point=operating_point(tuning.path, identity.locked),
+        evaluation=summary(eval_metrics.path, coverage.path),
         artefacts={artefact.asset: _describe(artefact) for artefact in artefacts},
     )
     document = msgspec.structs.replace(document, digest=sealed_digest(document))
     (out.path / MANIFEST).write_bytes(files.canonical_json(msgspec.to_builtins(document)))
     return {"version": document.version, "artefacts": len(artefacts), **document.counts}
-
-
-def _operating_point(tuning: Artefact[Tuning], locked: LockedPoint | None) -> dict[str, Any]:
-    """Where the version's index is searched, and how much is found there; null where that was not measured.
-
-    A locked point takes the place of the tuned one of its own family, and its recall is known where it is the same.
-    """
-    tuned = msgspec.to_builtins(read_tuning(tuning.path))
-    copied = ("family", "exact", "parameters", "k_factor", "k", "target", "met", "tuning", "held_out")
-    point = {name: tuned[name] for name in copied}
-    holds = locked is not None and locked.family == point["family"]
-    if locked is None or not holds:
-        return {**point, "locked": False}
-    if (locked.parameters, locked.k_factor) != (point["parameters"], point["k_factor"]):
-        point |= {"parameters": locked.parameters, "k_factor": locked.k_factor, **_recall_of(tuning, locked)}
-    return {**point, "locked": True}
-
-
-def _recall_of(tuning: Artefact[Tuning], locked: LockedPoint) -> dict[str, Any]:
-    """What the sweep knows of a point that it did not choose."""
-    for row in pq.read_table(tuning.path / Tuning.SWEEP).to_pylist():
-        point = point_of(row)
-        # Where only a bound is known, nothing was measured.
-        if not row["bound"] and (point.parameters, point.k_factor) == (locked.parameters, locked.k_factor):
-            return {"tuning": {name: row[name] for name in ("recall", "low", "high")}, "held_out": None, "met": None}
-    return {"tuning": None, "held_out": None, "met": None}
 
 
 def _counts(
@@ -245,4 +229,4 @@ def _uses(settings: Settings) -> dict[str, str]:
     return tool_versions()
 
 
-STAGE = Stage(manifest, code_version="3", uses=_uses)
+STAGE = Stage(manifest, code_version="4", uses=_uses)

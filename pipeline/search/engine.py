@@ -15,20 +15,17 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline.config import SearchSettings, Settings
+from pipeline.config import Settings
 from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
-from pipeline.search import diversity
-from pipeline.search.adjustments import Factors, adjust
 from pipeline.search.channels.interface import Asked, Found
-from pipeline.search.channels.registry import RERANK, Consulted, consult
+from pipeline.search.channels.registry import Consulted, consult
 from pipeline.search.diversity import Demotion
-from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first, by_ranks, by_scores, total_of
-from pipeline.search.late import matches_of, rerank
+from pipeline.search.fusion import NO_POOL, Ids, Pool, Share, best_first
+from pipeline.search.late import matches_of
 from pipeline.search.opened import Opened
 from pipeline.search.query import Parsed, identifier_of, parse_query
+from pipeline.search.ranking import pool_size, rank
 from pipeline.source.languages import LANGUAGES
 from pipeline.store.layout import Repository
 from pipeline.store.versions import Version, open_version
@@ -40,8 +37,6 @@ MOST_RESULTS = 10_000
 MOST_QUERY_BYTES = 1 << 20
 MOST_VALUES, MOST_VALUE_CHARACTERS = 100, 1024
 """Of one filter."""
-_POOL_FACTOR, _LEAST_POOL = 5, 100
-"""Each channel gives that many times k candidates, at least that many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +150,8 @@ class Searcher:
     """An open version that answers queries, from many threads. Use as a context manager; `open_searcher` makes it."""
 
     opened: Opened
+    version: Version
+    """The version that is searched."""
 
     def __enter__(self) -> Searcher:
         return self
@@ -165,11 +162,6 @@ class Searcher:
     def close(self) -> None:
         """Let the version and everything read from it go."""
         self.opened.close()
-
-    @property
-    def version(self) -> Version:
-        """The version that is searched."""
-        return self.opened.version
 
     def point_for(self, parameters: str = "", k_factor: float | None = None) -> OperatingPoint:
         """The version's operating point with what one call changes: `nprobe=64`. Raises `QueryError` for what does not fit."""
@@ -204,14 +196,11 @@ class Searcher:
         allowed = self.allowed(filters)
         if allowed is not None and not len(allowed):
             return Answer(parsed, [], {}, k, filters, NO_POOL, time.perf_counter() - started)
-        asked = Asked(parsed, max(_LEAST_POOL, _POOL_FACTOR * k), allowed, point)
+        asked = Asked(parsed, pool_size(k), allowed, point)
         consulted = consult(opened, asked)
-        candidates, shares = fuse(consulted, opened.settings)
-        fused = total_of(candidates, shares)
-        adjusted = adjust(candidates, fused, opened.files, parsed, opened.settings)
-        if opened.settings.xtr_rerank:
-            adjusted, consulted[RERANK.name] = rerank(opened, asked, candidates, adjusted)
-        scores, copies = self._without_copies(candidates, adjusted.scores, consulted)
+        ranked = rank(opened, asked, consulted)
+        candidates, scores = ranked.candidates, ranked.scores
+        consulted |= ranked.late
         order = best_first(candidates, scores)[:k]
         tokens = matches_of(opened, parsed.text, candidates[order].tolist()) if explain else {}
         rank_of = {row: rank for rank, row in enumerate(order.tolist(), 1)}
@@ -220,31 +209,16 @@ class Searcher:
                 rank=rank_of[row],
                 score=float(scores[row]),
                 channels={
-                    name: _channel_hit(share, row, consulted[name].found, document["id"]) for name, share in shares.items()
+                    name: _channel_hit(share, row, consulted[name].found, document["id"])
+                    for name, share in ranked.shares.items()
                 },
-                adjustments=adjusted.of(row) | _likeness(copies.get(row), rank_of),
+                adjustments=ranked.adjusted.of(row) | _likeness(ranked.copies.get(row), rank_of),
                 tokens=tuple(tokens.get(document["id"], ())),
                 **document,
             )
             for row, document in zip(order.tolist(), opened.lexical.documents(candidates[order]), strict=True)
         ]
-        pool = Pool(candidates, shares, fused, scores)
-        return Answer(parsed, hits, consulted, k, filters, pool, time.perf_counter() - started)
-
-    def _without_copies(
-        self, candidates: Ids, scores: Factors, consulted: Mapping[str, Consulted]
-    ) -> tuple[Factors, dict[int, Demotion]]:
-        """Scores with near-copies of better candidates pushed back, and which those are, by row. Needs the dense channel."""
-        strength, dense = self.opened.settings.diversity, consulted.get("dense")
-        if not strength > 0 or dense is None or dense.found is None:
-            return scores, {}
-        pool = best_first(candidates, scores)[: diversity.POOL]
-        pool = pool[scores[pool] > 0]
-        copies = diversity.demotions(scores[pool], self.opened.vectors.vectors_of(candidates[pool]), strength)
-        lowered = scores.copy()
-        for place, one in copies.items():
-            lowered[pool[place]] *= one.factor
-        return lowered, {int(pool[place]): Demotion(one.factor, int(pool[one.like])) for place, one in copies.items()}
+        return Answer(parsed, hits, consulted, k, filters, ranked.pool, time.perf_counter() - started)
 
     def checked_k(self, k: int | None) -> int:
         """How many results are asked for. Raises `QueryError` for a number that cannot be."""
@@ -282,23 +256,6 @@ def _channel_hit(share: Share, row: int, found: Found | None, document: int) -> 
     return ChannelHit(rank, float(share.score[row]), float(share.contribution[row]), detail=detail)
 
 
-def fuse(consulted: Mapping[str, Consulted], settings: SearchSettings) -> tuple[Ids, dict[str, Share]]:
-    """The candidates, ascending, and what each channel that has something to say contributes to them."""
-    answered = {name: one.found for name, one in consulted.items() if one.found is not None}
-    none: list[Ids] = [np.empty(0, np.int64)]
-    candidates: Ids = np.unique(np.concatenate(none + [found.ranking.ids for found in answered.values()]))
-    shares = {}
-    for name, found in answered.items():
-        channel = consulted[name].channel
-        weight = found.strength * channel.weight(settings)
-        scores = None if found.scores_of is None else found.scores_of(candidates)
-        if settings.fusion == "ranks":
-            shares[name] = by_ranks(candidates, found.ranking, weight=weight, k_rrf=settings.rrf_k, scores=scores)
-        else:
-            shares[name] = by_scores(candidates, found.ranking, weight=weight, power=channel.power, scores=scores)
-    return candidates, shares
-
-
 def _check(query: str) -> None:
     if not query.strip():
         raise QueryError("The query is empty.", hint="Describe what you look for, or name it.")
@@ -308,5 +265,5 @@ def _check(query: str) -> None:
 
 def open_searcher(repository: Repository, settings: Settings, version: str | None = None) -> Searcher:
     """A searcher over the published version, or over a named one. Raises `NotFoundError` and what opening raises."""
-    opened = Opened(open_version(repository, version), settings.search, settings.embed, settings.splade, settings.xtr)
-    return Searcher(opened)
+    found = open_version(repository, version)
+    return Searcher(Opened(found, settings.search, settings.embed, settings.splade, settings.xtr), found)

@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
@@ -19,7 +20,7 @@ from pipeline.index.dense.operating_point import OperatingPoint, parse, under_se
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
 from pipeline.search.files import FileFacts
-from pipeline.store.versions import Version
+from pipeline.store.versions import ManifestDocument
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,11 +32,33 @@ REST = 30.0
 """Seconds for which what broke is left alone: a server that is gone must not cost every query its time-out."""
 
 
+class OpenVersion(Protocol):
+    """What a version must be to be searched: a published one (`store.versions.Version`), or one that is being evaluated."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors."""
+        ...
+
+    @property
+    def manifest(self) -> ManifestDocument:
+        """What it is made of."""
+        ...
+
+    def ensure(self, *assets: str) -> Path:
+        """The folder in which the files of all assets lie, those of these assets known to be undamaged."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 @dataclass
 class Opened:
     """A version and its open parts; many threads may use it at once."""
 
-    version: Version
+    version: OpenVersion
     settings: SearchSettings
     embed_settings: EmbedSettings
     splade_settings: SpladeSettings = field(default_factory=SpladeSettings)

@@ -20,7 +20,7 @@ from pipeline.index.xtr.encoder import TokenEncoder, TokenVectors
 from pipeline.index.xtr.narrow import Focus, Scored, score
 from pipeline.index.xtr.places import MASKS, file_spans
 from pipeline.index.xtr.token_index import TokenIndex
-from pipeline.store.versions import Version
+from pipeline.search.opened import OpenVersion
 
 _REMEMBERED = 64
 """Queries: the channel, the late stage and the explanation ask for the same one."""
@@ -103,7 +103,7 @@ class TokenSearch:
         return found
 
 
-def open_tokens(version: Version, settings: XtrSettings) -> TokenSearch:
+def open_tokens(version: OpenVersion, settings: XtrSettings) -> TokenSearch:
     """The token vectors of a version. Raises `IndexFormatError` when they are of another encoder than the settings mean."""
     index = TokenIndex.open(version.ensure("xtr_index"), verified=True)
     encoder = registry.load(settings)

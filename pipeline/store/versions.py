@@ -20,10 +20,12 @@ import msgspec
 
 from pipeline import files
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
-from pipeline.store.layout import FORMAT, Repository, is_version_name
+from pipeline.store.layout import Repository, is_version_name
 from pipeline.store.locks import Stamp, pin
 from pipeline.store.objects import StoredFile, check_file, sealed_digest
 
+FORMAT = 2
+"""Of manifests."""
 MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 BUILD = "build.json"
@@ -59,6 +61,8 @@ class ManifestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     embedder: dict[str, Any]
     faiss: dict[str, Any]
     operating_point: dict[str, Any]
+    evaluation: dict[str, Any]
+    """What the version reached on its test queries, as `eval_metrics` and `coverage` sum it up."""
     artefacts: dict[str, ManifestArtefact]
     digest: str = ""
 
@@ -79,8 +83,9 @@ def read_manifest(folder: Path) -> ManifestDocument:
     except (OSError, ValueError) as error:
         raise IndexCorruptionError(f"{path} is missing or damaged: {error}.", hint="Run `indexctl build` again.") from None
     written = head.get("format")
-    if isinstance(written, int) and written > FORMAT:
-        raise IndexFormatError(f"{path} has format {written}; this program reads up to {FORMAT}.", hint="Update the program.")
+    if isinstance(written, int) and written != FORMAT:
+        hint = "Update the program." if written > FORMAT else "Run `indexctl build` again."
+        raise IndexFormatError(f"{path} has format {written}; this program reads {FORMAT}.", hint=hint)
     try:
         document = msgspec.json.decode(raw, type=ManifestDocument)
     except ValueError as error:

@@ -81,7 +81,7 @@ def test_only_the_manifest_leads_to_the_flip(definitions: dg.Definitions) -> Non
 def test_every_asset_says_what_it_is(definitions: dg.Definitions, asset: str) -> None:
     node = definitions.resolve_asset_graph().get(dg.AssetKey(asset))
     assert node.description and len(node.description) > 30
-    assert node.group_name in {"source", "structure", "chunks", "index", "release"}
+    assert node.group_name in {"source", "structure", "chunks", "index", "quality", "release"}
     assert node.kinds and list(node.owners) == ["team:codeintel"]
     assert node.code_version
     assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition) and node.partitions_def.name == "repo"

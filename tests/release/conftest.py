@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import files, tables
 from pipeline.config import ChunkSettings, Settings
+from pipeline.index.tuning.locked_point import UNLOCKED
 from pipeline.schemas import Table
 from pipeline.source.history import read_history
 from pipeline.source.scan import scan
@@ -90,7 +91,7 @@ def _write(root: Path, state: str) -> None:
 def _settle(store: Store, repository: Repository, tree: Path) -> dict[str, Artefact[Any]]:
     scanned = scan(tree, settings=SETTINGS.source)
     history = read_history(tree, commit=None, days=SETTINGS.modules.churn_days)
-    externals = {"scan": scanned, "history": history}
+    externals = {"scan": scanned, "history": history, "lock": UNLOCKED}
     made: dict[str, Artefact[Any]] = {}
     for stage in STAGES:
         if stage is not MANIFEST:

@@ -12,13 +12,12 @@ import pytest
 
 from pipeline.config import Settings
 from pipeline.index.dense.operating_point import OperatingPoint
-from pipeline.index.tuning.document import Recall, TuningDocument
+from pipeline.index.tuning.document import Recall, TuningDocument, operating_point
+from pipeline.index.tuning.locked_point import LockedPoint
 from pipeline.index.tuning.stage import sweep_table
 from pipeline.index.tuning.sweep import Measured
-from pipeline.release.locked_point import LockedPoint
-from pipeline.release.manifest import Identity, _operating_point, tool_versions, version_name
+from pipeline.release.manifest import Identity, tool_versions, version_name
 from pipeline.schemas import Tuning
-from pipeline.stage import Artefact
 from pipeline.store.layout import is_version_name
 from pipeline.store.objects import read_record
 from pipeline.store.versions import MANIFEST, read_manifest
@@ -87,7 +86,6 @@ def test_the_recall_of_a_locked_point_is_what_was_measured_there_and_never_a_bou
         scored=80, queries=200, tuning=found, held_out=found, grid=2,
     )  # fmt: skip
     (tmp_path / Tuning.FILE).write_bytes(msgspec.json.encode(tuned))
-    source: Artefact[Any] = Artefact("r", "tuning", "k", tmp_path, "", "", {})
-    point = _operating_point(source, LockedPoint(family="ivf_sq8", parameters="nprobe=4", k_factor=2.0))
+    point = operating_point(tmp_path, LockedPoint(family="ivf_sq8", parameters="nprobe=4", k_factor=2.0))
     assert (point["locked"], point["parameters"], point["met"], point["held_out"]) == (True, "nprobe=4", None, None)
     assert point["tuning"] == (None if bound else {"recall": 0.75, "low": 0.5, "high": 0.875})

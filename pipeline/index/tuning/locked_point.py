@@ -2,11 +2,12 @@
 
 It holds as long as the index is of the family that it was found for; an index of another family is searched at its tuned point.
 
-Belongs here: that file. Not here: what a version records of it (`manifest`).
+Belongs here: that file. Not here: what becomes of it for an index (`document.operating_point`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,21 @@ class LockedPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     family: str
     parameters: str
     k_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The locked point, if there is one, as an input of the stages that search."""
+
+    point: LockedPoint | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the point; of its absence, the same everywhere."""
+        return files.digest_bytes(msgspec.json.encode(self.point))
+
+
+UNLOCKED = Lock()
 
 
 def read_lock(repository: Repository) -> LockedPoint | None:
