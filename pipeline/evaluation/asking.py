@@ -85,11 +85,8 @@ def reply(opened: Opened, query: str, k: int, point: OperatingPoint | None = Non
 def judge(opened: Opened, query: Query, k: int, points: Sequence[OperatingPoint] = ()) -> Outcome:
     """Ask a query and judge what came. Channels that said nothing are not left out once more: nothing would change."""
     given = reply(opened, query.query, k)
-    fused = Judged(
-        State.ANSWERED if len(given.ranked.candidates) else State.EMPTY,
-        score(given.ranking.tolist(), query, k),
-        _best(given, k),
-    )
+    state = State.ANSWERED if len(given.ranked.candidates) else State.EMPTY
+    fused = Judged(state, score(given.ranking.tolist(), query, k), _best(given, k))
     channels, without = {FUSED: fused}, {}
     for name, one in given.consulted.items():
         ids = [] if one.found is None else one.found.ranking.ids.tolist()

@@ -32,6 +32,9 @@ from pipeline.workers import Runtime
 __all__ = ["Evaluation", "Reply", "evaluate", "no_evaluation", "reply"]
 
 
+_ALONE = Runtime()
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an evaluation came to: `metrics.json`, the tables behind it, and times, which are in no artefact."""
@@ -52,7 +55,7 @@ def evaluate(
     points: Sequence[OperatingPoint] = (),
     oracle_tokens: bool = False,
     rounds: int = 3,
-    runtime: Runtime = Runtime(),
+    runtime: Runtime = _ALONE,
 ) -> Evaluation:
     """Ask every query and judge the answers at `k`. Masked queries go to the twin; without one, to the index itself.
 

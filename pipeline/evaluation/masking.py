@@ -60,12 +60,11 @@ class FileText:
                 self._take(start + offset, text)
         if passages:
             return True
-        found = False
-        for text, words in lines:
-            for number in self._at.get(words, ()) if words.count(" ") + 1 >= _LEAST_WORDS else ():
+        longer = [(text, words) for text, words in lines if words.count(" ") + 1 >= _LEAST_WORDS and words in self._at]
+        for text, words in longer:
+            for number in self._at[words]:
                 self._take(number, text)
-                found = True
-        return found
+        return bool(longer)
 
     def _starts(self, words: str) -> list[int]:
         """Lines that a passage may begin with: code and quotes may stand before its first words."""

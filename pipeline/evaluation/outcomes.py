@@ -5,6 +5,7 @@ Belongs here: who asks which queries. Not here: asking one (`asking`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def outcomes_of(
         return _ask(opened, other, queries, k, points)
     cuts = [len(queries) * number // workers for number in range(workers + 1)]
     index, masked = _where(opened), None if other is None else _where(other)
-    jobs = [_Job(index, masked, queries[start:end], k, points) for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+    jobs = [_Job(index, masked, queries[start:end], k, points) for start, end in itertools.pairwise(cuts)]
     parts = run_jobs(_asked, jobs, runtime, work_bytes=_QUERY_COSTS * len(queries) * (1 + len(points)))
     return [outcome for part in parts for outcome in part]
 

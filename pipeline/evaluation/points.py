@@ -1,10 +1,10 @@
 """Operating points against exact search over *all* vectors, and what each makes of the whole engine.
 
-Recall counts by distance, as in tuning: what is found scores at least as much as the k-th best vector, by its true vector. So an
-index that answers with wrong ids is caught, too.
+Recall counts by distance, as in tuning: what is found scores at least as much as the k-th best vector, by its true vector. So
+an index that answers with wrong ids is caught, too.
 
-Belongs here: which points, and the two measurements of each. Not here: the exact search (`index.tuning.sweep`), asking the engine
-(`asking`).
+Belongs here: which points, and the two measurements of each. Not here: the exact search (`index.tuning.sweep`), asking the
+engine (`asking`).
 """
 
 from __future__ import annotations

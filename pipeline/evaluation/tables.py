@@ -11,7 +11,7 @@ from hashlib import blake2b
 import msgspec
 import pyarrow as pa
 
-from pipeline.evaluation.asking import FUSED, Outcome
+from pipeline.evaluation.asking import Outcome
 from pipeline.evaluation.points import MeasuredPoint, mean
 from pipeline.evaluation.queries import Query
 from pipeline.files import canonical_json
@@ -65,7 +65,7 @@ def pool(opened: Opened, queries: Sequence[Query], outcomes: Sequence[Outcome], 
         "chunk_id": [place.chunk for _, _, _, place in rows],
         "score": [round(place.score, _DIGITS) for _, _, _, place in rows],
         "fused_score": [round(place.fused, _DIGITS) for _, _, _, place in rows],
-        **{name: nothing for name in ("explain_symbols", "explain_ast_kinds", "explain_cst_hits", "ts")},
+        **dict.fromkeys(("explain_symbols", "explain_ast_kinds", "explain_cst_hits", "ts"), nothing),
     }
     return pa.table(columns, schema=EvalMetrics.pool)
 

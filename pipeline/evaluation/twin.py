@@ -1,8 +1,8 @@
 """The twin of an index: the same chunks without the text that masked queries were copied from.
 
-A query made of a docstring finds the docstring by its words. Asked to an index without that text it must be understood. The twin
-is the index itself with a few chunks replaced, in a scratch folder: a commit on top of the lexical index, a delta beside the
-vectors, and learned weights updated. Token vectors are not updated, so the channel `xtr` is off there.
+A query made of a docstring finds the docstring by its words. Asked to an index without that text it must be understood. The
+twin is the index itself with a few chunks replaced, in a scratch folder: a commit on top of the lexical index, a delta beside
+the vectors, and learned weights updated. Token vectors are not updated, so the channel `xtr` is off there.
 
 Belongs here: making that folder. Not here: which lines a mask takes out (`masking`), who is asked there (`evaluator`).
 """
