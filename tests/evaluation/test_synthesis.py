@@ -243,6 +243,27 @@ def test_a_test_asks_for_what_it_tests_and_its_own_chunks_count_neither_way(worl
         assert {uri_of[one] for one in query.neutral} == {f"tests/test_{thing}.py"}
 
 
+def test_a_test_of_a_member_is_answered_by_the_member_too(tmp_path: Path) -> None:
+    tree = {
+        "a/crane.py": "class CargoCrane:\n    def __init__(self):\n        self.load = 0\n\n    def other(self):\n"
+        f"        total = 0\n{LINES.replace('    total', '        total')}\n"
+        "    def lift_slowly(self):\n        return 'slow lift'\n",
+        # Of each of these one falls into the half of the crane.
+        **{
+            f"{place}/test_crane.py": "from a.crane import CargoCrane\n\n\n"
+            f"def test_cargo_crane_lift_slowly_{place}():\n    CargoCrane()\n"
+            for place in ("tests", "test", "specs/tests", "more/tests")
+        },
+    }
+    world = _build(tmp_path, tree)
+    asked = [query for query in world.queries if query.label == "test"]
+    assert asked
+    for query in asked:
+        contents = "".join(content for _, content in world.places(query))
+        assert "class CargoCrane" in contents and "slow lift" in contents and "weight * 20" not in contents
+        assert set(query.answers) == {0}
+
+
 def test_nobody_asks_for_what_tests_and_documents_define(world: World) -> None:
     asked = [query for query in world.queries if query.label != "preview"]
     assert not [query for query in asked if query.uri.startswith("tests/") or query.uri.endswith(".md")]
