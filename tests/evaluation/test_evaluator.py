@@ -204,7 +204,12 @@ def test_an_exact_index_has_one_point_and_others_those_around_their_own(yard: An
     with opened(graph, hnsw_efSearch=8) as one:
         made = evaluated(one, questions(one), points=points_around(one))
         rows = made.points.to_pylist()
-        assert [row["ef_search"] for row in rows] == [2, 4, 8, 16] and [row["chosen"] for row in rows] == [False, False, True, False]
+        assert [row["ef_search"] for row in rows] == [2, 4, 8, 16] and [row["chosen"] for row in rows] == [
+            False,
+            False,
+            True,
+            False,
+        ]
         assert made.document.nearest is not None and made.document.nearest.parameters == "efSearch=8"
         assert made.document.fused is not None
         assert rows[2]["ndcg"] == made.document.fused.ndcg.mean and rows[2]["ann_recall"] == made.document.nearest.recall.mean

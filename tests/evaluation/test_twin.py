@@ -133,10 +133,10 @@ def test_an_embedder_that_is_gone_breaks_the_channel_and_not_the_twin(yard: Any,
             assert given["lexical"].state is State.ANSWERED
 
 
-def test_learned_weights_are_those_of_the_text_that_is_left(
-    tmp_path: Path, indexctl: Any, words_encoder: WordEncoder
-) -> None:
-    world = build(tmp_path, indexctl, CODEINTEL_SPLADE="on", CODEINTEL_SPLADE_MODEL="/a/model", CODEINTEL_SPLADE_DOCUMENT_TERMS="64")
+def test_learned_weights_are_those_of_the_text_that_is_left(tmp_path: Path, indexctl: Any, words_encoder: WordEncoder) -> None:
+    world = build(
+        tmp_path, indexctl, CODEINTEL_SPLADE="on", CODEINTEL_SPLADE_MODEL="/a/model", CODEINTEL_SPLADE_DOCUMENT_TERMS="64"
+    )
     settings = Settings(splade=SpladeSettings(splade="on", splade_model="/a/model"))
     with opened(world, settings) as one, twin_of(one, questions(one)) as twin:
         assert twin is not None and twin.facts.without == []

@@ -30,7 +30,9 @@ def test_documentation_is_taken_out_in_every_form_and_code_and_lines_stay(before
 
 
 def test_documentation_that_is_cut_by_chunks_is_taken_out_of_both() -> None:
-    text = FileText(['def count():\n    """Count the ropes.\n', '\n    Those that are frayed\n    are counted, too.\n    """\n', "x = 1\n"])
+    text = FileText(
+        ['def count():\n    """Count the ropes.\n', '\n    Those that are frayed\n    are counted, too.\n    """\n', "x = 1\n"]
+    )
     assert text.blank(MASK) and text.changed == {0, 1}
     assert "ropes" not in text.content(0) and "frayed" not in text.content(1) and text.content(2) == "x = 1\n"
 

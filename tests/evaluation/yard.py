@@ -1,4 +1,4 @@
-"""A small repository with documentation in several forms, indexed once, and queries about it, for the tests of the evaluator."""
+"""A small repository with documentation in several forms, and queries about it, for the tests of the evaluator."""
 
 from __future__ import annotations
 
@@ -35,19 +35,17 @@ from tests.conftest import World
 HULL = "Whether the barnacles were scraped off the keel this spring."
 TIDE = "Predict the moment of spring tide.\n\nThe almanac of Ada is used,\nand nothing else."
 CRANE = "Hoists a container onto the lorry.\nSwings slowly when gusts blow."
-_SHIP = f'class Ship:\n    """A vessel."""\n\n    def is_clean(self) -> bool:\n        """{HULL}"""\n        return self.keel > 0\n'
+_SHIP = (
+    f'class Ship:\n    """A vessel."""\n\n    def is_clean(self) -> bool:\n        """{HULL}"""\n        return self.keel > 0\n'
+)
 _TIDE_DOC = TIDE.replace("\n", "\n    ").replace("\n    \n", "\n\n")
 FILES: Mapping[str, str] = {
     "yard/ships.py": _SHIP,
     "yard/tides.py": f'def spring(hours: float) -> float:\n    """{_TIDE_DOC}\n    """\n    return hours + 12.42\n',
-    "yard/fees.py": 'def berth_fee(length: float) -> float:\n    """What a night at the quay costs."""\n    return 4.2 * length\n',
+    "yard/fees.py": f"def berth_fee(length: float) -> float:\n{_FEES}",
     "attic/ships.py": _SHIP,
     "web/crane.js": "/**\n * " + CRANE.replace("\n", "\n * ") + "\n */\nfunction lift(box) {\n  return box.up();\n}\n",
-    **{
-        f"stores/{name}/shelf.py": f"def put_{name}(item):\n    return shelf_{name}.append(item)\n\n\ndef take_{name}():\n    return "
-        f"shelf_{name}.pop()\n"
-        for name in ("rope", "paint", "nails", "canvas", "tar", "lamps")
-    },
+    **{f"stores/{name}/shelf.py": _SHELF.format(name) for name in ("rope", "paint", "nails", "canvas", "tar", "lamps")},
 }
 """`attic/ships.py` is a copy of `yard/ships.py`."""
 READ = (Chunks, Definitions, Embeddings, FaissIndex, Tuning, LexicalIndex, SpladeIndex, XtrIndex)
@@ -86,7 +84,10 @@ def query(one: Opened, text: str, uri: str, **given: Any) -> Query:
 def questions(one: Opened) -> list[Query]:
     """Plain and masked queries."""
     plain = [query(one, f"put_{name}", f"stores/{name}/shelf.py", label="name") for name in ("rope", "paint", "nails", "tar")]
-    plain += [query(one, "what does a night at the quay cost", "yard/fees.py"), query(one, "take lamps", "stores/lamps/shelf.py")]
+    plain += [
+        query(one, "what does a night at the quay cost", "yard/fees.py"),
+        query(one, "take lamps", "stores/lamps/shelf.py"),
+    ]
     masked = [
         query(one, HULL, "yard/ships.py", mask=HULL),
         query(one, TIDE.splitlines()[0], "yard/tides.py", mask=TIDE),
