@@ -35,9 +35,10 @@ from tests.conftest import World
 HULL = "Whether the barnacles were scraped off the keel this spring."
 TIDE = "Predict the moment of spring tide.\n\nThe almanac of Ada is used,\nand nothing else."
 CRANE = "Hoists a container onto the lorry.\nSwings slowly when gusts blow."
-_SHIP = (
-    f'class Ship:\n    """A vessel."""\n\n    def is_clean(self) -> bool:\n        """{HULL}"""\n        return self.keel > 0\n'
-)
+_METHOD = f'    def is_clean(self) -> bool:\n        """{HULL}"""\n        return self.keel > 0\n'
+_SHIP = f'class Ship:\n    """A vessel."""\n\n{_METHOD}'
+_SHELF = "def put_{0}(item):\n    return shelf_{0}.append(item)\n\n\ndef take_{0}():\n    return shelf_{0}.pop()\n"
+_FEES = '    """What a night at the quay costs."""\n    return 4.2 * length\n'
 _TIDE_DOC = TIDE.replace("\n", "\n    ").replace("\n    \n", "\n\n")
 FILES: Mapping[str, str] = {
     "yard/ships.py": _SHIP,
