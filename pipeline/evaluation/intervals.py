@@ -26,13 +26,12 @@ _BLOCK_BYTES = 1 << 23
 
 
 def mean_of(values: Values) -> Interval:
-    """The mean of values [n], each from 0 to 1, with its interval; of none, 0 from 0 to 1. One value alone says no more than that
-    the mean is somewhere."""
+    """The mean of values [n], each from 0 to 1, with its interval, which is 0 to 1 for fewer than two; of none, 0."""
     return _interval(values, least=0.0)
 
 
 def difference_of(before: Values, after: Values) -> Interval:
-    """The mean of `after - before`, paired by query; of none, 0 from -1 to 1."""
+    """The mean of `after - before`, paired by query; with its interval, which is -1 to 1 for fewer than two; of none, 0."""
     return _interval(after - before, least=-1.0)
 
 
