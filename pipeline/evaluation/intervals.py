@@ -13,38 +13,29 @@ import numpy.typing as npt
 from pipeline.evaluation.document import Interval
 
 Values = npt.NDArray[np.float64]
-_RESAMPLES, _RESAMPLES_OF_TAILS = 1000, 4000
+_RESAMPLES = 1000
 _SEED = 20_261_121
 _DIGITS = 6
 
 
-def mean_of(values: Values, *, groups: int = 1) -> Interval:
-    """The mean of values [n] with its interval; of none, 0 from 0 to 1.
-
-    Who asks several groups the same question gives their number: the interval is wider then, so that all of them hold
-    together in 95 of 100 cases (Bonferroni).
-    """
+def mean_of(values: Values) -> Interval:
+    """The mean of values [n] with its interval; of none, 0 from 0 to 1."""
     if not len(values):
         return Interval(mean=0.0, low=0.0, high=1.0)
-    weights = _weights(len(values)) if groups == 1 else _drawn(len(values), _RESAMPLES_OF_TAILS)
-    outside = 2.5 / groups
-    low, high = np.percentile(weights @ values, [outside, 100 - outside])
+    means = _weights(len(values)) @ values
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(mean=round(float(values.mean()), _DIGITS), low=round(float(low), _DIGITS), high=round(float(high), _DIGITS))
 
 
-def difference_of(before: Values, after: Values, *, groups: int = 1) -> Interval:
-    """The mean of `after - before`, paired by query; of none, 0 from -1 to 1. `groups` as for `mean_of`."""
+def difference_of(before: Values, after: Values) -> Interval:
+    """The mean of `after - before`, paired by query; of none, 0 from -1 to 1."""
     if not len(before):
         return Interval(mean=0.0, low=-1.0, high=1.0)
-    return mean_of(after - before, groups=groups)
+    return mean_of(after - before)
 
 
 @functools.lru_cache(maxsize=64)
 def _weights(count: int) -> Values:
-    return _drawn(count, _RESAMPLES)
-
-
-def _drawn(count: int, resamples: int) -> Values:
     """How often each of `count` values is drawn in each resample, as shares: float64 [resamples, count]."""
-    drawn = np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=resamples)
+    drawn = np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
     return np.asarray(drawn / count, np.float64)
