@@ -84,6 +84,19 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest cosine."""
 
 
+class TwinFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The index without the text that masked queries were copied from (`twin`)."""
+
+    queries: int
+    """Masked ones."""
+    chunks: int
+    """That lost text."""
+    missed: int
+    """Queries whose text was found nowhere, so that nothing is hidden from them."""
+    without: list[str]
+    """Channels that it has not: masked queries are asked without them."""
+
+
 class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`metrics.json`. Where the setting `eval_queries` is 0, `state` is `off` and there are no figures."""
 
@@ -103,6 +116,7 @@ class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     nearest: Nearest | None
     tokens: TokenOracle | None
     agreement: Agreement | None
+    twin: TwinFacts | None
     broken: dict[str, str]
     """Channels that should have answered and could not, with the reason."""
 
