@@ -26,8 +26,7 @@ def vectors_of_embedder(roots: Roots) -> Finding:
     if agreement is None or not agreement.sample:
         return finding([], sample=0)
     problems = []
-    # A cosine that is no number is no agreement either.
-    if not agreement.least >= LEAST_AGREEMENT:
+    if agreement.least < LEAST_AGREEMENT:
         problems.append(
             f"stored vectors are not those that the manifest's embedder makes of their chunks: of {agreement.sample} made "
             f"once more, one has the cosine {agreement.least:.3f} with the stored one, and not {LEAST_AGREEMENT:g}; ids are "
