@@ -1,4 +1,4 @@
-"""Which definitions are asked for: an even sample of the whole tree, the same every time, and most of it also of the next version.
+"""Which definitions are asked for: an even sample of the tree, the same every time, and mostly that of the next version, too.
 
 Each folder is a stratum, each language in it one of its own; of n definitions it gives about c·√n, so that a large folder has
 more and a small one is not drowned. Inside of a stratum the smallest hashes are taken.
@@ -37,9 +37,7 @@ def sample(structure: Structure, wanted: int) -> Numbers:
 
 def _strata(structure: Structure) -> Numbers:
     """The number of each file's stratum."""
-    keys = [
-        (uri.rpartition("/")[0], lang) for uri, lang in zip(structure.files.uris, structure.files.langs, strict=True)
-    ]
+    keys = [(uri.rpartition("/")[0], lang) for uri, lang in zip(structure.files.uris, structure.files.langs, strict=True)]
     number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([number_of[key] for key in keys], np.int64)
 

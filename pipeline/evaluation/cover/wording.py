@@ -43,7 +43,7 @@ def first_sentence(doc: str) -> str:
 
 
 def _names(definitions: DefinitionRows, rows: Sequence[int]) -> list[str]:
-    """The name of each of `rows`, with as much of what it stands in as tells it from others of that name, as far as that goes."""
+    """The name of each of `rows`, with as much of what it stands in as tells it from its namesakes, as far as that goes."""
     wanted = {definitions.names[row] for row in rows}
     namesakes: dict[str, Counter[str]] = defaultdict(Counter)
     for name, qualified in zip(definitions.names, definitions.qualified, strict=True):
