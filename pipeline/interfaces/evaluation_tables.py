@@ -22,7 +22,7 @@ _METRICS = ("hit", "recall", "mrr", "ndcg")
 _MOST_GROUPS = 8
 """Languages, labels or modules in one table: those with most queries, of modules the worst."""
 _MOST_WORST, _MOST_FIRST = 5, 20
-_QUERY_CHARACTERS, _GROUP_CHARACTERS = 100, 24
+_QUERY_CHARACTERS, _GROUP_CHARACTERS = 100, 22
 
 
 def share(value: float, digits: int = 3) -> str:
@@ -142,7 +142,7 @@ def _print_channels(channels: Mapping[str, ChannelFigures]) -> None:
         columns,
         [
             (
-                name, f"{one.states.get('answered', 0):,} of {sum(one.states.values()):,}", with_ends(one.alone.ndcg),
+                name, share(one.states.get("answered", 0) / sum(one.states.values())), with_ends(one.alone.ndcg),
                 with_ends(one.without.ndcg), signed(one.lost),
             )
             for name, one in sorted(channels.items(), key=lambda item: (-item[1].lost.mean, item[0]))
