@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.catalog.losses import indexers
-from pipeline.schemas import ChunkSymbols, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table, Tuning
+from pipeline.evaluation.coverage_reading import percent, read_tree, worst_first
+from pipeline.evaluation.heat_map import ROWS
+from pipeline.schemas import ChunkSymbols, Coverage, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table, Tuning
 
 _MOST = 10
 _ROLES = {1: "definition", 2: "import", 4: "write", 8: "read", 16: "generated", 32: "test"}
@@ -75,6 +77,22 @@ def _sweep(root: Path) -> pa.Table:
     return rows.drop_columns([name for name in ("nprobe", "ef_search") if rows[name].null_count == rows.num_rows])
 
 
+def _worst_modules(root: Path) -> pa.Table:
+    """The modules of the heat map of which least is indexed or found."""
+    tree = read_tree(root)
+    top = tree.find("")
+    rows = worst_first(tree.cut(top, ROWS))[:_MOST] if top is not None else []
+    return pa.table(
+        {
+            "module": [row.label for row in rows],
+            "definitions": [row.counts["definitions"] for row in rows],
+            "in every index": [percent(row.counts["covered"], row.counts["definitions"]) for row in rows],
+            "asked": [row.counts["asked"] for row in rows],
+            "found": [percent(row.counts["found"], row.counts["asked"]) for row in rows],
+        }
+    )
+
+
 def _counted(root: Path, kind: type[Table], columns: list[str]) -> pa.Table:
     """How many rows there are of each combination, the most frequent first: added up part by part."""
     parts = [tables.plain(part.group_by(columns).aggregate([([], "count_all")])) for part in _parts(root, kind, *columns)]
@@ -94,5 +112,6 @@ HIGHLIGHTS: Mapping[type[Kind], tuple[str, Callable[[Path], pa.Table]]] = {
     ScipSymbols: ("by_kind", _symbols_by_kind),
     ChunkSymbols: ("by_role", _chunks_by_role),
     Tuning: ("sweep", _sweep),
+    Coverage: ("worst_modules", _worst_modules),
 }
 """Kind -> name and maker of its table."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.evaluation.heat_map import heat_map
 from pipeline.index.tuning.document import point_of, read_tuning
-from pipeline.schemas import Kind, Tuning
+from pipeline.schemas import Coverage, Kind, Tuning
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
 
@@ -88,5 +89,6 @@ def as_markdown(svg: str, title: str) -> str:
 
 PLOTS: Mapping[type[Kind], tuple[str, Callable[[Path], str | None]]] = {
     Tuning: ("recall_over_cost", recall_over_cost),
+    Coverage: ("heat_map", heat_map),
 }
 """Kind -> name and maker of its plot."""
