@@ -6,12 +6,13 @@ Belongs here: intents with a call as their context. Not here: intents alone (`in
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
 from pipeline.evaluation.synthesis import prose
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Numbers
-from pipeline.evaluation.synthesis.drafts import CALLABLE, TYPES, Draft, answers_of, form_of, is_masked, spans
+from pipeline.evaluation.synthesis.drafts import CALLABLE, TYPES, Draft, answers_of, files_of, form_of, is_of_lines, spans
 from pipeline.evaluation.synthesis.forms import PHRASE, QUESTION, phrase, purpose
 from pipeline.evaluation.synthesis.sampling import draw, seated
 
@@ -55,8 +56,6 @@ def _draft(corpus: Corpus, row: int, called: int, number: int) -> Draft | None:
     answers, aside = answers_of(corpus, alike, row)
     if len(answers) > 1:
         return None
-    masked = prose.without(sentence, own.name[row]) if is_masked(number) and not aside else None
-    sentence = masked or sentence
     done = purpose(sentence)
     if done is None or len(prose.content_words(done)) < 3:
         return None
@@ -67,8 +66,10 @@ def _draft(corpus: Corpus, row: int, called: int, number: int) -> Draft | None:
         query = f"{phrase(sentence)} using {name}"
     else:
         query = f"Uses {name} to {done}."
+    found = tuple(spans(corpus, answer) for answer in answers)
+    # Never masked: what is called stands in the answer as it stands in the query.
     return Draft(
         query=query, label=LABEL, file=int(own.file[row]), symbol=own.qualified[row],
-        answers=tuple(spans(corpus, answer) for answer in answers), neutral=spans(corpus, aside),
-        mask=own.doc[row] if masked is not None else None,
+        answers=found if is_of_lines(query) else files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
+        neutral=spans(corpus, aside),
     )  # fmt: skip

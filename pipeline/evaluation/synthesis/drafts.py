@@ -5,8 +5,9 @@ Belongs here: a draft, and where its answers lie. Not here: the labels themselve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from pipeline.evaluation.synthesis import prose
 from pipeline.evaluation.synthesis.corpus import Corpus, Span
@@ -81,6 +82,16 @@ def same_name(corpus: Corpus, row: int, other: int) -> bool:
 def spans(corpus: Corpus, rows: Iterable[int]) -> tuple[Span, ...]:
     """Where definitions answer."""
     return tuple(corpus.answer_spans(row) for row in rows)
+
+
+def files_of(corpus: Corpus, answers: Sequence[Sequence[int]]) -> tuple[tuple[Span, ...], ...]:
+    """The files that definitions lie in: an answer each, forms of one module together."""
+    own, files = corpus.definitions, corpus.files
+    found: dict[int, dict[Span, None]] = {}
+    for row in chain.from_iterable(answers):
+        file = int(own.file[row])
+        found.setdefault(int(files.twins[file]), {})[corpus.whole_file(file)] = None
+    return tuple(map(tuple, found.values()))
 
 
 def form_of(number: int) -> str:

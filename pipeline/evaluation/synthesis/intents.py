@@ -5,19 +5,20 @@ Belongs here: intents of definitions and of files. Not here: what calls tell (`c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
 
 from pipeline.evaluation.synthesis import prose
-from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Span
+from pipeline.evaluation.synthesis.corpus import Corpus, Flags
 from pipeline.evaluation.synthesis.drafts import (
     CALLABLE,
     MOST_ANSWERS,
     TYPES,
     Draft,
     answers_of,
+    files_of,
     form_of,
     is_masked,
     is_of_lines,
@@ -57,19 +58,9 @@ def _of_definition(corpus: Corpus, row: int, number: int) -> Draft | None:
     found = tuple(spans(corpus, answer) for answer in answers)
     return Draft(
         query=query, label=DOCSTRING, file=int(own.file[row]), symbol=own.qualified[row],
-        answers=found if is_of_lines(query) else _files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
+        answers=found if is_of_lines(query) else files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
         neutral=spans(corpus, aside), mask=own.doc[row] if masked is not None else None,
     )  # fmt: skip
-
-
-def _files_of(corpus: Corpus, answers: Sequence[Sequence[int]]) -> tuple[tuple[Span, ...], ...]:
-    """The files that definitions lie in: an answer each, forms of one module together."""
-    own, files = corpus.definitions, corpus.files
-    found: dict[int, dict[Span, None]] = {}
-    for row in chain.from_iterable(answers):
-        file = int(own.file[row])
-        found.setdefault(int(files.twins[file]), {})[corpus.whole_file(file)] = None
-    return tuple(map(tuple, found.values()))
 
 
 def _masked(sentence: str, name: str, kind: str, number: int) -> str | None:

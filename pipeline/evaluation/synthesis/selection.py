@@ -17,11 +17,11 @@ from pipeline.evaluation.synthesis.references import References
 from pipeline.evaluation.synthesis.sampling import Numbers, qid_of
 
 QUOTAS: tuple[tuple[str, bool | None, float], ...] = (
-    (intents.DOCSTRING, True, 0.35),
+    (intents.DOCSTRING, True, 0.4),
     (intents.MODULE, None, 0.15),
     (calls.LABEL, None, 0.1),
     (from_tests.LABEL, None, 0.1),
-    (intents.DOCSTRING, False, 0.15),
+    (intents.DOCSTRING, False, 0.1),
     (names.LABEL, None, 0.15),
 )
 """Label, whether masked (None: as it comes), and share; what one cannot fill the others do, in this order, and names last."""
