@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ import pytest
 from pipeline import tables, workers
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
 from pipeline.evaluation.cover import looking
+from pipeline.evaluation.cover import structure as inventory
 from pipeline.evaluation.cover.covering import Covered, cover
 from pipeline.evaluation.cover.looking import Search
 from pipeline.evaluation.coverage_stage import STAGE
 from pipeline.evaluation.document import Share
 from pipeline.evaluation.staged import Engine
+from pipeline.index.splade import index_files
+from pipeline.index.splade.postings import Postings
 from pipeline.index.tuning.locked_point import UNLOCKED
 from pipeline.schemas import Chunks, FaissIdmap
 from pipeline.stage import Artefact
@@ -263,3 +267,34 @@ def test_the_stage_writes_the_same_bytes_again(quay: World, tmp_path: Path) -> N
         assert facts["definitions"] == facts["covered"] == DEFINITIONS
         written.append({path.name: path.read_bytes() for path in sorted(out.iterdir())})
     assert written[0] == written[1] and sorted(written[0]) == ["coverage.json", "coverage.parquet", "coverage_modules.parquet"]
+
+
+def test_indexes_that_are_on_are_asked_too(quay: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = artefacts(quay)
+    chunks = tables.read_table(made["chunks"].path, Chunks, ["id", "uri"]).to_pylist()
+    ids = {
+        name: np.array(sorted(row["id"] for row in chunks if row["uri"] != name), np.int64) for name in ("web/crane.js", "none")
+    }
+
+    def learned(root: Path) -> None:
+        (root / index_files.META).unlink()
+        kept = ids["web/crane.js"]
+        postings = Postings(
+            kept, np.array([7], np.int32), np.array([0, 1], np.int64), np.array([0], np.int32), np.array([9], np.uint16)
+        )
+        index_files.write(
+            root, postings, index_files.EncoderFacts(name="m", digest="d", vocabulary=9), bits=16, document_terms=8
+        )
+
+    made["splade_index"] = spoilt(made["splade_index"], tmp_path, learned)
+    document = covered(made, eval_queries=0).document
+    assert document.indexes["splade"] == Share(part=DEFINITIONS - 1, whole=DEFINITIONS)
+    assert sorted(document.indexes) == ["lexical", "splade", "vectors"]
+
+    # Token vectors need a model: only their ids are read.
+    monkeypatch.setattr(inventory, "read_meta", lambda _: SimpleNamespace(encoder="m"))
+    monkeypatch.setattr(inventory.TokenIndex, "open", lambda _, verified: SimpleNamespace(ids=ids["none"]))
+    document = covered(made, eval_queries=0).document
+    assert (
+        document.indexes["xtr"] == Share(part=DEFINITIONS, whole=DEFINITIONS) and document.definitions.part == DEFINITIONS - 1
+    )
