@@ -12,7 +12,7 @@ from pipeline.evaluation.asking import Reply
 from pipeline.evaluation.cover.looking import Seen, seen_in
 from pipeline.evaluation.cover.reasons import Namesakes, of_search
 from pipeline.evaluation.cover.sample import sample
-from pipeline.evaluation.cover.structure import ChunkRows, DefinitionRows, FileRows, Structure
+from pipeline.evaluation.cover.structure import ChunkRows, DefinitionRows, FileRows, NameRows, Structure
 from pipeline.evaluation.cover.wording import queries_of
 from pipeline.search.adjustments import Adjusted
 from pipeline.search.channels.interface import Asked, Found
@@ -40,6 +40,7 @@ def structure(definitions: Sequence[tuple[str, str, str]], langs: Mapping[str, s
             ["function"] * count, [doc for *_, doc in definitions], numbers, numbers, numbers, numbers + 1,
             np.ones(count, np.bool_), {},
         ),
+        NameRows([name.rpartition(".")[2] for _, name, _ in definitions], numbers, numbers + 1), numbers,
     )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_a_near_copy_is_the_reason_where_it_would_be_within_k_otherwise() -> Non
 
 
 def test_namesakes_are_the_reason_only_where_without_them_it_would_be_within_k_and_the_name_was_asked() -> None:
-    world = structure([("a.py", "A.run", ""), ("b.py", "B.run", ""), ("c.py", "C.other", "")])
+    world = structure([("a.py", "A.run", ""), ("b.py", "B.RUN", ""), ("c.py", "C.other", "")])
     # Chunk 10 is the definition's, 11 that of a namesake, 12 that of another.
     seen = seen_in(given([0.1, 0.9, 0.8]), ids(10), K)
     assert reason(seen, by_name=True, of=world) == "namesake"
