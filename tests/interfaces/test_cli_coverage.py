@@ -21,7 +21,7 @@ CODE = ("harbour/ships.py", "harbour/fees.py", "harbour/tides.py", "web/app.js")
 
 def test_the_answer_has_the_documented_shape(built: Any) -> None:
     answer = built("coverage", "--json").json
-    assert sorted(answer) == ["by", "k", "module", "repo", "row_count", "rows", "total", "version"]
+    assert sorted(answer) == ["by", "k", "module", "repo", "row_count", "rows", "skipped", "total", "version"]
     assert (answer["by"], answer["k"], answer["module"], answer["version"]) == ("module", 10, "", built.version)
     total = answer["total"]
     assert total["definitions"] == total["covered"] == total["chunked"] == total["asked"] == 6
