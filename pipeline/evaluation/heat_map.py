@@ -100,7 +100,7 @@ def _cell(x: float, y: float, part: int, whole: int, title: str, *, is_channel: 
     value = share(part, whole)
     if value is None:
         return _text(x + _CELL / 2, y + 14, "–", "middle", colour="#62625c", title=f"{title}: none")
-    depth = value * 0.8 if is_channel else 1 - value
+    depth = 0.6 * value if is_channel else 1 - value
     colour = _mixed(_GIVES if is_channel else _LACK, depth)
     box = f'<rect x="{x + 1:g}" y="{y + 1:g}" width="{_CELL - 2}" height="{_ROW - 2}" fill="{colour}"/>'
     return box + _text(

@@ -73,7 +73,8 @@ def coverage(
     if json:
         print_json({
             "repo": repository.name, "version": shown.version, "k": shown.document.k, "module": shown.top.prefix,
-            "total": _counted(shown.top), "by": "missed" if missed else by.value, "row_count": len(rows), "rows": most,
+            "total": _counted(shown.top), "skipped": shown.document.skipped,
+            "by": "missed" if missed else by.value, "row_count": len(rows), "rows": most,
         })  # fmt: skip
         return
     _print_head(shown)
@@ -178,8 +179,8 @@ def _print_head(shown: _Shown) -> None:
     size = f"{_megabytes(counts['indexed_bytes'])} of {_megabytes(counts['bytes'])}"
     out.print(f"  files        {counts['indexed_files']:,} of {counts['files']:,} are indexed, {size}")
     if not shown.top.prefix and shown.document.skipped:
-        others = describe_counts(shown.document.skipped, most=3)
-        out.print(f"               others: {others}", markup=False)
+        others = describe_counts(shown.document.skipped, most=2)
+        out.print(f"  skipped      {others}", markup=False)
     if not counts["definitions"]:
         out.print("  definitions  none")
         return

@@ -24,7 +24,7 @@ NOT_IN_POOL = "not in the pool"
 REASONS: Mapping[str, str] = {
     NOT_IN_CHUNKS: "some of its bytes lie in no chunk",
     NOT_IN: "that index lacks one of its chunks",
-    NAMESAKE: "asked by its name, it would be within k but for other definitions of that name",
+    NAMESAKE: "asked by its name, it would be within k but for other definitions of that name, in any letter case",
     COPY: "within k, were it not pushed back as a near-copy of a better result",
     ROLE: "within k, were its file not a test, an example, vendored, …",
     SAME_FILE: "within k, were it not pushed back as a further chunk of a file that has a better one",
@@ -42,20 +42,22 @@ def structural(definitions: DefinitionRows, row: int) -> str | None:
 
 
 class Namesakes:
-    """The chunks in which definitions of a name lie."""
+    """The chunks in which definitions of a name lie: of any kind and letter case, because names are looked up so."""
 
     def __init__(self, structure: Structure) -> None:
-        """Nothing is looked up yet."""
+        """Nothing is looked up before it is asked for."""
         self._structure = structure
         self._rows: dict[str, list[int]] = {}
-        for row, name in enumerate(structure.definitions.names):
-            self._rows.setdefault(name, []).append(row)
 
     def chunks(self, row: int) -> Ids:
         """Ids of the chunks with definitions of the same name as that of a row, its own definition left out; ascending."""
-        found, chunks = self._structure.definitions, self._structure.chunks
-        others = [other for other in self._rows[found.names[row]] if other != row]
-        pieces: list[Numbers] = [chunks.ids[found.first[other] : found.last[other]] for other in others]
+        world = self._structure
+        if not self._rows:
+            for place, name in enumerate(world.named.names):
+                self._rows.setdefault(name.lower(), []).append(place)
+        own = int(world.places[row])
+        others = [place for place in self._rows[world.named.names[own].lower()] if place != own]
+        pieces: list[Numbers] = [world.chunks.ids[world.named.first[one] : world.named.last[one]] for one in others]
         return np.unique(np.concatenate([np.empty(0, np.int64), *pieces]))
 
 

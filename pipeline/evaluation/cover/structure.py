@@ -102,12 +102,23 @@ class DefinitionRows:
 
 
 @dataclass(frozen=True, slots=True)
+class NameRows:
+    """Names of definitions of all kinds [a], also those that are not counted, and the chunks that each overlaps."""
+
+    names: list[str]
+    first: Numbers
+    last: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
-    """What there is, and where it lies."""
+    """What there is, and where it lies. `places` [n]: the row of `named` that each of the definitions is."""
 
     files: FileRows
     chunks: ChunkRows
     definitions: DefinitionRows
+    named: NameRows
+    places: Numbers
 
 
 def structure_of(roots: Roots) -> Structure:
@@ -128,7 +139,7 @@ def structure_of(roots: Roots) -> Structure:
         dict(sorted(Counter(reason for reason in listed["reason"].to_pylist() if reason is not None).items())),
     )
     absent = {name: ~np.isin(chunks.ids, ids) for name, ids in _indexes(roots).items()}
-    return Structure(files, chunks, _definitions(roots[Definitions.asset], number_of, chunks, absent))
+    return Structure(files, chunks, *_definitions(roots[Definitions.asset], number_of, chunks, absent))
 
 
 def _numbers(column: pa.ChunkedArray, number_of: Mapping[str, int]) -> Numbers:
@@ -173,31 +184,37 @@ def _indexes(roots: Roots) -> dict[str, Numbers]:
     return found
 
 
-def _definitions(root: Path, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]) -> DefinitionRows:
+def _definitions(
+    root: Path, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]
+) -> tuple[DefinitionRows, NameRows, Numbers]:
+    """The counted definitions, the names of all, and which of these the counted ones are."""
     names = ["uri", "name", "qualified_name", "kind", "doc", "start_byte", "end_byte", "start_line", "end_line"]
     rows = tables.read_columns(root, Definitions, names)
     codes, words = codes_of(rows["kind"])
     counted = np.array([word in COUNTED for word in words.to_pylist()], np.bool_)
-    rows = rows.filter(pa.array(counted[codes] if len(codes) else np.zeros(0, np.bool_)))
+    places = np.flatnonzero(counted[codes]) if len(codes) else np.zeros(0, np.int64)
     files = _numbers(rows["uri"], number_of)
     start, end, start_line, end_line = (rows[name].to_numpy().astype(np.int64) for name in names[5:])
     start, end = files * _FILE + start, files * _FILE + end
     starts, reach = chunks.files * _FILE + chunks.starts, _reach(chunks)
     first, last = reach.searchsorted(start, "right"), starts.searchsorted(end, "left")
     last = np.maximum(first, last)
-    return DefinitionRows(
-        files,
+    named = NameRows(rows["name"].to_pylist(), first, last)
+    rows, first, last = rows.take(pa.array(places)), first[places], last[places]
+    found = DefinitionRows(
+        files[places],
         rows["name"].to_pylist(),
         rows["qualified_name"].to_pylist(),
         rows["kind"].to_pylist(),
         rows["doc"].to_pylist(),
-        start_line,
-        end_line,
+        start_line[places],
+        end_line[places],
         first,
         last,
-        _whole(starts, reach, start, end, first, last),
+        _whole(starts, reach, start[places], end[places], first, last),
         {name: _sums(lacking)[last] > _sums(lacking)[first] for name, lacking in absent.items()},
     )
+    return found, named, places
 
 
 def _whole(starts: Numbers, reach: Numbers, start: Numbers, end: Numbers, first: Numbers, last: Numbers) -> Truths:
