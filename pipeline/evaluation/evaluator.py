@@ -82,7 +82,7 @@ def evaluate(
         tokens=token_oracle(opened, queries, k) if oracle_tokens else None,
         agreement=agreement(opened),
         twin=None if twin is None else twin.facts,
-        broken=_broken(outcomes),
+        broken=_broken(outcomes, [opened] if twin is None else [opened, twin.opened]),
     )
     return Evaluation(
         document=document,
@@ -135,10 +135,13 @@ def _channels(outcomes: Sequence[Outcome]) -> dict[str, ChannelFigures]:
     return found
 
 
-def _broken(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Each channel that was broken for any query, with its first reason."""
+def _broken(outcomes: Sequence[Outcome], asked: Sequence[Opened]) -> dict[str, str]:
+    """Each channel that was broken for any query, with its first reason; scratch folders, whose names are random, unnamed."""
     found: dict[str, str] = {}
     for outcome in outcomes:
         for name, reason in outcome.broken.items():
             found.setdefault(name, reason)
+    for one in asked:
+        folder = f"{one.version.ensure()}/"
+        found = {name: reason.replace(folder, "") for name, reason in found.items()}
     return dict(sorted(found.items()))

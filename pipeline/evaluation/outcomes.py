@@ -25,10 +25,10 @@ from pipeline.workers import Runtime, run_jobs
 
 SEARCHED = ("lexical_index", "faiss_index", "embeddings", "splade_index", "xtr_index")
 """The assets that channels read."""
-_LEAST = 64
-"""Queries for which another process opens the index."""
+_LEAST = 400
+"""Searches for which another process pays: it has to open the index, and to learn words and files anew."""
 _QUERY_COSTS = 20_000
-"""Bytes of source that are parsed in the time that one query takes."""
+"""Bytes of source that are parsed in the time that one search takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,14 @@ def outcomes_of(
 ) -> list[Outcome]:
     """The outcome of each query, the same for any number of processes."""
     other = None if twin is None else twin.opened
-    workers = min(runtime.workers, len(queries) // _LEAST)
+    searches = len(queries) * (1 + len(points))
+    workers = min(runtime.workers, searches // _LEAST)
     if workers < 2 or not _shareable(opened):
         return _ask(opened, other, queries, k, points)
     cuts = [len(queries) * number // workers for number in range(workers + 1)]
     index, masked = _where(opened), None if other is None else _where(other)
     jobs = [_Job(index, masked, queries[start:end], k, points) for start, end in itertools.pairwise(cuts)]
-    parts = run_jobs(_asked, jobs, runtime, work_bytes=_QUERY_COSTS * len(queries) * (1 + len(points)))
+    parts = run_jobs(_asked, jobs, runtime, work_bytes=_QUERY_COSTS * searches)
     return [outcome for part in parts for outcome in part]
 
 

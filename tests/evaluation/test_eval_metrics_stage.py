@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
-from pipeline.evaluation import metrics_stage
+from pipeline.evaluation import metrics_stage, outcomes
 from pipeline.evaluation.document import read_metrics
 from pipeline.evaluation.metrics_stage import STAGE
 from pipeline.evaluation.queries import Query
@@ -52,7 +52,10 @@ def asked_of(world: Any, count: int = 9) -> list[Query]:
         return many(one, count)
 
 
-def test_two_runs_give_equal_bytes_in_one_process_and_in_several(yard: Any, tmp_path: Path) -> None:
+def test_two_runs_give_equal_bytes_in_one_process_and_in_several(
+    yard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "_LEAST", 64)
     asked = asked_of(yard, 256)
     facts = [run(yard, tmp_path / str(workers), asked, runtime=Runtime(workers=workers)) for workers in (1, 2, 3)]
     assert facts[0] == facts[1] == facts[2] and facts[0]["queries"] == 256

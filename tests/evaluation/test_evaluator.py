@@ -13,6 +13,7 @@ import pytest
 from pipeline.config import SearchSettings, Settings
 from pipeline.embed import registry
 from pipeline.errors import IndexCorruptionError, RuntimeLifecycleError
+from pipeline.evaluation import outcomes
 from pipeline.evaluation.asking import judge, reply
 from pipeline.evaluation.evaluator import Evaluation, evaluate
 from pipeline.evaluation.figures import modules_of
@@ -82,11 +83,11 @@ def test_every_query_counts_in_one_half_one_label_one_language_and_one_module(ya
 def test_without_a_channel_the_engine_is_the_one_whose_settings_turn_it_off(yard: Any) -> None:
     with opened(yard) as one:
         asked = [query for query in questions(one) if query.mask is None]
-        outcomes = [judge(one, query, 3) for query in asked]
+        judged = [judge(one, query, 3) for query in asked]
         for channel in CHANNELS:
             with opened(yard, **{f"{channel}_weight": 0.0}) as other:
                 alone = [score(reply(other, query.query, 3).ranking.tolist(), query, 3) for query in asked]
-            assert [outcome.without[channel] for outcome in outcomes] == alone
+            assert [outcome.without[channel] for outcome in judged] == alone
 
 
 def test_a_channel_is_told_with_its_states_and_what_is_lost_without_it(yard: Any) -> None:
@@ -133,7 +134,8 @@ def test_another_setting_is_another_run_and_the_same_one_is_not(yard: Any) -> No
     assert run_of() == run_of() != run_of(lexical_weight=0.3)
 
 
-def test_any_number_of_processes_gives_the_same(yard: Any) -> None:
+def test_any_number_of_processes_gives_the_same(yard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "_LEAST", 64)
     with opened(yard) as one:
         asked = many(one, 256)
         alone, together = (evaluated(one, asked, runtime=Runtime(workers=workers)) for workers in (1, 2))
@@ -151,6 +153,16 @@ def test_an_embedder_that_is_gone_breaks_its_channel_and_nothing_else(yard: Any,
     assert document.broken == {"dense": "The server is gone."}
     assert document.agreement is None and document.nearest is None
     assert document.channels["dense"].states == {"broken": 9} and document.channels["lexical"].alone.hit.mean > 0
+
+
+def test_a_reason_names_no_folder_that_has_another_name_the_next_time(yard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(yard) as one:
+
+        def damaged(settings: object) -> object:
+            raise RuntimeLifecycleError(f"{one.version.ensure() / 'weights.npy'} cannot be read.")
+
+        monkeypatch.setattr(registry, "load", damaged)
+        assert evaluated(one, questions(one)[:2]).document.broken == {"dense": "weights.npy cannot be read."}
 
 
 def copied(one: Opened, folder: Path) -> Path:

@@ -105,6 +105,8 @@ def test_queries_that_hide_nothing_need_no_twin_and_a_text_that_is_nowhere_is_to
     with opened(yard) as one:
         with twin_of(one, [query(one, "put_rope", "stores/rope/shelf.py")]) as twin:
             assert twin is None
+        with twin_of(one, [query(one, "x", "nowhere.py", mask="Of a file that is not indexed.")]) as twin:
+            assert twin is not None and (twin.facts.missed, twin.facts.chunks) == (1, 0)
         with twin_of(one, [query(one, "x", "yard/fees.py", mask="Nobody ever wrote these words.")]) as twin:
             assert twin is not None and (twin.facts.missed, twin.facts.chunks) == (1, 0)
             assert found(twin.opened, "night at the quay", "lexical") == found(one, "night at the quay", "lexical")
