@@ -39,6 +39,7 @@ from pipeline.schemas import (
 from pipeline.stage import Artefact, Output
 from pipeline.store import traces
 from pipeline.workers import Runtime
+from tests.catalog.coverage_rows import write_coverage
 
 D = 4
 PARTS = 2
@@ -251,7 +252,7 @@ def add_traces() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def symbol_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with all tables that tests only read."""
-    return write_symbols(write_version(tmp_path_factory.mktemp("store") / "versions" / "v-2", unmapped=2))
+    return write_coverage(write_symbols(write_version(tmp_path_factory.mktemp("store") / "versions" / "v-2", unmapped=2)))
 
 
 @pytest.fixture
