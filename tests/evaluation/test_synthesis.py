@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline import tables
@@ -215,6 +216,15 @@ def test_copies_of_a_chunk_and_forms_of_a_module_are_one_answer(world: World) ->
         assert len(query.positives) == 2 and set(query.answers) == {0}
 
 
+def test_finding_a_copy_is_as_good_as_finding_the_original(tmp_path: Path) -> None:
+    uris = [f"copy{number}/roof{number}.js" for number in range(6)]
+    halves = files_of(uris, ["javascript"] * 6, np.ones(6, np.int64)).is_test_half.tolist()
+    same = [uri for uri, half in zip(uris, halves, strict=True) if half][:2]
+    code = "export function slantedSide(width) {\n  return width * 2;\n}\n"
+    [query] = [one for one in _build(tmp_path, dict.fromkeys(same, code)).queries if one.query == "slantedSide"]
+    assert len(query.positives) == 2 and query.answers == (0, 0)
+
+
 def test_masked_queries_carry_the_documentation_and_not_the_name_of_their_answer(world: World) -> None:
     docs = {row["doc"] for row in world.rows(Definitions)} | {row["doc"] for row in world.rows(Modules)}
     maskable = [query for query in world.queries if query.label in ("docstring", "usage", "module")]
@@ -241,6 +251,27 @@ def test_a_test_asks_for_what_it_tests_and_its_own_chunks_count_neither_way(worl
         thing = query.uri.rpartition("/")[2].partition(".")[0]
         assert query.query == f"paint {thing} dries before rain" and query.symbol == f"paint_{thing}"
         assert {uri_of[one] for one in query.neutral} == {f"tests/test_{thing}.py"}
+
+
+def test_a_test_of_a_member_is_answered_by_the_member_too(tmp_path: Path) -> None:
+    tree = {
+        "a/crane.py": "class CargoCrane:\n    def __init__(self):\n        self.load = 0\n\n    def other(self):\n"
+        f"        total = 0\n{LINES.replace('    total', '        total')}\n"
+        "    def lift_slowly(self):\n        return 'slow lift'\n",
+        # Of each of these one falls into the half of the crane.
+        **{
+            f"{place}/test_crane.py": "from a.crane import CargoCrane\n\n\n"
+            f"def test_cargo_crane_lift_slowly_{place}():\n    CargoCrane()\n"
+            for place in ("tests", "test", "specs/tests", "more/tests")
+        },
+    }
+    world = _build(tmp_path, tree)
+    asked = [query for query in world.queries if query.label == "test"]
+    assert asked
+    for query in asked:
+        contents = "".join(content for _, content in world.places(query))
+        assert "class CargoCrane" in contents and "slow lift" in contents and "weight * 20" not in contents
+        assert set(query.answers) == {0}
 
 
 def test_nobody_asks_for_what_tests_and_documents_define(world: World) -> None:
@@ -310,15 +341,11 @@ def test_a_repository_of_tests_alone_is_asked_for_its_tests(tmp_path: Path) -> N
 
 
 def test_the_smallest_repository_has_test_queries() -> None:
-    import numpy as np
-
     for name in ("a.py", "b.py", "c.py", "d.py", "e.py"):
         assert files_of([name], ["python"], np.array([1])).is_test_half.tolist() == [True]
 
 
 def test_large_folders_have_more_seats_and_not_all() -> None:
-    import numpy as np
-
     strata = np.repeat([0, 1, 2], [900, 90, 9])
     order = seated(strata, list(range(999)))
     seats = np.bincount(strata[order[:100]], minlength=3)
@@ -327,8 +354,6 @@ def test_large_folders_have_more_seats_and_not_all() -> None:
 
 
 def test_a_module_prefix_is_as_deep_as_it_needs_to_be() -> None:
-    import numpy as np
-
     uris = [f"src/core/{name}/a.py" for name in "abcdefgh"] + ["src/side/x/a.py", "tools/b.py", "c.py"]
     prefixes = module_prefixes(uris, np.array([50] * 8 + [3, 3, 3]))
     assert prefixes[:2] == ["src/core/a", "src/core/b"] and prefixes[-3:] == ["src/side", "tools", ""]

@@ -40,11 +40,12 @@ class Groups:
     bounds: Numbers
 
     @classmethod
-    def of(cls, codes: Numbers, count: int) -> Groups:
-        """Codes [n], each below `count`."""
+    def of(cls, codes: Numbers, count: int, rows: Numbers | None = None) -> Groups:
+        """Codes [n], each below `count`, of `rows` [n]; without these, of the rows from 0 to n - 1."""
         bounds = np.zeros(count + 1, np.int64)
         np.cumsum(np.bincount(codes, minlength=count), out=bounds[1:])
-        return cls(np.argsort(codes, kind="stable"), bounds)
+        order = np.argsort(codes, kind="stable")
+        return cls(order if rows is None else rows[order], bounds)
 
     def __getitem__(self, code: int) -> list[int]:
         found: list[int] = self.rows[self.bounds[code] : self.bounds[code + 1]].tolist()
@@ -118,6 +119,11 @@ class DefinitionColumns:
     """Where what answers ends: of a class where its first member begins, of anything else its end."""
     owner: Numbers
     """The row of the innermost definition around each, or -1."""
+
+    @cached_property
+    def members(self) -> Groups:
+        """Rows by the row of their owner."""
+        return Groups.of(self.owner[self.owner >= 0], len(self.owner), np.flatnonzero(self.owner >= 0))
 
     @cached_property
     def in_function(self) -> Flags:

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.embed import words
 from pipeline.evaluation.synthesis import prose
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Numbers
-from pipeline.evaluation.synthesis.drafts import CALLABLE, MOST_ANSWERS, TYPES, Draft, answers_of, spans
+from pipeline.evaluation.synthesis.drafts import CALLABLE, MOST_ANSWERS, TYPES, Draft, spans
 from pipeline.evaluation.synthesis.references import References, used_inside
 from pipeline.evaluation.synthesis.sampling import draw, seated
 
@@ -56,12 +56,15 @@ def _draft(corpus: Corpus, test: int, used: list[int], counts: Numbers) -> Draft
     if len(own.name.like(test)) > 1:
         return None
     text = _words(own.name[test], own.qualified[test])
-    meant = _meant(corpus, used, counts, set(text.split())) if text is not None else []
-    if text is None or not meant:
+    if text is None:
+        return None
+    said = set(text.split())
+    meant = _meant(corpus, used, counts, said)
+    if not meant:
         return None
     return Draft(
         query=text, label=LABEL, file=int(own.file[meant[0]]), symbol=own.qualified[meant[0]],
-        answers=tuple(spans(corpus, answers_of(corpus, [row], row)[0][0]) for row in meant),
+        answers=tuple(spans(corpus, [row, *_members(corpus, row, said)]) for row in meant),
         neutral=((int(own.file[test]), int(own.start[test]), int(own.end[test])),), sources=(int(own.file[test]),),
     )  # fmt: skip
 
@@ -77,6 +80,12 @@ def _meant(corpus: Corpus, used: list[int], counts: Numbers, said: set[str]) -> 
         best = [row for row in best if counts[row] <= _HARDLY]
         return best if len(best) == 1 else []
     return best if len(best) <= MOST_ANSWERS else []
+
+
+def _members(corpus: Corpus, row: int, said: set[str]) -> list[int]:
+    """The members of a class whose whole name was said: calls of them are seldom known without types."""
+    own = corpus.definitions
+    return [member for member in own.members[row] if said.issuperset(parts := _said(own.name[member])) and parts]
 
 
 def _shared(name: str, said: set[str]) -> int:
