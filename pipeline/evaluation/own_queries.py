@@ -48,7 +48,7 @@ class OwnQueries:
     hopeless: tuple[str, ...] = ()
     """`qid` of each query that has answers, all of them unknown: it scores 0."""
     masked: int = 0
-    """Queries that hold words of their answers, which the evaluation of a version masks: a file does not have the words."""
+    """Queries that are said to hold text of their answers, without that text: it cannot be hidden from them."""
 
     @property
     def judged(self) -> tuple[Query, ...]:
@@ -70,7 +70,7 @@ class OwnQueries:
             only = f"{count:,} queries have only such answers and score 0"
             told.append(f"{'1 query has only such answers and scores 0' if count == 1 else only}: {_first(self.hopeless)}")
         if self.masked:
-            told.append(f"queries that are masked where a version is evaluated are asked here as they are: {self.masked:,}")
+            told.append(f"masked queries without their `mask`, which are asked as they are: {self.masked:,}")
         return told
 
 
@@ -177,13 +177,14 @@ def _add(read: _Read, line: _Line, number: int) -> None:
         read.hopeless.append(qid)
     said = line.metadata
     uri, lang = ("", "") if known is None else read.chunked.place_of(known)
-    read.masked += said.get("masked") is True
+    mask = _text(said, "mask") or None
+    read.masked += said.get("masked") is True and mask is None
     read.queries.append(
         Query(
             qid=qid, query=line.query, label=_text(said, "label") or LABEL,
             split=TUNE if said.get("split") == TUNE else TEST,
             uri=_text(said, "uri") or uri, symbol=_text(said, "symbol"), lang=_text(said, "lang") or lang, positives=positives,
-            answers=answers, neutral=_neutral(said, positives, where),
+            answers=answers, neutral=_neutral(said, positives, where), mask=mask,
         )
     )  # fmt: skip
 

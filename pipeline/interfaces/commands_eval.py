@@ -75,6 +75,7 @@ def _evaluate(
     """Show what the version says of itself; where that is not what was asked for, measure."""
     from pipeline.interfaces.commands_search import open_searcher_of
     from pipeline.interfaces.evaluation import measured, stored, stored_k
+    from pipeline.interfaces.output import while_waiting
 
     # Opening a searcher reads nothing yet.
     with open_searcher_of(data, repo, name) as (searcher, fresh, settings):
@@ -83,7 +84,8 @@ def _evaluate(
             report = stored(searcher.version, stale=fresh.stale)
         else:
             wanted = k if k is not None else known or settings.evaluation.eval_k
-            report = measured(searcher, stale=fresh.stale, k=wanted, file=queries, grid=grid, tokens=tokens)
+            with while_waiting("asking the queries"):
+                report = measured(searcher, stale=fresh.stale, k=wanted, file=queries, grid=grid, tokens=tokens)
         _show(report, fresh.reason, json=json)
 
 

@@ -95,6 +95,8 @@ def print_history(name: str, entries: Sequence[Entry]) -> None:
     for entry, row in zip(reversed(entries), rows, strict=True):
         out.print(Text(_aligned(row, widths)))
         _print_below(entry)
+    if len({(entry.method, entry.k) for entry in entries if entry.quality is not None}) > 1:
+        typer.echo("quality was measured in different ways, or at different k: only --compare says what can be compared")
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

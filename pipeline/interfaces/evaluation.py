@@ -34,6 +34,7 @@ from pipeline.search.opened import Opened
 from pipeline.store.versions import Version
 from pipeline.workers import Runtime, worker_count
 
+_GROUPS = ("by_half", "by_label", "by_language", "by_module", "channels")
 _ROUNDS = 5
 """How often the time of each search is taken."""
 _COLUMNS = ("qid", "query", "label", "masked", "uri", "symbol", "lang", "rank", "hit", "recall", "rr", "ndcg")
@@ -169,19 +170,13 @@ def _evaluated(opened: Opened, own: OwnQueries, k: int, points: Sequence[Operati
     runtime = Runtime(workers=worker_count())
     with twin_of(opened, own.queries) as twin:
         every = evaluate(opened, twin, own.queries, k, points=points, oracle_tokens=tokens, rounds=_ROUNDS, runtime=runtime)
-    if len(own.judged) == len(own.queries):
-        return every
+        if len(own.judged) == len(own.queries):
+            return every
+        if own.judged:
+            judged = evaluate(opened, twin, own.judged, k, points=points, oracle_tokens=tokens, rounds=0, runtime=runtime)
     if not own.judged:
-        nothing: dict[str, Any] = {
-            "fused": None,
-            "by_half": {},
-            "by_label": {},
-            "by_language": {},
-            "by_module": {},
-            "channels": {},
-        }
-        return replace(every, document=msgspec.structs.replace(every.document, **nothing))
-    judged = evaluate(opened, None, own.judged, k, points=points, oracle_tokens=tokens, rounds=0, runtime=runtime)
+        nothing: dict[str, Any] = {name: {} for name in _GROUPS}
+        return replace(every, document=msgspec.structs.replace(every.document, fused=None, **nothing))
     # The nearest vectors, times and what comes first are of all.
     document = msgspec.structs.replace(judged.document, nearest=every.document.nearest, broken=every.document.broken)
     return Evaluation(document, judged.details, every.pool, judged.points, every.seconds)

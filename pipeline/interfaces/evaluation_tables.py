@@ -22,7 +22,7 @@ _METRICS = ("hit", "recall", "mrr", "ndcg")
 _MOST_GROUPS = 8
 """Languages, labels or modules in one table: those with most queries, of modules the worst."""
 _MOST_WORST, _MOST_FIRST = 5, 20
-_QUERY_CHARACTERS = 100
+_QUERY_CHARACTERS, _GROUP_CHARACTERS = 100, 22
 
 
 def share(value: float, digits: int = 3) -> str:
@@ -110,7 +110,7 @@ def _print_groups(document: MetricsDocument) -> None:
     ):
         # One group is all there is.
         if len(members) > 1:
-            rows += [(title, *[""] * 5), *(_row(f"  {name or '(other)'}", figures) for name, figures in members)]
+            rows += [(title, *[""] * 5), *(_row(f"  {_group(name)}", figures) for name, figures in members)]
     if rows:
         typer.echo()
         print_table(["", "queries", *names], rows, right=["queries", *names[:3]])
@@ -119,6 +119,13 @@ def _print_groups(document: MetricsDocument) -> None:
 def _row(name: str, figures: Figures) -> Sequence[str]:
     means = [share(getattr(figures, metric).mean) for metric in _METRICS[:3]]
     return (printable(name), f"{figures.queries:,}", *means, with_ends(figures.ndcg))
+
+
+def _group(name: str) -> str:
+    """A name that leaves room for its figures; of a folder the last parts say most."""
+    if len(name) > _GROUP_CHARACTERS:
+        return f"…{name[1 - _GROUP_CHARACTERS :]}"
+    return name or "(other)"
 
 
 def _largest(groups: Mapping[str, Figures]) -> list[tuple[str, Figures]]:
@@ -135,7 +142,7 @@ def _print_channels(channels: Mapping[str, ChannelFigures]) -> None:
         columns,
         [
             (
-                name, f"{one.states.get('answered', 0):,} of {sum(one.states.values()):,}", with_ends(one.alone.ndcg),
+                name, share(one.states.get("answered", 0) / sum(one.states.values())), with_ends(one.alone.ndcg),
                 with_ends(one.without.ndcg), signed(one.lost),
             )
             for name, one in sorted(channels.items(), key=lambda item: (-item[1].lost.mean, item[0]))
@@ -166,7 +173,7 @@ def _nearest_lines(nearest: Nearest | None, k: int) -> Iterable[str]:
 def _agreement_lines(document: MetricsDocument) -> Iterable[str]:
     if document.agreement is not None and document.agreement.sample:
         sample = counts(document.agreement.sample, "chunk")
-        yield f"vectors: {sample} embedded once more are as stored, with a cosine of {document.agreement.least:.4f} or more"
+        yield f"vectors: {sample} embedded once more are as stored (least cosine {document.agreement.least:.4f})"
 
 
 def _print_points(report: Report) -> None:

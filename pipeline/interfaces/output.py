@@ -5,10 +5,11 @@ Belongs here: rendering. Not here: what is rendered. Rich is imported only when 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -66,6 +67,21 @@ def print_error(error: CodeIntelError) -> None:
 def print_warning(text: str) -> None:
     """Something that did not stop the command, on standard error."""
     sys.stderr.write(f"warning: {printable(text)}\n")
+
+
+@contextlib.contextmanager
+def while_waiting(what: str) -> Iterator[None]:
+    """Say on a terminal what goes on, as long as the block lasts."""
+    live = sys.stderr.isatty()
+    if live:
+        sys.stderr.write(f"  … {what}")
+        sys.stderr.flush()
+    try:
+        yield
+    finally:
+        if live:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
 
 
 def printable(text: str) -> str:

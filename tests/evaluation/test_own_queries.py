@@ -94,16 +94,17 @@ def test_ids_are_text_or_numbers_and_each_is_an_answer(own: Any, chunks: list[di
 
 def test_our_own_file_is_read_as_it_was_written(own: Any, chunks: list[dict[str, Any]], tmp_path: Path) -> None:
     one, two, three = (chunk["id"] for chunk in chunks[:3])
+    text = "A vessel that may ask for a berth."
     made = Query(
         qid="n1", query="Ship", label="name", split="tune", uri="harbour/ships.py", symbol="Ship", lang="python",
-        positives=(one, two), answers=(4, 4), neutral=(three,),
+        positives=(one, two), answers=(4, 4), neutral=(three,), mask=text,
     )  # fmt: skip
     write_queries(tmp_path, [made])
     found = own((tmp_path / "queries.jsonl").read_bytes(), "again.jsonl")
     assert found.queries == (made,) and found.warnings() == []
 
 
-def test_a_masked_query_is_told_to_be_asked_as_it_is(own: Any) -> None:
+def test_a_masked_query_without_its_text_is_told_to_be_asked_as_it_is(own: Any) -> None:
     assert "as they are: 1" in own([{"query": "q", "metadata": {"masked": True}}]).warnings()[0]
 
 

@@ -149,6 +149,14 @@ def test_own_queries_with_answers_are_judged_and_what_is_unknown_is_told(evaluat
     assert "3 queries of" in done.out and "(1 of them without answers)" in " ".join(done.out.split())
 
 
+def test_the_versions_own_file_of_queries_comes_to_the_versions_own_figures(evaluated: Any, tmp_path: Path) -> None:
+    shutil.copy(evaluated.published / "queries.jsonl", tmp_path / "again.jsonl")
+    again = asked(evaluated, "--queries", tmp_path / "again.jsonl")
+    stored = asked(evaluated)
+    assert again["queries"] == stored["queries"] and again["warnings"] == []
+    assert again["metrics"]["by_half"] == stored["metrics"]["by_half"] and "masked" in again["metrics"]["by_half"]
+
+
 def test_a_wrong_file_of_queries_is_refused_with_its_line(evaluated: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"query": "fine"}\n{"query"\n')
     for path, said in ((tmp_path / "mine.jsonl", "line 2 is broken JSON"), (tmp_path / "none.txt", "cannot be read")):
