@@ -21,6 +21,10 @@ from pipeline.store import versions
 from pipeline.store.layout import Store, create_store, settings_of
 
 
+_OF_SEARCHES = ("eval_metrics", "coverage")
+"""What settings of search alone make stale, and no search reads."""
+
+
 def searcher_of(tree: Path, name: str, given: Mapping[str, Any]) -> Searcher:
     """A searcher over the index of a tree that is built with `given` settings (by flat name) and searched with those of today.
 
@@ -51,4 +55,4 @@ def _is_indexed(store: Store, tree: Path, name: str, given: Mapping[str, Any]) -
         made = versions.read_manifest(repository.versions / current).artefacts
     except CodeIntelError:
         return False
-    return all(planned.get(asset) == artefact.key for asset, artefact in made.items())
+    return all(planned.get(asset) == artefact.key for asset, artefact in made.items() if asset not in _OF_SEARCHES)

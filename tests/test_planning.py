@@ -15,6 +15,8 @@ from pipeline.stages import KINDS
 from pipeline.store.layout import Store
 
 JOINED = {"chunk_symbols", "symbol_edges"}
+ASKED = {"eval_queries", "tuning"}
+SEARCHED = {"eval_metrics", "coverage", "manifest"}
 
 
 @pytest.fixture
@@ -89,18 +91,21 @@ def test_a_plan_of_what_is_published_misses_nothing_and_an_edit_makes_another_ve
                 "lexical_index",
                 "splade_index",
                 "xtr_index",
-                "manifest",
             }
-            | JOINED,
+            | JOINED
+            | ASKED
+            | SEARCHED,
         ),
-        ({"scip": "off"}, {"scip_index", "scip_occurrences", "scip_symbols", "manifest"} | JOINED),
-        ({"xtr_bits": 2}, {"xtr_index", "manifest"}),
-        ({"xtr_tokens": 10}, {"manifest"}),
+        ({"scip": "off"}, {"scip_index", "scip_occurrences", "scip_symbols"} | JOINED | ASKED | SEARCHED),
+        ({"xtr_bits": 2}, {"xtr_index"} | SEARCHED),
+        ({"xtr_tokens": 10}, SEARCHED),
         ({"cst": False}, {"cst_nodes", "manifest"}),
-        ({"churn_days": 30}, {"modules", "manifest"}),
-        ({"target_recall": 0.9}, {"tuning", "manifest"}),
-        ({"symbol_weight": 3.0}, {"manifest"}),
-        ({"default_k": 3}, {"manifest"}),
+        ({"churn_days": 30}, {"modules"} | ASKED | SEARCHED),
+        ({"target_recall": 0.9}, {"tuning"} | SEARCHED),
+        ({"symbol_weight": 3.0}, SEARCHED),
+        ({"default_k": 3}, SEARCHED),
+        ({"eval_queries": 7}, ASKED | SEARCHED),
+        ({"quality_tolerance": 0.5}, {"manifest"}),
     ],
 )
 def test_a_setting_makes_stale_what_reads_it_and_what_follows(world: Any, setting: dict[str, Any], missing: set[str]) -> None:

@@ -199,8 +199,8 @@ def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Se
     """The vector index with the changed chunks in a delta, and the true vectors; why not, where texts cannot be embedded."""
     try:
         made = registry.load(opened.embed_settings).encode(texts)
-    except CodeIntelError as error:
-        return str(error)
+    except Exception as error:  # A model's runtime raises what it likes.
+        return str(error) if isinstance(error, CodeIntelError) else f"{type(error).__name__}: {error}"
     index = UpdatableIndex.open(root, IndexSettings(), verified=True)
     if made.shape[1] != index.dimension:
         return f"the embedder makes vectors of dimension {made.shape[1]}, and the index has {index.dimension}"
@@ -216,8 +216,8 @@ def _write_splade(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Seq
     try:
         model = encoder.load(opened.splade_settings)
         rows = np.concatenate([np.empty((0, meta.document_terms), POSTING), *model.encode(texts)])
-    except CodeIntelError as error:
-        return str(error)
+    except Exception as error:  # A model's runtime raises what it likes.
+        return str(error) if isinstance(error, CodeIntelError) else f"{type(error).__name__}: {error}"
     if meta.encoder is None or model.digest != meta.encoder.digest:
         return f"{model.name} is not the model that made the impacts"
     changed = update(index_files.open_postings(root, meta, verified=True), documents_of(ids, rows), ids, bits=meta.bits)

@@ -155,6 +155,17 @@ def test_an_embedder_that_is_gone_breaks_its_channel_and_nothing_else(yard: Any,
     assert document.channels["dense"].states == {"broken": 9} and document.channels["lexical"].alone.hit.mean > 0
 
 
+def test_an_embedder_that_raises_what_it_likes_breaks_its_channel_alone(yard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty:
+        def __getattr__(self, name: str) -> Any:
+            raise ZeroDivisionError("device lost")
+
+    with opened(yard) as one:
+        monkeypatch.setattr(registry, "load", lambda settings: Faulty())
+        document = evaluated(one, [query for query in questions(one) if query.mask is not None]).document
+    assert document.broken == {"dense": "ZeroDivisionError: device lost"} and document.agreement is None
+
+
 def test_a_reason_names_no_folder_that_has_another_name_the_next_time(yard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(yard) as one:
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import CodeIntelError, QueryError
@@ -15,7 +16,7 @@ from pipeline.evaluation.own_queries import OwnQueries, read_own
 from pipeline.evaluation.places import Chunked
 from pipeline.evaluation.queries import Query, write_queries
 from pipeline.schemas import Chunks
-from pipeline.tables import read_table
+from pipeline.tables import read_table, write_part
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,19 @@ def test_files_have_bounds(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_queries, "MOST_POSITIVES", 3)
     with pytest.raises(QueryError, match="line 2: the answers so far are"):
         own([{"query": "q", "paths": ["README.md"]}, {"query": "q", "paths": ["harbour/"]}])
+
+
+def test_a_file_may_be_named_as_if_it_had_lines(tmp_path: Path) -> None:
+    row = {
+        "id": 7, "uri": "notes:3", "lang": "text", "kind": "text", "name": "", "start_line": 1, "end_line": 9, "start_byte": 0,
+        "end_byte": 9, "preview": "", "content": "", "content_hash": 1,
+    }  # fmt: skip
+    write_part(tmp_path / Chunks.name, Chunks, 0, pa.Table.from_pylist([row], schema=Chunks.schema))
+    (tmp_path / "mine.jsonl").write_text('{"query": "q", "paths": ["notes:3"]}\n')
+    assert read_own(tmp_path / "mine.jsonl", Chunked(tmp_path)).queries[0].positives == (7,)
+
+
+def test_an_answer_counts_also_where_it_is_called_neutral(own: Any, chunks: list[dict[str, Any]]) -> None:
+    one, two = (str(chunk["id"]) for chunk in chunks[:2])
+    [query] = own([{"query": "q", "positive_ids": [one], "metadata": {"neutral_ids": [one, two]}}]).queries
+    assert query.neutral == (int(two),)

@@ -15,7 +15,9 @@ from pipeline import tables
 from pipeline.config import ChunkSettings, CstSettings, EvalSettings, ScipSettings, Settings
 from pipeline.evaluation.queries import TEST, TUNE, Query, read_queries
 from pipeline.evaluation.queries_stage import eval_queries
+from pipeline.evaluation.synthesis.drafts import is_of_lines
 from pipeline.evaluation.synthesis.files import files_of, module_prefixes
+from pipeline.evaluation.synthesis.prose import without_words_of
 from pipeline.evaluation.synthesis.sampling import seated
 from pipeline.index.tuning.locked_point import UNLOCKED
 from pipeline.schemas import Chunks, Definitions, EvalQueries, Modules
@@ -162,7 +164,7 @@ def test_positives_are_chunks_that_overlap_what_is_asked_for(world: World) -> No
     for query in world.queries:
         assert query.positives and len(set(query.positives)) == len(query.positives) == len(query.answers)
         assert set(query.answers) == set(range(max(query.answers) + 1)) and not set(query.neutral) & set(query.positives)
-        if query.label in ("module", "preview") or "shapes" in query.uri:
+        if query.label in ("module", "preview") or "shapes" in query.uri or not is_of_lines(query.query):
             continue
         own = spans[query.uri, query.symbol]
         overlapping = {
@@ -176,13 +178,23 @@ def test_positives_are_chunks_that_overlap_what_is_asked_for(world: World) -> No
 
 
 def test_of_a_class_its_head_answers_and_not_its_members(world: World) -> None:
-    asked = [query for query in world.queries if query.label in ("name", "docstring") and query.symbol.endswith("Register")]
+    asked = [query for query in world.queries if query.label == "name" and query.symbol.endswith("Register")]
     assert asked
     for query in asked:
         contents = [content for _, content in world.places(query)]
         assert any("Register:" in content for content in contents)
         # The long member is cut into chunks of its own.
         assert not any("weight * 39" in content for content in contents)
+
+
+def test_what_is_asked_as_a_question_or_a_few_words_any_chunk_of_the_file_answers(world: World) -> None:
+    uri_of = {row["id"]: row["uri"] for row in world.rows(Chunks)}
+    asked = [query for query in world.queries if query.label == "docstring" and not is_of_lines(query.query)]
+    assert asked
+    for query in asked:
+        for answer in set(query.answers):
+            found = {one for one, number in zip(query.positives, query.answers, strict=True) if number == answer}
+            assert found == {one for one, uri in uri_of.items() if uri in {uri_of[first] for first in found}}
 
 
 def test_a_module_is_answered_by_any_chunk_of_its_file_and_counts_once(world: World) -> None:
@@ -229,10 +241,13 @@ def test_masked_queries_carry_the_documentation_and_not_the_name_of_their_answer
     docs = {row["doc"] for row in world.rows(Definitions)} | {row["doc"] for row in world.rows(Modules)}
     maskable = [query for query in world.queries if query.label in ("docstring", "usage", "module")]
     masked = [query for query in world.queries if query.mask is not None]
-    assert len(maskable) / 2 < len(masked) < len(maskable)
+    assert masked and len(masked) < len(maskable)
     for query in masked:
         assert query in maskable and query.mask in docs
-        assert query.symbol.rpartition(".")[2] not in query.query.split() or not query.symbol
+        name = query.symbol.rpartition(".")[2]
+        assert name not in query.query.split()
+        if query.label == "docstring":
+            assert without_words_of(query.query, name) == query.query
 
 
 def test_usage_asks_for_the_caller_by_what_it_calls_and_does(world: World) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pipeline.evaluation.synthesis import prose
 from pipeline.evaluation.synthesis.corpus import Corpus, Span
 from pipeline.evaluation.synthesis.forms import FORMS, SENTENCE, rendered
+from pipeline.search.query import Kind, parse_query
 from pipeline.structure.kinds import CLASS_LIKE, FUNCTION_LIKE
 
 MOST_ANSWERS = 3
 """What has more is no question with an answer."""
-MASKED = 0.7
-"""The share of the queries copied from documentation that are masked, so that about half of all are."""
+MASKED = 0.9
+"""The share of the queries copied from documentation that are masked where that can be."""
 _FEWEST_WORDS = 3
 
 CALLABLE = FUNCTION_LIKE - {"constructor", "test"}
@@ -34,6 +35,8 @@ class Draft:
     answers: tuple[tuple[Span, ...], ...]
     neutral: tuple[Span, ...] = ()
     mask: str | None = None
+    about: frozenset[Span] = frozenset()
+    """What the query was made from, where that is less than its answers: nothing is asked for twice."""
     sources: tuple[int, ...] = ()
     """Further files that words of the query are from."""
 
@@ -83,6 +86,12 @@ def spans(corpus: Corpus, rows: Iterable[int]) -> tuple[Span, ...]:
 def form_of(number: int) -> str:
     """One of the forms, by a draw."""
     return FORMS[number % len(FORMS)]
+
+
+def is_of_lines(query: str) -> bool:
+    """Whether a query is about one definition. Questions and phrases are about files, as search takes them
+    (`search.query.Kind`) and as people mean them: whoever asks how something is done opens the file."""
+    return parse_query(query).kind not in (Kind.QUESTION, Kind.PHRASE)
 
 
 def is_masked(number: int) -> bool:

@@ -5,12 +5,13 @@ Belongs here: intents of definitions and of files. Not here: what calls tell (`c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from pipeline.evaluation.synthesis import prose
-from pipeline.evaluation.synthesis.corpus import Corpus, Flags
+from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Span
 from pipeline.evaluation.synthesis.drafts import (
     CALLABLE,
     MOST_ANSWERS,
@@ -19,9 +20,11 @@ from pipeline.evaluation.synthesis.drafts import (
     answers_of,
     form_of,
     is_masked,
+    is_of_lines,
     spans,
     worded,
 )
+from pipeline.evaluation.synthesis.forms import phrase
 from pipeline.evaluation.synthesis.sampling import draw, seated
 
 DOCSTRING, MODULE = "docstring", "module"
@@ -49,20 +52,37 @@ def _of_definition(corpus: Corpus, row: int, number: int) -> Draft | None:
     if len(answers) > MOST_ANSWERS:
         return None
     # Where several docs begin alike, the text of one stands in the others' chunks.
-    masked = _masked(sentence, own.name[row], number) if len(answers) == 1 and not aside else None
+    masked = _masked(sentence, own.name[row], own.kind[row], number) if len(answers) == 1 and not aside else None
+    query = masked or worded(sentence, form_of(number), own.kind[row])
+    found = tuple(spans(corpus, answer) for answer in answers)
     return Draft(
-        query=worded(masked or sentence, form_of(number), own.kind[row]), label=DOCSTRING, file=int(own.file[row]),
-        symbol=own.qualified[row],
-        answers=tuple(spans(corpus, answer) for answer in answers), neutral=spans(corpus, aside),
-        mask=own.doc[row] if masked is not None else None,
+        query=query, label=DOCSTRING, file=int(own.file[row]), symbol=own.qualified[row],
+        answers=found if is_of_lines(query) else _files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
+        neutral=spans(corpus, aside), mask=own.doc[row] if masked is not None else None,
     )  # fmt: skip
 
 
-def _masked(sentence: str, name: str, number: int) -> str | None:
-    """What a masked query is made of: the sentence without the name of its answer. None where it is not to be masked, by its
-    draw, or because little is left then."""
+def _files_of(corpus: Corpus, answers: Sequence[Sequence[int]]) -> tuple[tuple[Span, ...], ...]:
+    """The files that definitions lie in: an answer each, forms of one module together."""
+    own, files = corpus.definitions, corpus.files
+    found: dict[int, dict[Span, None]] = {}
+    for row in chain.from_iterable(answers):
+        file = int(own.file[row])
+        found.setdefault(int(files.twins[file]), {})[corpus.whole_file(file)] = None
+    return tuple(map(tuple, found.values()))
+
+
+def _masked(sentence: str, name: str, kind: str, number: int) -> str | None:
+    """A query that has no word of its answer's name: the words of documentation that repeat it say nothing that the name does
+    not. None where it is not to be masked, by its draw, or because little is left then."""
     kept = prose.without(sentence, name) if is_masked(number) else None
-    return kept if kept is not None and len(prose.content_words(kept)) >= prose.FEWEST_CONTENT_WORDS else None
+    if kept is None:
+        return None
+    query = worded(kept, form_of(number), kind)
+    if prose.without_words_of(query, name) != query:
+        # What has holes is no sentence and no question any more.
+        query = prose.without_words_of(phrase(kept), name)
+    return query if len(prose.content_words(query)) >= prose.FEWEST_CONTENT_WORDS else None
 
 
 def of_modules(corpus: Corpus, half: Flags) -> Iterator[Draft]:
@@ -95,9 +115,9 @@ def _of_module(corpus: Corpus, row: int, number: int) -> Draft | None:
     if len(distinct) > MOST_ANSWERS:
         return None
     name = files.uris[file].rpartition("/")[2].partition(".")[0]
-    masked = _masked(sentence, name, number) if len(distinct) == 1 else None
+    masked = _masked(sentence, name, MODULE, number) if len(distinct) == 1 else None
     return Draft(
-        query=worded(masked or sentence, form_of(number), MODULE), label=MODULE, file=file, symbol="",
+        query=masked or worded(sentence, form_of(number), MODULE), label=MODULE, file=file, symbol="",
         answers=tuple(tuple(corpus.whole_file(at) for at in answer) for answer in distinct),
         mask=modules.doc[row] if masked is not None else None,
     )  # fmt: skip

@@ -8,10 +8,14 @@ from __future__ import annotations
 import html
 import re
 
+from pipeline.embed import words
+
 LONGEST = 240
 """Characters: a question is no essay."""
 _READ = 1200
 FEWEST_CONTENT_WORDS = 3
+_SAME_START = 4
+"""Characters by which words count as forms of one."""
 
 _FIELDS = re.compile(
     r"(?m)^\s*(?:[@\\](?:param|returns?|throws|see|type|arg|brief|internal|\w+)\b|:\w+[^:\n]*:(?!`)|\.\. |>>>|```|~~~).*"
@@ -125,3 +129,13 @@ def without(text: str, name: str) -> str | None:
         return text
     is_word = name.isalpha() and name.islower()
     return None if is_word or text.startswith(kept) or _DANGLING.search(kept) else kept
+
+
+def without_words_of(text: str, name: str) -> str:
+    """The text without the words that have a part in common with a name, or nearly: `routes` with `routes_command`."""
+    told = {part[:_SAME_START] for run in words.runs(name) for part in words.parts(run)}
+    kept = [
+        word for word in text.split()
+        if told.isdisjoint(part[:_SAME_START] for run in words.runs(word) for part in words.parts(run))
+    ]  # fmt: skip
+    return " ".join(kept)

@@ -5,8 +5,8 @@ Belongs here: quotas, uniting what asks the same, and the chunks of answers. Not
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import chain
 
 from pipeline.evaluation.queries import TEST, TUNE, Query
 from pipeline.evaluation.synthesis import calls, from_tests, intents, names
@@ -16,10 +16,17 @@ from pipeline.evaluation.synthesis.prose import normalised
 from pipeline.evaluation.synthesis.references import References
 from pipeline.evaluation.synthesis.sampling import Numbers, qid_of
 
-QUOTAS: Mapping[str, float] = {
-    intents.DOCSTRING: 0.4, names.LABEL: 0.15, intents.MODULE: 0.2, calls.LABEL: 0.15, from_tests.LABEL: 0.1,
-}  # fmt: skip
-"""Label -> its share; what one cannot fill the others do, in this order, and names last."""
+QUOTAS: tuple[tuple[str, bool | None, float], ...] = (
+    (intents.DOCSTRING, True, 0.35),
+    (intents.MODULE, None, 0.15),
+    (calls.LABEL, None, 0.1),
+    (from_tests.LABEL, None, 0.1),
+    (intents.DOCSTRING, False, 0.15),
+    (names.LABEL, None, 0.15),
+)
+"""Label, whether masked (None: as it comes), and share; what one cannot fill the others do, in this order, and names last."""
+_NAMES_FOR_OTHERS = 0.5
+"""Names for every other query, at most, where there is little else: they are found easily, and there are always more."""
 
 
 def queries_of(
@@ -39,13 +46,34 @@ def queries_of(
             from_tests.LABEL: from_tests.drafts(corpus, references, half),
         }
         pool = _Pool(corpus, split, {normalised(query.query) for query in found})
-        for label, share in QUOTAS.items():
-            pool.take(makers[label], round(share * wanted[split]), wanted[split])
-        pool.take(chain.from_iterable(makers[label] for label in QUOTAS if label != names.LABEL), wanted[split], wanted[split])
-        # Names are found easily and there are always more: they fill up to as many as all others are.
-        pool.take(makers[names.LABEL], pool.others(names.LABEL) - pool.count(names.LABEL), wanted[split])
+        streams = {label: _Drafts(drafts) for label, drafts in makers.items()}
+        for label, masked, share in QUOTAS:
+            pool.take(streams[label].of(masked), round(share * wanted[split]), wanted[split])
+        for label, masked, _ in QUOTAS[:-1]:
+            pool.take(streams[label].of(masked), wanted[split], wanted[split])
+        most_names = round(_NAMES_FOR_OTHERS * pool.others(names.LABEL))
+        pool.take(streams[names.LABEL].of(None), most_names - pool.count(names.LABEL), wanted[split])
         found += pool.queries()
     return found
+
+
+class _Drafts:
+    """Drafts of a label in their order, masked ones and others apart."""
+
+    def __init__(self, source: Iterator[Draft]) -> None:
+        self._source = source
+        self._waiting: dict[bool, deque[Draft]] = {True: deque(), False: deque()}
+
+    def of(self, masked: bool | None) -> Iterator[Draft]:
+        """Those that nobody took yet; None: both kinds, what had to wait first."""
+        while True:
+            for kind in (True, False) if masked is None else (masked,):
+                while self._waiting[kind]:
+                    yield self._waiting[kind].popleft()
+            draft = next(self._source, None)
+            if draft is None:
+                return
+            self._waiting[draft.mask is not None].append(draft)
 
 
 class _Pool:
@@ -63,7 +91,7 @@ class _Pool:
         until = min(len(self._drafts) + quota, most)
         while len(self._drafts) < until and (draft := next(drafts, None)) is not None:
             text = normalised(draft.query)
-            asked = draft.label, frozenset(span for answer in draft.answers for span in answer)
+            asked = draft.label, draft.about or frozenset(span for answer in draft.answers for span in answer)
             # Once for each form of a module and each definition with the same documentation would be too often.
             if asked not in self._asked and text and text not in self._foreign and self._is_of_this_half(draft):
                 self._asked.add(asked)
