@@ -273,7 +273,6 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("self_search", "vectors shuffled", _shuffled_everywhere),
     ("channels_answer", "a broken channel", lambda w: _measured(w, lambda it: it["broken"].update(dense="no weights"))),
     ("vectors_of_embedder", "another embedder's", lambda w: _measured(w, lambda it: it.update(agreement=DISAGREEING))),
-    ("vectors_of_embedder", "no evaluation", lambda w: _measured(w, lambda it: it.pop("state"))),
 ]
 
 
