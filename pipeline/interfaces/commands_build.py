@@ -120,8 +120,10 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
         typer.echo(f"up to date: {decided.version} is published")
     elif decided.known:
         typer.echo(f"would switch to {decided.version}, which exists")
-    else:
+    elif decided.missing:
         typer.echo(f"would build {', '.join(decided.missing)} and publish {decided.version}")
+    else:
+        typer.echo(f"would publish {decided.version}: everything is built")
     if every_file:
         print_table(["file", "reason"], [(printable(uri), reason) for uri, reason in skipped])
 

@@ -178,6 +178,16 @@ def _tokens_of_another_chunk(world: World) -> None:
     build_tokens(root, np.array([5], np.int64), gathered, np.zeros(2, np.uint8), maker, 4)
 
 
+DISAGREEING = {"sample": 32, "least": 0.4}
+
+
+def _measured(world: World, change: Callable[[Any], Any]) -> None:
+    path = world.root("eval_metrics") / "metrics.json"
+    document = msgspec.json.decode(path.read_bytes())
+    change(document)
+    path.write_bytes(files.canonical_json(document))
+
+
 SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("sources_match_files", "other bytes", lambda w: w.rewrite(Sources, lambda t: _set(t, "content", 0, b"other"))),
     ("sources_match_files", "a source missing", lambda w: w.rewrite(Sources, lambda t: _without(t, 1))),
@@ -261,6 +271,8 @@ SPOILS: list[tuple[str, str, Callable[[World], object]]] = [
     ("ids_agree", "foreign id", lambda w: _idmap(w, lambda t: _set(t, "external_id", 0, 99))),
     ("ids_agree", "vector of another chunk", lambda w: _arrays(w, lambda ids, v: (np.r_[ids[:-1], ids[-1] + 1], v))),
     ("self_search", "vectors shuffled", _shuffled_everywhere),
+    ("channels_answer", "a broken channel", lambda w: _measured(w, lambda it: it["broken"].update(dense="no weights"))),
+    ("vectors_of_embedder", "another embedder's", lambda w: _measured(w, lambda it: it.update(agreement=DISAGREEING))),
 ]
 
 
