@@ -20,7 +20,6 @@ from pipeline.search.engine import Searcher, open_searcher
 from pipeline.store import versions
 from pipeline.store.layout import Store, create_store, settings_of
 
-
 _OF_SEARCHES = ("eval_metrics", "coverage")
 """What settings of search alone make stale, and no search reads."""
 

@@ -304,11 +304,16 @@ class SearchSettings(Section, frozen=True, kw_only=True):
     duckdb_threads: int = 2
 
 
-class EvalSettings(Section, frozen=True, kw_only=True):
+class QuerySettings(Section, frozen=True, kw_only=True):
     """What every version is measured on: queries that are made from the repository itself."""
 
     eval_queries: int = 400
     """Test queries; fewer where the repository does not have as many. 0: versions are not evaluated."""
+
+
+class EvalSettings(Section, frozen=True, kw_only=True):
+    """How versions are measured."""
+
     eval_k: int = 10
     """The first so many results count."""
     coverage_queries: int = 1500
@@ -364,6 +369,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tuning: TuningSettings = TuningSettings()
     xtr: XtrSettings = XtrSettings()
     search: SearchSettings = SearchSettings()
+    queries: QuerySettings = QuerySettings()
     evaluation: EvalSettings = EvalSettings()
     quality: QualitySettings = QualitySettings()
     catalog: CatalogSettings = CatalogSettings()

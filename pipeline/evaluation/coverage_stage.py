@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, SpladeSettings, XtrSettings
+from pipeline.config import EmbedSettings, EvalSettings, QuerySettings, SearchSettings, SpladeSettings, XtrSettings
 from pipeline.evaluation.cover.covering import cover
 from pipeline.evaluation.cover.looking import Search
 from pipeline.evaluation.metrics_stage import uses
@@ -43,6 +43,7 @@ def coverage(
     lexical_index: Artefact[LexicalIndex],
     splade_index: Artefact[SpladeIndex],
     xtr_index: Artefact[XtrIndex],
+    queries: QuerySettings,
     settings: EvalSettings,
     search: SearchSettings,
     embed: EmbedSettings,
@@ -56,7 +57,8 @@ def coverage(
     artefacts = (
         source, definitions, chunks, embeddings, faiss_index, faiss_idmap, tuning, lexical_index, splade_index, xtr_index,
     )  # fmt: skip
-    covered = cover(Search(artefacts, Engine(search, embed, splade, xtr), lock, settings.eval_k), settings, runtime)
+    searched = Search(artefacts, Engine(search, embed, splade, xtr), lock, settings.eval_k)
+    covered = cover(searched, settings, runtime, ask=queries.eval_queries > 0)
     document = covered.document
     (out.path / Coverage.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))
     write_parquet(out.path / Coverage.TABLE, covered.definitions, Coverage.tag())

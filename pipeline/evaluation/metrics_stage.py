@@ -14,6 +14,7 @@ import msgspec
 
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
+from pipeline.errors import RuntimeLifecycleError
 from pipeline.evaluation.document import MetricsDocument
 from pipeline.evaluation.evaluator import evaluate, no_evaluation
 from pipeline.evaluation.points import points_around
@@ -59,8 +60,11 @@ def eval_metrics(
     runtime: Runtime,
     out: Output[EvalMetrics],
 ) -> Facts:
-    """Write `metrics.json` and the tables behind it; tell how long searches take here."""
-    queries = read_queries(eval_queries.path, TEST) if settings.eval_queries else []
+    """Write `metrics.json` and the tables behind it; tell how long searches take here.
+
+    Raises `RuntimeLifecycleError` where an embedding server does not answer.
+    """
+    queries = read_queries(eval_queries.path, TEST)
     if queries:
         # Of the artefacts that a search or the twin reads.
         read = (chunks, definitions, embeddings, faiss_index, tuning, lexical_index, splade_index, xtr_index)
@@ -70,12 +74,22 @@ def eval_metrics(
                 opened, twin, queries, settings.eval_k, points=points_around(opened), oracle_tokens=True, runtime=runtime
             )
         runtime.observe({"evaluation_seconds": round(time.perf_counter() - started, 6), "search_latency": made.seconds})
+        _require_answers(made.document, embed)
     else:
         made = no_evaluation(settings.eval_k)
     (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(made.document)))
     for name, table in ((EvalMetrics.DETAILS, made.details), (EvalMetrics.POOL, made.pool), (EvalMetrics.POINTS, made.points)):
         write_parquet(out.path / name, table, EvalMetrics.tag())
     return _facts(made.document)
+
+
+def _require_answers(document: MetricsDocument, embed: EmbedSettings) -> None:
+    """Raise where a server was silent: that would be kept as what these artefacts are worth, and refused forever."""
+    if embed.embedder == "http" and "dense" in document.broken:
+        raise RuntimeLifecycleError(
+            f"The index cannot be evaluated: {document.broken['dense']}",
+            hint="Build again when the server answers; what is built already is kept.",
+        )
 
 
 def _facts(document: MetricsDocument) -> Facts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pipeline.config import EvalSettings
+from pipeline.config import QuerySettings
 from pipeline.evaluation.queries import FORMAT, TEST, TUNE, Query, write_queries
 from pipeline.evaluation.synthesis.corpus import read_corpus
 from pipeline.evaluation.synthesis.previews import previews
@@ -26,7 +26,7 @@ def eval_queries(
     chunks: Artefact[Chunks],
     symbol_edges: Artefact[SymbolEdges],
     modules: Artefact[Modules],
-    settings: EvalSettings,
+    settings: QuerySettings,
     out: Output[EvalQueries],
 ) -> Facts:
     """Write the queries of both splits."""

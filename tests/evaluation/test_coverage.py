@@ -79,11 +79,16 @@ def artefacts(world: World) -> dict[str, Artefact[Any]]:
 
 
 def covered(
-    made: dict[str, Artefact[Any]], *, workers: int = 1, weights: dict[str, float] | None = None, **settings: Any
+    made: dict[str, Artefact[Any]],
+    *,
+    workers: int = 1,
+    weights: dict[str, float] | None = None,
+    ask: bool = True,
+    **settings: Any,
 ) -> Covered:
     engine = Engine(SearchSettings(**(weights or {})), EmbedSettings(), SpladeSettings(), XtrSettings())  # type: ignore[arg-type]
     search = Search(tuple(made.values()), engine, UNLOCKED, K)
-    return cover(search, EvalSettings(eval_k=K, **settings), Runtime(workers=workers))
+    return cover(search, EvalSettings(eval_k=K, **settings), Runtime(workers=workers), ask=ask)
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +158,11 @@ def test_a_definition_that_others_of_its_name_crowd_out_is_missed_for_that(whole
 def test_what_lies_in_no_chunk_is_neither_chunked_nor_indexed(quay: World, tmp_path: Path) -> None:
     made = artefacts(quay)
     made["chunks"] = spoilt(made["chunks"], tmp_path, without_chunks(lambda row: row["uri"] == "web/crane.js"))
-    spoiled = covered(made, eval_queries=0)
+    spoiled = covered(made, ask=False)
     lift = rows(spoiled)["web/crane.js", "lift"]
     assert (lift["chunked"], lift["chunks"], lift["reason"]) == (False, 0, "not in chunks")
     assert spoiled.document.definitions == Share(part=DEFINITIONS - 1, whole=DEFINITIONS)
-    assert spoiled.document.bytes.part == covered(artefacts(quay), eval_queries=0).document.bytes.part - len(
-        FILES["web/crane.js"]
-    )
+    assert spoiled.document.bytes.part == covered(artefacts(quay), ask=False).document.bytes.part - len(FILES["web/crane.js"])
 
 
 def test_a_gap_in_the_middle_of_a_definition_is_seen(quay: World, tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ def test_a_gap_in_the_middle_of_a_definition_is_seen(quay: World, tmp_path: Path
     made["chunks"] = spoilt(
         made["chunks"], tmp_path, without_chunks(lambda row: (row["uri"], row["start_byte"]) == ("harbour/fees.py", gone))
     )
-    found = {symbol: row for (uri, symbol), row in rows(covered(made, eval_queries=0)).items() if uri == "harbour/fees.py"}
+    found = {symbol: row for (uri, symbol), row in rows(covered(made, ask=False)).items() if uri == "harbour/fees.py"}
     assert [found[name]["chunked"] for name in ("berth_fee", "Scales.weigh", "Scales.everything", "Scales")] == [
         True, True, False, False,
     ]  # fmt: skip
@@ -196,7 +199,7 @@ def test_an_index_that_lacks_a_chunk_is_named_for_each_definition_in_it(quay: Wo
     # A lexical index of the same tree without one file: its documents are those of all other chunks.
     other = build(tmp_path / "other", indexctl, {name: text for name, text in FILES.items() if name != "harbour/fees.py"})
     made["lexical_index"] = artefacts(other)["lexical_index"]
-    found = rows(covered(made, eval_queries=0))
+    found = rows(covered(made, ask=False))
     assert found["web/crane.js", "lift"]["missing_in"] == ["vectors"]
     assert found["web/crane.js", "lift"]["reason"] == "not in vectors"
     lacking = {key for key, row in found.items() if row["missing_in"] == ["lexical"] and row["reason"] == "not in lexical"}
@@ -205,7 +208,7 @@ def test_an_index_that_lacks_a_chunk_is_named_for_each_definition_in_it(quay: Wo
 
 
 def test_without_evaluation_nothing_is_asked_and_the_structure_is_still_told(quay: World) -> None:
-    told = covered(artefacts(quay), eval_queries=0)
+    told = covered(artefacts(quay), ask=False)
     assert told.document.found == Share(part=0, whole=0) and told.document.by_channel == {} and told.document.missed == {}
     assert told.document.definitions.whole == DEFINITIONS
     assert not any(told.definitions["asked"].to_pylist())
@@ -287,14 +290,14 @@ def test_indexes_that_are_on_are_asked_too(quay: World, tmp_path: Path, monkeypa
         )
 
     made["splade_index"] = spoilt(made["splade_index"], tmp_path, learned)
-    document = covered(made, eval_queries=0).document
+    document = covered(made, ask=False).document
     assert document.indexes["splade"] == Share(part=DEFINITIONS - 1, whole=DEFINITIONS)
     assert sorted(document.indexes) == ["lexical", "splade", "vectors"]
 
     # Token vectors need a model: only their ids are read.
     monkeypatch.setattr(inventory, "read_meta", lambda _: SimpleNamespace(encoder="m"))
     monkeypatch.setattr(inventory.TokenIndex, "open", lambda _, verified: SimpleNamespace(ids=ids["none"]))
-    document = covered(made, eval_queries=0).document
+    document = covered(made, ask=False).document
     assert (
         document.indexes["xtr"] == Share(part=DEFINITIONS, whole=DEFINITIONS) and document.definitions.part == DEFINITIONS - 1
     )

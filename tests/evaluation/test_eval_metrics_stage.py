@@ -28,16 +28,14 @@ def yard(tmp_path_factory: pytest.TempPathFactory, indexctl: Any) -> Any:
     return build(tmp_path_factory.mktemp("yard"), indexctl)
 
 
-def run(
-    world: Any, folder: Path, asked: list[Query], *, lock: Lock = UNLOCKED, runtime: Runtime | None = None, **settings: Any
-) -> Facts:
+def run(world: Any, folder: Path, asked: list[Query], *, lock: Lock = UNLOCKED, runtime: Runtime | None = None) -> Facts:
     """The stage over what the world settled and these queries, into `folder`/out."""
     folder.mkdir()
     (folder / "out").mkdir()
     inputs = {artefact.asset: artefact for artefact in artefacts(world)}
     inputs["eval_queries"] = queries_artefact(world, folder / "queries", asked)
     chosen = Settings(
-        evaluation=EvalSettings(eval_k=3, **settings), search=SearchSettings(), embed=EmbedSettings(), splade=SpladeSettings(),
+        evaluation=EvalSettings(eval_k=3), search=SearchSettings(), embed=EmbedSettings(), splade=SpladeSettings(),
         xtr=XtrSettings(),
     )  # fmt: skip
     return STAGE.call(inputs, chosen, {"lock": lock}, runtime or Runtime(), {"eval_metrics": folder / "out"})
@@ -81,17 +79,12 @@ def test_queries_of_the_other_split_are_not_asked(yard: Any, tmp_path: Path) -> 
     assert run(yard, tmp_path / "one", mixed)["queries"] == 3
 
 
-@pytest.mark.parametrize("settings", [{}, {"eval_queries": 0}])
-def test_nothing_is_opened_where_nothing_is_measured(
-    yard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]
-) -> None:
-    asked = asked_of(yard) if settings else []
-
+def test_nothing_is_opened_where_nothing_is_measured(yard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object) -> object:
         raise AssertionError("It was opened.")
 
     monkeypatch.setattr(metrics_stage, "staged", never)
-    facts = run(yard, tmp_path / "one", asked, **settings)
+    facts = run(yard, tmp_path / "one", [])
     assert (facts["state"], facts["queries"]) == ("off", 0) and read_metrics(tmp_path / "one" / "out").state == "off"
     assert pq.read_table(tmp_path / "one" / "out" / EvalMetrics.DETAILS).num_rows == 0
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline import tables
-from pipeline.config import ChunkSettings, CstSettings, EvalSettings, ScipSettings, Settings
+from pipeline.config import ChunkSettings, CstSettings, QuerySettings, ScipSettings, Settings
 from pipeline.evaluation.queries import TEST, TUNE, Query, read_queries
 from pipeline.evaluation.queries_stage import eval_queries
 from pipeline.evaluation.synthesis.drafts import is_of_lines
@@ -87,7 +87,7 @@ class World:
         """Make queries with other settings."""
         out.mkdir()
         inputs = {name: self.artefacts[kind.asset] for name, kind in EVAL_QUERIES.inputs.items()}
-        eval_queries(**inputs, settings=EvalSettings(**settings), out=Output(out))
+        eval_queries(**inputs, settings=QuerySettings(**settings), out=Output(out))
         return read_queries(out)
 
     @property

@@ -48,10 +48,10 @@ class _Searched:
         return seen.rank is not None and seen.rank <= self.k
 
 
-def cover(search: Search, settings: EvalSettings, runtime: Runtime) -> Covered:
-    """Read the structure, ask for a sample of definitions (for none where `eval_queries` is 0), and put it together."""
+def cover(search: Search, settings: EvalSettings, runtime: Runtime, *, ask: bool = True) -> Covered:
+    """Read the structure, `ask` for a sample of definitions, and put it together."""
     structure = structure_of({artefact.asset: artefact.path for artefact in search.artefacts})
-    rows = sample(structure, settings.coverage_queries) if settings.eval_queries else np.empty(0, np.int64)
+    rows = sample(structure, settings.coverage_queries) if ask else np.empty(0, np.int64)
     asked = queries_of(structure.definitions, rows) if len(rows) else []
     queries = [query for query, _ in asked]
     wanted = [Wanted(query, ids) for query, ids in zip(queries, _answers(structure, rows), strict=True)]
