@@ -1,0 +1,172 @@
+"""The pictures of a report: means with intervals, versions after each other, recall over cost.
+
+Belongs here: what is drawn. Not here: lines and dots (`drawing`), tables (`sections`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.evaluation.document import Interval
+from pipeline.evaluation.report.drawing import Axis, area, dot, line, path, picture, ticks, words
+from pipeline.evaluation.report.figures import decimal, interval, milliseconds
+from pipeline.evaluation.report.markup import Html, cut
+
+
+def whisker(of: Interval, first: float = 0.0, last: float = 1.0, width: int = 150) -> Html:
+    """A mean with its interval on a scale, as high as a line of a table. Where 0 lies between the ends it is marked."""
+    x, middle = Axis(first, last, 5, width - 5), 10
+    marks = [line(5, middle, width - 5, middle)]
+    if first < 0 < last:
+        marks.append(line(x(0), 3, x(0), 17, "axis"))
+    low, high = (min(max(end, first), last) for end in (of.low, of.high))
+    kind = " bad" if first < 0 and of.high < 0 else ""
+    marks += [line(x(low), middle, x(high), middle, f"bar{kind}"), dot(x(min(max(of.mean, first), last)), middle, 3.5, f"dot{kind}")]
+    return picture(width, 20, f"{decimal(of.mean)}, {interval(of)}", marks)
+
+
+def intervals(rows: Sequence[tuple[str, Interval]], title: str) -> Html:
+    """Named means with intervals between 0 and 1, one under the other."""
+    left, width, step = 170, 560, 22
+    height = 26 + step * len(rows)
+    x = Axis(0, 1, left, width - 20)
+    marks = [
+        mark
+        for value in (0.0, 0.25, 0.5, 0.75, 1.0)
+        for mark in (line(x(value), 4, x(value), height - 20), words(x(value), height - 6, f"{value:g}", "middle"))
+    ]
+    for row, (name, one) in enumerate(rows):
+        y = 16 + step * row
+        marks += [
+            words(left - 10, y + 4, cut(name, 26), "end", "strong"),
+            line(x(one.low), y, x(one.high), y, "bar"),
+            dot(x(one.mean), y, 4, title=f"{name}: {decimal(one.mean)}, {interval(one)}"),
+        ]
+    return picture(width, height, title, marks)
+
+
+def over_versions(values: Sequence[tuple[str, float | None, Interval | None]], title: str) -> Html:
+    """One figure from version to version, the last one this; a gap where a version has none."""
+    width, height, left, right, top, bottom = 320, 120, 44, 14, 12, 22
+    ends = [end for _, value, of in values if value is not None for end in ((of.low, of.high) if of else (value,))]
+    low, high = min(ends), max(ends)
+    room = max((high - low) * 0.15, 0.01 * max(abs(high), 0.01))
+    first, last = low - room, high + room
+    x, y = Axis(0, max(1, len(values) - 1), left + 8, width - right), Axis(first, last, height - bottom, top)
+    if len(values) == 1:
+        x = Axis(-1, 1, left + 8, width - right)
+    marks = []
+    for value in ticks(first, last, 3):
+        marks += [line(left, y(value), width - right, y(value)), words(left - 6, y(value) + 4, _short(value), "end")]
+    for run in _runs(values):
+        if len(run) > 1 and all(of for _, _, of in run):
+            up = [(x(row), y(of.high)) for row, _, of in run if of]
+            down = [(x(row), y(of.low)) for row, _, of in run if of]
+            marks.append(area([*up, *reversed(down)]))
+        marks.append(path([(x(row), y(value)) for row, value, _ in run]))
+        marks += [
+            dot(x(row), y(value), 4 if row == len(values) - 1 else 2.5, title=f"{values[row][0]}: {_short(value)}")
+            for row, value, _ in run
+        ]
+        if len(values) == 1:
+            marks += [line(x(row), y(of.low), x(row), y(of.high), "bar") for row, _, of in run if of]
+    marks += [words(x(0), height - 6, values[0][0][:8], "start" if len(values) > 1 else "middle")]
+    if len(values) > 1:
+        marks.append(words(x(len(values) - 1), height - 6, "this one", "end", "strong"))
+    return picture(width, height, title, marks)
+
+
+Run = list[tuple[int, float, Interval | None]]
+
+
+def _runs(values: Sequence[tuple[str, float | None, Interval | None]]) -> list[Run]:
+    """Neighbours that have a value, with their places."""
+    runs: list[Run] = [[]]
+    for row, (_, value, of) in enumerate(values):
+        if value is not None:
+            runs[-1].append((row, value, of))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def over_cost(points: Sequence[Mapping[str, Any]], k: int, milliseconds_of: Mapping[str, float], bound: float | None) -> Html:
+    """Recall of the nearest vectors with its interval, and nDCG of the engine, over what a search costs.
+
+    Over vectors scored where that is known of every point, else over the observed time, else point by point.
+    """
+    width, height, left, right, top, bottom = 640, 320, 52, 76, 16, 46
+    values, unit = _costs(points, milliseconds_of)
+    rows = sorted(zip(values, points, strict=True), key=lambda pair: (pair[0], pair[1]["ann_recall"]))
+    floor = min([point["low"] for point in points] + [point["ndcg"] for point in points] + ([bound] if bound else []))
+    floor = max(0.0, math.floor(floor * 20 - 1e-9) / 20)
+    first, last = rows[0][0], rows[-1][0]
+    room = max((last - first) * 0.05, 0.05)
+    x, y = Axis(first - room, last + room, left, width - right), Axis(floor, 1.0, height - bottom, top)
+    marks = []
+    for value in ticks(floor, 1.0, 5):
+        marks += [line(left, y(value), width - right, y(value)), words(left - 6, y(value) + 4, f"{value:g}", "end")]
+    if bound:
+        marks += [line(left, y(bound), width - right, y(bound), "bound"), words(left + 4, y(bound) + 13, f"target {bound:g}")]
+    for value, anchor in _ends(first, last):
+        marks.append(words(x(value), height - bottom + 18, _cost_label(value, unit), anchor))
+    marks.append(words((left + width - right) / 2, height - 8, unit, "middle", "strong"))
+    for cost, point in rows:
+        named = _point(point) + (f", {milliseconds(seen)}" if (seen := milliseconds_of.get(key_of(point))) is not None else "")
+        size = 5.5 if point["chosen"] else 3
+        marks += [
+            line(x(cost), y(point["low"]), x(cost), y(point["high"]), "bar"),
+            dot(x(cost), y(point["ann_recall"]), size, "dot" if not point["chosen"] else "hollow",
+                title=f"{named}: recall {decimal(point['ann_recall'])}"),
+            dot(x(cost), y(point["ndcg"]), size - 0.5, "dot second", title=f"{named}: nDCG {decimal(point['ndcg'])}"),
+        ]  # fmt: skip
+        if point["chosen"]:
+            marks += [line(x(cost), top, x(cost), height - bottom, "axis")]
+            marks.append(words(x(cost) + 5, height - bottom - 6, "in use"))
+    marks += _side_labels(rows[-1][1], x(last) + 12, y, k)
+    return picture(width, height, f"Recall and nDCG over {unit}, {len(points)} operating points", marks)
+
+
+def _side_labels(best: Mapping[str, Any], at: float, y: Axis, k: int) -> list[Html]:
+    """What the two rows of dots are, beside the last of them; apart where they would cover each other."""
+    recall, ndcg = y(best["ann_recall"]) + 4, y(best["ndcg"]) + 4
+    if abs(recall - ndcg) < 14:
+        recall, ndcg = recall - 7, ndcg + 7
+    return [words(at, recall, f"recall@{k}", kind="strong"), words(at, ndcg, f"nDCG@{k}", kind="strong")]
+
+
+def _costs(points: Sequence[Mapping[str, Any]], milliseconds_of: Mapping[str, float]) -> tuple[list[float], str]:
+    if all(point["cost"] for point in points):
+        return [math.log10(point["cost"]) for point in points], "vectors scored for a query"
+    if all(milliseconds_of.get(key_of(point), 0) > 0 for point in points):
+        return [math.log10(milliseconds_of[key_of(point)]) for point in points], "milliseconds a query, as observed"
+    order = sorted(range(len(points)), key=lambda row: (points[row]["ann_recall"], row))
+    return [float(order.index(row)) for row in range(len(points))], "operating points, by recall"
+
+
+def _ends(first: float, last: float) -> list[tuple[float, str]]:
+    if last - first < 0.1:
+        return [(first, "middle")]
+    return [(first, "middle"), ((first + last) / 2, "middle"), (last, "middle")]
+
+
+def _cost_label(value: float, unit: str) -> str:
+    if unit.startswith("operating"):
+        return ""
+    return f"{10**value:,.0f}" if unit.startswith("vectors") or value >= 1 else f"{10**value:.2g}"
+
+
+def key_of(point: Mapping[str, Any]) -> str:
+    """A point as FAISS writes it, and its k-factor: what observed times go by."""
+    return _point(point)
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    names = (("nprobe", "nprobe"), ("ef_search", "efSearch"), ("k_factor", "k_factor"))
+    return ",".join(f"{shown}={point[name]:g}" for name, shown in names if point[name] is not None)
