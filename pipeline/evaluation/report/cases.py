@@ -81,9 +81,7 @@ def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return (chosen + others)[:_WORST]
 
 
-def _described(
-    rows: Sequence[Mapping[str, Any]], details: pa.Table, metrics: Path, chunks: Path
-) -> list[Case]:
+def _described(rows: Sequence[Mapping[str, Any]], details: pa.Table, metrics: Path, chunks: Path) -> list[Case]:
     qids = pa.array([row["qid"] for row in rows], pa.string())
     details = details.filter(pc.is_in(details["qid"], qids))
     pool = tables.plain(pq.read_table(metrics / EvalMetrics.POOL))

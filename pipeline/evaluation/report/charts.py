@@ -23,7 +23,10 @@ def whisker(of: Interval, first: float = 0.0, last: float = 1.0, width: int = 15
         marks.append(line(x(0), 3, x(0), 17, "axis"))
     low, high = (min(max(end, first), last) for end in (of.low, of.high))
     kind = " bad" if first < 0 and of.high < 0 else ""
-    marks += [line(x(low), middle, x(high), middle, f"bar{kind}"), dot(x(min(max(of.mean, first), last)), middle, 3.5, f"dot{kind}")]
+    marks += [
+        line(x(low), middle, x(high), middle, f"bar{kind}"),
+        dot(x(min(max(of.mean, first), last)), middle, 3.5, f"dot{kind}"),
+    ]
     return picture(width, 20, f"{decimal(of.mean)}, {interval(of)}", marks)
 
 
@@ -47,16 +50,14 @@ def intervals(rows: Sequence[tuple[str, Interval]], title: str) -> Html:
     return picture(width, height, title, marks)
 
 
-def over_versions(values: Sequence[tuple[str, float | None, Interval | None]], title: str) -> Html:
-    """One figure from version to version, the last one this; a gap where a version has none."""
+def over_versions(values: Sequence[tuple[str, float | None, Interval | None]], this: int, title: str) -> Html:
+    """One figure from version to version, with the place of this one; a gap where a version has none."""
     width, height, left, right, top, bottom = 320, 120, 44, 14, 12, 22
     ends = [end for _, value, of in values if value is not None for end in ((of.low, of.high) if of else (value,))]
     low, high = min(ends), max(ends)
     room = max((high - low) * 0.15, 0.01 * max(abs(high), 0.01))
     first, last = low - room, high + room
     x, y = Axis(0, max(1, len(values) - 1), left + 8, width - right), Axis(first, last, height - bottom, top)
-    if len(values) == 1:
-        x = Axis(-1, 1, left + 8, width - right)
     marks = []
     for value in ticks(first, last, 3):
         marks += [line(left, y(value), width - right, y(value)), words(left - 6, y(value) + 4, _short(value), "end")]
@@ -67,14 +68,10 @@ def over_versions(values: Sequence[tuple[str, float | None, Interval | None]], t
             marks.append(area([*up, *reversed(down)]))
         marks.append(path([(x(row), y(value)) for row, value, _ in run]))
         marks += [
-            dot(x(row), y(value), 4 if row == len(values) - 1 else 2.5, title=f"{values[row][0]}: {_short(value)}")
+            dot(x(row), y(value), 4.5 if row == this else 2.5, title=f"{values[row][0]}: {_short(value)}")
             for row, value, _ in run
         ]
-        if len(values) == 1:
-            marks += [line(x(row), y(of.low), x(row), y(of.high), "bar") for row, _, of in run if of]
-    marks += [words(x(0), height - 6, values[0][0][:8], "start" if len(values) > 1 else "middle")]
-    if len(values) > 1:
-        marks.append(words(x(len(values) - 1), height - 6, "this one", "end", "strong"))
+    marks.append(words(x(this), height - 6, "this version", "end" if this > len(values) / 2 else "start", "strong"))
     return picture(width, height, title, marks)
 
 
@@ -118,7 +115,7 @@ def over_cost(points: Sequence[Mapping[str, Any]], k: int, milliseconds_of: Mapp
         marks.append(words(x(value), height - bottom + 18, _cost_label(value, unit), anchor))
     marks.append(words((left + width - right) / 2, height - 8, unit, "middle", "strong"))
     for cost, point in rows:
-        named = _point(point) + (f", {milliseconds(seen)}" if (seen := milliseconds_of.get(key_of(point))) is not None else "")
+        named = point["name"] + (f", {milliseconds(seen)}" if (seen := milliseconds_of.get(point["name"])) is not None else "")
         size = 5.5 if point["chosen"] else 3
         marks += [
             line(x(cost), y(point["low"]), x(cost), y(point["high"]), "bar"),
@@ -144,8 +141,8 @@ def _side_labels(best: Mapping[str, Any], at: float, y: Axis, k: int) -> list[Ht
 def _costs(points: Sequence[Mapping[str, Any]], milliseconds_of: Mapping[str, float]) -> tuple[list[float], str]:
     if all(point["cost"] for point in points):
         return [math.log10(point["cost"]) for point in points], "vectors scored for a query"
-    if all(milliseconds_of.get(key_of(point), 0) > 0 for point in points):
-        return [math.log10(milliseconds_of[key_of(point)]) for point in points], "milliseconds a query, as observed"
+    if all(milliseconds_of.get(point["name"], 0) > 0 for point in points):
+        return [math.log10(milliseconds_of[point["name"]]) for point in points], "milliseconds a query, as observed"
     order = sorted(range(len(points)), key=lambda row: (points[row]["ann_recall"], row))
     return [float(order.index(row)) for row in range(len(points))], "operating points, by recall"
 
@@ -160,13 +157,3 @@ def _cost_label(value: float, unit: str) -> str:
     if unit.startswith("operating"):
         return ""
     return f"{10**value:,.0f}" if unit.startswith("vectors") or value >= 1 else f"{10**value:.2g}"
-
-
-def key_of(point: Mapping[str, Any]) -> str:
-    """A point as FAISS writes it, and its k-factor: what observed times go by."""
-    return _point(point)
-
-
-def _point(point: Mapping[str, Any]) -> str:
-    names = (("nprobe", "nprobe"), ("ef_search", "efSearch"), ("k_factor", "k_factor"))
-    return ",".join(f"{shown}={point[name]:g}" for name, shown in names if point[name] is not None)

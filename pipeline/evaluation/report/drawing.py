@@ -74,10 +74,7 @@ def ticks(first: float, last: float, most: int = 4) -> list[float]:
     if span <= 0:
         return [first]
     step = next(
-        factor * 10.0**power
-        for power in range(-6, 10)
-        for factor in (1, 2, 5)
-        if span / (factor * 10.0**power) <= most
+        factor * 10.0**power for power in range(-6, 10) for factor in (1, 2, 5) if span / (factor * 10.0**power) <= most
     )
     number = -(-first // step)
     found = []

@@ -46,14 +46,16 @@ def join(children: Iterable[Child]) -> Html:
     return Html("".join(text(child) for child in children if child is not None))
 
 
-def element(name: str, *children: Child, **attributes: str | float | None) -> Html:
+def element(tag: str, *children: Child, **attributes: str | float | None) -> Html:
     """An element. In names of attributes `_` stands for `-`, a `_` at the end for nothing; those that are None are left out."""
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{text(_value(value))}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{text(_value(value))}"'
+        for key, value in attributes.items()
+        if value is not None
     )
-    if name in _ALONE and not children:
-        return Html(f"<{name}{given}/>")
-    return Html(f"<{name}{given}>{join(children)}</{name}>")
+    if tag in _ALONE and not children:
+        return Html(f"<{tag}{given}/>")
+    return Html(f"<{tag}{given}>{join(children)}</{tag}>")
 
 
 def _value(value: str | float) -> str:

@@ -33,7 +33,12 @@ def table(caption: str, columns: Sequence[Column], groups: Iterable[tuple[str, S
         if not rows:
             continue
         lines = [element("tr", element("th", title, scope="rowgroup", colspan=len(columns), class_="group"))] if title else []
-        lines += [element("tr", *(_cell(column, cell, first=at == 0) for at, (column, cell) in enumerate(zip(columns, row, strict=True)))) for row in rows]
+        lines += [
+            element(
+                "tr", *(_cell(column, cell, first=at == 0) for at, (column, cell) in enumerate(zip(columns, row, strict=True)))
+            )
+            for row in rows
+        ]
         bodies.append(element("tbody", *lines))
     if not bodies:
         return Html()
@@ -51,7 +56,11 @@ def _cell(column: Column, cell: Child, *, first: bool) -> Html:
 def named(values: Iterable[tuple[Child, Child]]) -> Html:
     """Names and what they stand for; empty values are left out."""
     filled = [(name, value) for name, value in values if value not in (None, "")]
-    return element("dl", *(part for name, value in filled for part in (element("dt", name), element("dd", value)))) if filled else Html()
+    return (
+        element("dl", *(part for name, value in filled for part in (element("dt", name), element("dd", value))))
+        if filled
+        else Html()
+    )
 
 
 def figure(caption: str, picture: Html) -> Html:

@@ -19,7 +19,8 @@ from pipeline.config import Settings
 from pipeline.evaluation.document import CoverageDocument, MetricsDocument, read_coverage, read_metrics
 from pipeline.evaluation.report.cases import Case, worst_cases
 from pipeline.evaluation.report.subject import Evaluated
-from pipeline.index.tuning.document import TuningDocument, read_tuning
+from pipeline.evaluation.report.times import Times, point_name, times_of
+from pipeline.index.tuning.document import TuningDocument, point_of, read_tuning
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Files, Tuning
 
 Row = Mapping[str, Any]
@@ -59,9 +60,10 @@ class Shown:
     skipped: Sequence[Skipped]
     languages: Sequence[Language]
     points: Sequence[Row]
-    """Operating points with their `cost`: vectors scored for one query, null where the sweep did not have the point."""
+    """Operating points with `name` and `cost`: vectors scored for one query, null where the sweep did not have the point."""
     modules: Sequence[Row]
     worst: Sequence[Case]
+    times: Times
     settings: Mapping[str, tuple[Any, Any]]
     """Settings that are not as they come: what they are, and what they would be."""
 
@@ -69,6 +71,11 @@ class Shown:
     def evaluated(self) -> bool:
         """Whether there are figures."""
         return self.metrics.fused is not None
+
+    @property
+    def point_milliseconds(self) -> Mapping[str, float]:
+        """Observed times of a search, by operating point."""
+        return self.times.points
 
 
 def read(subject: Evaluated) -> Shown:
@@ -89,6 +96,7 @@ def read(subject: Evaluated) -> Shown:
         points=_points(subject),
         modules=pq.read_table(roots[Coverage.asset] / Coverage.MODULES).to_pylist(),
         worst=worst_cases(roots[EvalMetrics.asset], roots[Chunks.asset]) if metrics.fused is not None else (),
+        times=times_of(subject.measured, subject.tuned),
         settings=_changed(subject.settings),
     )
 
@@ -127,11 +135,13 @@ def _languages(files: pa.Table) -> list[Language]:
 
 def _points(subject: Evaluated) -> list[Row]:
     """What the evaluation measured of each operating point, with its cost as the tuning had it."""
-    point = ("nprobe", "ef_search", "k_factor")
     sweep = pq.read_table(subject.roots[Tuning.asset] / Tuning.SWEEP).to_pylist()
-    costs = {tuple(row[name] for name in point): row["scored"] for row in sweep}
+    costs = {point_of(row): row["scored"] for row in sweep}
     rows = pq.read_table(subject.roots[EvalMetrics.asset] / EvalMetrics.POINTS).to_pylist()
-    return [{**row, "cost": costs.get(tuple(row[name] for name in point))} for row in rows]
+    return [
+        {**row, "cost": costs.get(point), "name": point_name(point.parameters, point.k_factor)}
+        for row, point in ((row, point_of(row)) for row in rows)
+    ]
 
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

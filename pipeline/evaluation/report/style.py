@@ -8,10 +8,10 @@ Belongs here: style sheets. Not here: markup.
 from __future__ import annotations
 
 LIGHT = """
---paper:#fff;--ink:#1c1c1a;--soft:#62625c;--rule:#dcdcd5;--wash:#f5f5f1;--good:#0072b2;--bad:#b84a00;--heat:213 94 0;
+--paper:#fff;--ink:#1c1c1a;--soft:#62625c;--rule:#dcdcd5;--wash:#f5f5f1;--good:#0072b2;--bad:#b84a00;--heat:230 110 20;--cool:0 114 178;
 """
 DARK = """
---paper:#161615;--ink:#e8e8e3;--soft:#a3a39b;--rule:#3a3a37;--wash:#20201e;--good:#6fc1f0;--bad:#f0924e;--heat:240 120 40;
+--paper:#161615;--ink:#e8e8e3;--soft:#a3a39b;--rule:#3a3a37;--wash:#20201e;--good:#6fc1f0;--bad:#f0924e;--heat:225 110 30;--cool:60 140 200;
 """
 
 DRAWING = """
@@ -32,7 +32,7 @@ PAGE = (
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:62rem;margin:0 auto;padding:2.5rem 1.25rem 4rem}
-main>*,section>*{max-width:44rem}
+header>*,section>*{max-width:44rem}
 .wide{max-width:100%;overflow-x:auto}
 h1{font-size:1.9rem;line-height:1.22;font-weight:600;letter-spacing:-.012em;margin:.35rem 0 1rem;text-wrap:balance}
 h2{font-size:1.2rem;line-height:1.3;font-weight:600;margin:3.2rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--rule)}
@@ -50,16 +50,19 @@ ul.verdict li:last-child{border-bottom:1px solid var(--rule)}
 .bad>.mark,td.bad{color:var(--bad)}
 .heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .note .mark{color:var(--soft)}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.6rem 0 1.2rem;line-height:1.35}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.6rem 0 1.2rem;line-height:1.35;min-width:min(100%,21rem)}
 caption{text-align:left;font-size:.9rem;padding:.2rem 0 .45rem}
 th,td{text-align:left;vertical-align:baseline;padding:.28rem .9rem .28rem 0;border-bottom:1px solid var(--rule);font-weight:400}
 th:last-child,td:last-child{padding-right:0}
 thead th{font-size:.8rem;color:var(--soft);vertical-align:bottom;white-space:nowrap}
 th.group{font-size:.8rem;color:var(--soft);padding-top:1rem}
 .n{text-align:right;white-space:nowrap}
+th.plot{min-width:150px}
 td.plot{padding-top:0;padding-bottom:0;vertical-align:middle;line-height:0}
 td.heat,th.heat{text-align:right;padding:.28rem .55rem;min-width:3.6rem;white-space:nowrap}
 td.heat{background:rgb(var(--heat)/calc(var(--x)*.7));border-color:var(--paper)}
+td.cool{background:rgb(var(--cool)/calc(var(--x)*.45))}
+.broken{color:var(--bad);font-weight:600}
 svg{display:block;max-width:100%;height:auto}
 figure{margin:1rem 0 1.4rem}
 figcaption{font-size:.9rem;margin-bottom:.4rem}

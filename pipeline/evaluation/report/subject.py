@@ -10,36 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.document import Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """A version of the repository with the figures that its manifest keeps; null where it has none, or by another method."""
-
-    version: str
-    published_at: float | None
-    chunks: int
-    ndcg: Interval | None = None
-    hit: Interval | None = None
-    found: float | None = None
-    """Share of the definitions asked for that are found."""
-    nearest: float | None = None
-    """Share of the nearest vectors that the operating point finds."""
-    changed: Sequence[str] = ()
-    """What is not as in the version before it, in words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Against:
-    """Beside the version before: nDCG of this one less that of the other, paired over `queries` shared queries."""
-
-    version: str
-    queries: int
-    ndcg: Interval
-    worse: Sequence[str] = ()
-    """Queries that got worse, the worst first."""
-    changed: Sequence[str] = ()
+from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.history import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +46,11 @@ class Evaluated:
     published_at: float | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
     """What was seen while `eval_metrics` was built here: times. Empty where that is not known."""
-    past: Sequence[Past] = ()
-    """Versions before it, the oldest first; this one is not among them."""
-    against: Against | None = None
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """The same of `tuning`."""
+    history: Sequence[Entry] = ()
+    """The versions in the store, the first published first; this one is among them where it is published."""
+    before: str | None = None
+    """The version that it is compared with."""
+    comparison: Comparison | None = None
     checks: Sequence[Checked] = ()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.evaluation.report.figures import counted, decimal, interval, listed, moment, percent, share, signed, within
-from pipeline.evaluation.report.markup import Html, element, join, name
+from pipeline.evaluation.report.markup import Html, cut, element, join, name
 from pipeline.evaluation.report.reading import Shown
 
 _MOST_CHECKS = 6
@@ -37,12 +37,16 @@ def _item(point: Point) -> Html:
     mark, said = _MARKS[point.kind]
     # The mark is for eyes; those who listen hear the word.
     seen = element("span", mark, class_="mark", aria_hidden="true")
-    return element("li", seen, element("span", element("span", said, class_="heard") if said else None, point.said), class_=point.kind)
+    return element(
+        "li", seen, element("span", element("span", said, class_="heard") if said else None, point.said), class_=point.kind
+    )
 
 
 def _about(shown: Shown) -> Html:
     subject = shown.subject
-    commit = f"commit {subject.commit[:12]}{' with uncommitted changes' if subject.dirty else ''}" if subject.commit else "no commit"
+    commit = (
+        f"commit {subject.commit[:12]}{' with uncommitted changes' if subject.dirty else ''}" if subject.commit else "no commit"
+    )
     version = f"version {subject.version}" if subject.version else "a version that is not published"
     published = f" · published {moment(subject.published_at)}" if subject.published_at else ""
     return join(["Index report · ", name(subject.repository, 60), f" · {version} · {commit}{published}"])
@@ -53,7 +57,9 @@ def _sentence(shown: Shown) -> str:
     if fused is None:
         return "This index was not evaluated"
     k = shown.metrics.k
-    return f"{percent(fused.hit.mean, 0)} of {counted(fused.queries, 'test query', 'test queries')} find an answer in {within(k)}"
+    return (
+        f"{percent(fused.hit.mean, 0)} of {counted(fused.queries, 'test query', 'test queries')} find an answer in {within(k)}"
+    )
 
 
 def _points(shown: Shown) -> Iterator[Point]:
@@ -82,25 +88,32 @@ def _quality(shown: Shown) -> Iterator[Point]:
         else:
             bad = nearest.recall.high < float(shown.subject.settings.get("recall_bound", 0.0))
             found = f"{percent(nearest.recall.mean)} of the {metrics.k} nearest vectors are found"
-            yield Point("bad" if bad else "good", join([strong, f"{found} at ", name(nearest.parameters), f" ({interval(nearest.recall)})."]))
+            yield Point(
+                "bad" if bad else "good",
+                join([strong, f"{found} at ", name(nearest.parameters), f" ({interval(nearest.recall)})."]),
+            )
 
 
 def _before(shown: Shown) -> Point:
-    strong, against = element("strong", "Against the version before. "), shown.subject.against
-    if against is None:
-        last = "There is none to compare with." if not shown.subject.past else "The two share no queries, or were measured by other methods."
-        return Point("note", join([strong, last]))
-    tolerance = float(shown.subject.settings.get("quality_tolerance", 0.0))
-    change = against.ndcg
+    subject, strong = shown.subject, element("strong", "Against the version before. ")
+    compared = subject.comparison
+    if compared is None or subject.before is None:
+        return Point("note", join([strong, "There is none: this is the first."]))
+    if compared.overall is None:
+        reason = compared.incomparable or "they share no query"
+        return Point("note", join([strong, "Not comparable with ", name(subject.before), ": ", cut(reason, 200), "."]))
+    change, tolerance = compared.overall.ndcg, float(subject.settings.get("quality_tolerance", 0.0))
+    queries = counted(compared.overall.queries, "shared query", "shared queries")
+    figures = f"nDCG {signed(change.mean)} ({interval(change)}) over {queries}"
     # As the gate has it: a fall counts when its whole interval lies beyond the tolerance.
     if change.high < -tolerance:
         kind, said = "bad", "Worse"
     elif change.low > 0:
         kind, said = "good", "Better"
     else:
-        kind, said = "good", "No worse" if change.mean < 0 or change.low < 0 else "The same"
-    difference = f"{said}: nDCG {signed(change.mean)} ({interval(change)}) over {counted(against.queries, 'shared query', 'shared queries')}"
-    return Point(kind, join([strong, difference, ", beside ", name(against.version), "."]))
+        kind, said = "good", "The same" if change.low == change.high == 0 else "No difference that counts"
+    moved = f"; {len(compared.better):,} got better and {len(compared.worse):,} worse"
+    return Point(kind, join([strong, f"{said}: {figures}{moved}, beside ", name(subject.before), "."]))
 
 
 def _broken(shown: Shown) -> Iterator[Point]:
