@@ -1,7 +1,8 @@
 """The one adapter from stages to assets.
 
 `asset_of` reads a stage's signature: inputs become typed asset inputs, outputs typed asset outputs, checks of
-`pipeline.release.checks` asset checks that run in the same step. The body is memoised: it looks its key up in the store and
+`pipeline.release.checks` asset checks that run in the same step, and so do those of the gate, which block nothing here: whether
+quality may fall is asked when a version is published. The body is memoised: it looks its key up in the store and
 returns the object as reused, or builds it; data version and result are the same either way.
 
 Belongs here: what is the same for every asset. Not here: descriptions and groups (the modules beside this one).
@@ -9,7 +10,7 @@ Belongs here: what is the same for every asset. Not here: descriptions and group
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ import dagster as dg
 from assets.metadata import column_schema, result_metadata
 from assets.partitions import REPOSITORIES
 from pipeline.release.checks import CHECKS
-from pipeline.release.findings import Finding
+from pipeline.release.findings import Finding, Roots
+from pipeline.release.quality_gate import GATES, Gate, before_manifest
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
 from pipeline.stages import KINDS
@@ -61,6 +63,7 @@ def asset_of(
     """The asset, or multi-asset, of a stage. `cards` by asset name."""
     outputs = {kind.asset: kind for kind in stage.outputs.values()}
     checks = [check for check in CHECKS if check.asset in outputs]
+    gates = [gate for gate in GATES if gate.asset in outputs]
 
     decorate = dg.multi_asset(
         name=stage.name,
@@ -91,6 +94,10 @@ def asset_of(
                 partitions_def=REPOSITORIES,
             )
             for check in checks
+        ]
+        + [
+            dg.AssetCheckSpec(gate.name, asset=gate.asset, description=gate.description, partitions_def=REPOSITORIES)
+            for gate in gates
         ],
         partitions_def=REPOSITORIES,
     )
@@ -109,6 +116,7 @@ def asset_of(
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}
         digests = {asset: artefact.digest for asset, artefact in known.items()}
+        judged = _judged(gates, store, name, roots)
         results = tuple(
             dg.MaterializeResult(
                 asset_key=asset,
@@ -119,7 +127,8 @@ def asset_of(
                     check_result(check.name, asset, check.run(roots, digests), blocking=check.blocking)
                     for check in checks
                     if check.asset == asset
-                ],
+                ]
+                + [check_result(gate.name, asset, judged[gate.name]) for gate in gates if gate.asset == asset],
             )
             for asset, artefact in result.artefacts.items()
         )
@@ -128,6 +137,14 @@ def asset_of(
     # Dagster would want the annotation of a tuple where there are several outputs; `outs` says all that there is to say.
     del body.__annotations__["return"]
     return decorate(body)
+
+
+def _judged(gates: Sequence[Gate], store: StoreResource, name: str, roots: Roots) -> Mapping[str, Finding]:
+    """What the gate says of what was just made, compared with what is published now."""
+    if not gates:
+        return {}
+    candidate = before_manifest(store.repository(name), roots, store.settings(name).recorded())
+    return {gate.name: gate.run(candidate) for gate in gates}
 
 
 def check_result(name: str, asset: str, finding: Finding, *, blocking: bool = True) -> dg.AssetCheckResult:

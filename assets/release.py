@@ -5,16 +5,18 @@ Belongs here: the last two assets. Not here: what may be published (`pipeline.re
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.adapter import DAGSTER_TYPES, OWNERS, Card, asset_of, check_result
 from assets.partitions import REPOSITORIES
 from pipeline.catalog.database import follow_publication
-from pipeline.release.publication import publish
+from pipeline.release.publication import Publication, publish
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
 from pipeline.schemas import Manifest
 from pipeline.stage import Artefact, External
@@ -50,6 +52,15 @@ manifest = asset_of(
 )
 
 
+class Publishing(dg.Config):
+    """How `current` publishes."""
+
+    allow_regression: bool = Field(
+        default=False,
+        description="Publish also what the gate refuses (quality that fell, recall or coverage below a bound), and record it.",
+    )
+
+
 @dg.asset(
     name="current",
     ins={"manifest": dg.AssetIn(key="manifest", dagster_type=DAGSTER_TYPES["manifest"], input_manager_key="artefacts")},
@@ -65,11 +76,18 @@ manifest = asset_of(
     ],
 )
 def current(
-    context: dg.AssetExecutionContext, store: StoreResource, catalog: CatalogResource, manifest: Artefact[Manifest]
+    context: dg.AssetExecutionContext,
+    config: Publishing,
+    store: StoreResource,
+    catalog: CatalogResource,
+    manifest: Artefact[Manifest],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Publish, whoever asks: blocking checks guard only joint runs, so this body verifies again itself."""
     repository = store.repository(context.partition_key)
-    done = publish(repository, manifest, reason="build", build={"run_id": context.run.run_id})
+    build = {"run_id": context.run.run_id, "seconds": _seconds(context)}
+    done = publish(repository, manifest, reason="build", build=build, allow_regression=config.allow_regression)
+    for name, problems in done.allowed.items():
+        context.log.warning(f"Published in spite of {name}: {' '.join(problems)}")
     if problem := follow_publication(repository, store.settings(repository.name)):
         context.log.warning(problem)
     verification = done.verification or verify_folder(done.path, reread=False)
@@ -81,11 +99,23 @@ def current(
             "version": done.version,
             "previous": done.previous or "none",
             "flipped": done.flipped,
+            "allowed": dg.MetadataValue.md(_allowed(done)),
             "path": dg.MetadataValue.path(str(done.path)),
             "by_language": dg.MetadataValue.md(_by_language(catalog, done.path)),
             **{name: value for name, value in manifest.facts.items() if isinstance(value, int)},
         },
     )
+
+
+def _seconds(context: dg.AssetExecutionContext) -> float | None:
+    """Since the run started, as far as Dagster knows when that was."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return round(time.time() - record.start_time, 3) if record is not None and record.start_time is not None else None
+
+
+def _allowed(done: Publication) -> str:
+    """What the gate would have refused, as a list."""
+    return "\n".join(f"- {name}: {' '.join(problems)}" for name, problems in done.allowed.items()) or "nothing"
 
 
 def _by_language(catalog: CatalogResource, folder: Path) -> str:

@@ -6,8 +6,10 @@ Running the graph costs seconds, so one store is built a session; a test that ch
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
+import pyarrow as pa
 import pytest
 
 from pipeline.interfaces.main import main
@@ -181,3 +185,58 @@ def world(built: World, tmp_path: Path) -> World:
     origin = copy.home / "repository.json"
     origin.write_text(origin.read_text().replace(str(built.repo), str(copy.repo)))
     return copy
+
+
+Ranks = Mapping[str, int | None]
+
+
+def _evaluate(folder: Path, ranks: Ranks, **facts: Any) -> Path:
+    """Write an evaluation as the stages would: `ranks` by query, `LABEL/NAME` or `LABEL/NAME!` for a masked one."""
+    from pipeline.evaluation import document as documents
+    from pipeline.evaluation.metrics import Scores
+    from pipeline.files import canonical_json
+    from pipeline.schemas import Coverage, EvalMetrics
+    from pipeline.tables import write_parquet
+
+    def scored(rank: int | None, k: int) -> Scores:
+        if rank is None or rank > k:
+            return Scores(0.0, 0.0, 0.0, 0.0, rank)
+        return Scores(1.0, 1.0, 1 / rank, 1 / math.log2(1 + rank), rank)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    k = facts.pop("k", 10)
+    rows = [
+        {
+            "qid": qid, "query": f"where is {qid}", "label": qid.split("/")[0], "masked": qid.endswith("!"), "uri": f"{qid}.py",
+            "symbol": qid, "lang": "python", "channel": channel, "state": "answered", **dataclasses.asdict(scored(shown, k)),
+        }
+        for qid, rank in ranks.items()
+        # What one channel finds alone is another matter.
+        for channel, shown in (("dense", 1), ("fused", rank))
+    ]  # fmt: skip
+    write_parquet(folder / EvalMetrics.DETAILS, pa.Table.from_pylist(rows, schema=EvalMetrics.details), EvalMetrics.tag())
+    definitions, found = facts.pop("definitions", (100, 100)), facts.pop("found", (100, 100))
+    covered = documents.CoverageDocument(
+        version=documents.FORMAT, k=k, files=_share((9, 9)), bytes=_share((9, 9)), definitions=_share(definitions),
+        found=_share(found), skipped={}, missed=facts.pop("missed", {}), by_language={}, by_kind={}, by_channel={},
+    )  # fmt: skip
+    (folder / Coverage.FILE).write_bytes(canonical_json(msgspec.to_builtins(covered)))
+    plain: dict[str, Any] = {
+        "version": documents.FORMAT, "method": documents.METHOD, "state": "measured", "k": k, "queries": len(ranks),
+        "fused": None, "by_half": {}, "by_label": {}, "by_language": {}, "by_module": {}, "channels": {}, "nearest": None,
+        "tokens": None, "agreement": None, "broken": {},
+    }  # fmt: skip
+    (folder / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(documents.MetricsDocument(**plain | facts))))
+    return folder
+
+
+def _share(pair: tuple[int, int]) -> Any:
+    from pipeline.evaluation.document import Share
+
+    return Share(part=pair[0], whole=pair[1])
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., Path]:
+    """Write the files of `eval_metrics` and `coverage` by hand: `evaluate(folder, {"name/a": 1, "doc/b!": None}, **facts)`."""
+    return _evaluate

@@ -8,8 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, SpladeSettings, XtrSettings
-from pipeline.evaluation.document import FORMAT, CoverageDocument, Share
+from pipeline.evaluation.cover.covering import cover
+from pipeline.evaluation.cover.looking import Search
 from pipeline.evaluation.metrics_stage import uses
+from pipeline.evaluation.staged import Engine
 from pipeline.files import canonical_json
 from pipeline.index.tuning.locked_point import Lock
 from pipeline.schemas import (
@@ -51,15 +53,23 @@ def coverage(
     out: Output[Coverage],
 ) -> Facts:
     """Write `coverage.json` and the tables behind it."""
-    none = Share(part=0, whole=0)
-    document = CoverageDocument(
-        version=FORMAT, k=settings.eval_k, files=none, bytes=none, definitions=none, found=none, skipped={}, missed={},
-        by_language={}, by_kind={}, by_channel={},
+    artefacts = (
+        source, definitions, chunks, embeddings, faiss_index, faiss_idmap, tuning, lexical_index, splade_index, xtr_index,
     )  # fmt: skip
+    covered = cover(Search(artefacts, Engine(search, embed, splade, xtr), lock, settings.eval_k), settings, runtime)
+    document = covered.document
     (out.path / Coverage.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))
-    write_parquet(out.path / Coverage.TABLE, Coverage.definitions.empty_table(), Coverage.tag())
-    write_parquet(out.path / Coverage.MODULES, Coverage.modules.empty_table(), Coverage.tag())
-    return {"definitions": 0}
+    write_parquet(out.path / Coverage.TABLE, covered.definitions, Coverage.tag())
+    write_parquet(out.path / Coverage.MODULES, covered.modules, Coverage.tag())
+    return {
+        "files": document.files.whole,
+        "indexed_files": document.files.part,
+        "definitions": document.definitions.whole,
+        "covered": document.definitions.part,
+        "asked": document.found.whole,
+        "found": document.found.part,
+        "missed": document.missed,
+    }
 
 
-STAGE = Stage(coverage, code_version="1", uses=uses)
+STAGE = Stage(coverage, code_version="2", uses=uses)

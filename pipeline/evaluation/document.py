@@ -84,6 +84,19 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest cosine."""
 
 
+class TwinFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The index without the text that masked queries were copied from (`twin`)."""
+
+    queries: int
+    """Masked ones."""
+    chunks: int
+    """That lost text."""
+    missed: int
+    """Queries whose text was found nowhere, so that nothing is hidden from them."""
+    without: list[str]
+    """Channels that it has not: masked queries are asked without them."""
+
+
 class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`metrics.json`. Where the setting `eval_queries` is 0, `state` is `off` and there are no figures."""
 
@@ -103,6 +116,7 @@ class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     nearest: Nearest | None
     tokens: TokenOracle | None
     agreement: Agreement | None
+    twin: TwinFacts | None
     broken: dict[str, str]
     """Channels that should have answered and could not, with the reason."""
 
@@ -120,20 +134,26 @@ class CoverageDocument(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     k: int
     files: Share
-    """Indexed of all."""
+    """Indexed of all that are not ignored."""
     bytes: Share
+    """Those inside of chunks, of all bytes of these files."""
     definitions: Share
     """Those that lie inside of chunks which are in every index, of all."""
     found: Share
     """Found within k, of those asked for."""
     skipped: dict[str, int]
-    """Files by the reason why they are not indexed."""
+    """Files by the reason why they are not indexed, the ignored ones among them."""
     missed: dict[str, int]
-    """Definitions by the reason why they were not found."""
+    """Definitions that were asked for, by the reason why they were not found."""
     by_language: dict[str, Share]
     """Found of asked."""
     by_kind: dict[str, Share]
     by_channel: dict[str, Share]
+    """What each channel alone has within k, of all asked for; channels that are off are left out."""
+    chunked: Share | None = None
+    """Definitions that lie inside of chunks, of all."""
+    indexes: dict[str, Share] = msgspec.field(default_factory=dict)
+    """Those of all that are chunked with every chunk in this index, by index."""
 
 
 def read_metrics(folder: Path) -> MetricsDocument:

@@ -6,7 +6,7 @@ by query (`comparison`), printing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class Entry:
     version: str
     current: bool
     published_at: float | None
-    """When it was made, seconds since the epoch, UTC; it may have been current again since."""
+    """When it first became current, seconds since the epoch, UTC; it may have been so again since."""
     problem: str | None = None
     commit: str | None = None
     dirty: bool = False
@@ -49,7 +49,7 @@ class Entry:
     """From the start of the run that published it; what could be reused cost nothing."""
     latency_ms: float | None = None
     """The median of a search on the machine that evaluated it."""
-    allowed: Mapping[str, Any] = field(default_factory=dict)
+    allowed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was published in spite of the gate: check -> problems."""
     changed: tuple[Change, ...] = ()
     """Against the version before it in this list that can be read."""
@@ -58,20 +58,34 @@ class Entry:
 def history(repository: Repository) -> tuple[Entry, ...]:
     """Every version in the store, the first published first. Damage of one is told of that one. Never raises for damage."""
     current = versions.current_or_none(repository)
-    names = versions.version_names(repository)
     entries: list[Entry] = []
     before: ManifestDocument | None = None
-    for name, facts in reversed(list(versions.newest_first(repository, names))):
-        entry, manifest = _entry(repository, name, facts, before, current=name == current)
+    for name, facts, at in _in_order(repository):
+        entry, manifest = _entry(repository, name, facts, before, at, current=name == current)
         entries.append(entry)
         before = manifest or before
     return tuple(entries)
 
 
+def _in_order(repository: Repository) -> list[tuple[str, Mapping[str, Any], float | None]]:
+    """Versions with their build facts, by the moment when each first became current: a repaired one has a new `build.json`."""
+    first: dict[str, float] = {}
+    for flip in versions.history(repository):
+        first.setdefault(flip.version, flip.at)
+    known = list(versions.newest_first(repository, versions.version_names(repository)))
+    moments = [(name, facts, first.get(name, facts.get("published_at"))) for name, facts in reversed(known)]
+    return sorted(moments, key=lambda one: one[2] or 0.0)
+
+
 def _entry(
-    repository: Repository, name: str, facts: Mapping[str, Any], before: ManifestDocument | None, *, current: bool
+    repository: Repository,
+    name: str,
+    facts: Mapping[str, Any],
+    before: ManifestDocument | None,
+    at: float | None,
+    *,
+    current: bool,
 ) -> tuple[Entry, ManifestDocument | None]:
-    at = facts.get("published_at")
     try:
         manifest = versions.read_manifest(repository.versions / name)
     except CodeIntelError as error:
@@ -85,16 +99,10 @@ def _entry(
         method=summed.get("method"), k=summed.get("k"), queries=int(summed.get("queries") or 0),
         quality=_as(summed.get("fused"), Figures), nearest=_as(summed.get("nearest"), Nearest),
         definitions=_as(summed.get("definitions"), Share), found=_as(summed.get("found"), Share),
-        seconds=facts.get("seconds"), latency_ms=_latency(facts), allowed=allowed_of(facts),
+        seconds=facts.get("seconds"), latency_ms=_latency(facts), allowed=versions.allowed_of(facts),
         changed=changes(before, manifest) if before is not None else (),
     )  # fmt: skip
     return made, manifest
-
-
-def allowed_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of `build.json`: what the gate would have refused and somebody allowed, check -> problems."""
-    allowed = facts.get("allowed")
-    return allowed if isinstance(allowed, dict) else {}
 
 
 def _as(value: Any, kind: Any) -> Any:

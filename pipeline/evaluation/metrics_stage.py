@@ -5,19 +5,27 @@ Belongs here: from artefacts to figures and tables. Not here: asking (`evaluator
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import msgspec
 
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
-from pipeline.evaluation.document import FORMAT, METHOD, MetricsDocument
+from pipeline.evaluation.document import MetricsDocument
+from pipeline.evaluation.evaluator import evaluate, no_evaluation
+from pipeline.evaluation.points import points_around
+from pipeline.evaluation.queries import TEST, read_queries
+from pipeline.evaluation.staged import Engine, staged
+from pipeline.evaluation.twin import twin_of
 from pipeline.files import canonical_json
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.tuning.locked_point import Lock
 from pipeline.schemas import (
     Chunks,
+    Definitions,
     Embeddings,
     EvalMetrics,
     EvalQueries,
@@ -35,6 +43,7 @@ from pipeline.workers import Runtime
 def eval_metrics(
     eval_queries: Artefact[EvalQueries],
     chunks: Artefact[Chunks],
+    definitions: Artefact[Definitions],
     embeddings: Artefact[Embeddings],
     faiss_index: Artefact[FaissIndex],
     tuning: Artefact[Tuning],
@@ -51,18 +60,32 @@ def eval_metrics(
     out: Output[EvalMetrics],
 ) -> Facts:
     """Write `metrics.json` and the tables behind it; tell how long searches take here."""
-    document = MetricsDocument(
-        version=FORMAT, method=METHOD, state="off", k=settings.eval_k, queries=0, fused=None, by_half={}, by_label={},
-        by_language={}, by_module={}, channels={}, nearest=None, tokens=None, agreement=None, broken={},
-    )  # fmt: skip
-    (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))
-    for name, schema in (
-        (EvalMetrics.DETAILS, EvalMetrics.details),
-        (EvalMetrics.POOL, EvalMetrics.pool),
-        (EvalMetrics.POINTS, EvalMetrics.points),
-    ):
-        write_parquet(out.path / name, schema.empty_table(), EvalMetrics.tag())
-    return {"state": document.state, "queries": 0}
+    queries = read_queries(eval_queries.path, TEST) if settings.eval_queries else []
+    if queries:
+        # Of the artefacts that a search or the twin reads.
+        read = (chunks, definitions, embeddings, faiss_index, tuning, lexical_index, splade_index, xtr_index)
+        started = time.perf_counter()
+        with staged(read, Engine(search, embed, splade, xtr), lock) as opened, twin_of(opened, queries) as twin:
+            made = evaluate(
+                opened, twin, queries, settings.eval_k, points=points_around(opened), oracle_tokens=True, runtime=runtime
+            )
+        runtime.observe({"evaluation_seconds": round(time.perf_counter() - started, 6), "search_latency": made.seconds})
+    else:
+        made = no_evaluation(settings.eval_k)
+    (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(made.document)))
+    for name, table in ((EvalMetrics.DETAILS, made.details), (EvalMetrics.POOL, made.pool), (EvalMetrics.POINTS, made.points)):
+        write_parquet(out.path / name, table, EvalMetrics.tag())
+    return _facts(made.document)
+
+
+def _facts(document: MetricsDocument) -> Facts:
+    facts: dict[str, Any] = {"state": document.state, "queries": document.queries}
+    if document.fused is not None:
+        whole = document.fused
+        facts |= {"ndcg": whole.ndcg.mean, "hit": whole.hit.mean, "mrr": whole.mrr.mean, "recall": whole.recall.mean}
+    if document.nearest is not None:
+        facts["ann_recall"] = document.nearest.recall.mean
+    return facts | {"broken": sorted(document.broken)}
 
 
 def uses(settings: Settings) -> Mapping[str, str]:

@@ -60,7 +60,9 @@ def staged(artefacts: Sequence[Artefact[Any]], engine: Engine, lock: Lock) -> It
             for path in artefact.path.iterdir():
                 if path.name != OBJECT_FILE:
                     (folder / path.name).symlink_to(path)
-        opened = Opened(Staged(folder, _draft(known, lock)), engine.search, engine.embed, engine.splade, engine.xtr)
+        # A device rounds in its own way; an evaluation is the same everywhere.
+        search = msgspec.structs.replace(engine.search, use_gpu=False)
+        opened = Opened(Staged(folder, _draft(known, lock)), search, engine.embed, engine.splade, engine.xtr)
         try:
             yield opened
         finally:

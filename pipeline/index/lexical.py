@@ -172,6 +172,14 @@ class LexicalReader:
         """Let go of the files; the reader cannot be used any more."""
         del self._searcher
 
+    def ids(self) -> Ids:
+        """The chunks that have a document, ascending: as the index itself has them, whatever `files` says."""
+        if not len(self):
+            return np.empty(0, np.int64)
+        with _guarded(self._path):
+            found = self._searcher.search(tantivy.Query.all_query(), len(self), count=False).hits
+            return np.unique(np.array(self._searcher.fast_field_values(ID, [address for _, address in found]), np.int64))
+
     def terms(self, query: str) -> list[str]:
         """The distinct stems that a query is looked up by, in order, at most `MAX_TERMS`; empty when it has no word."""
         runs = words.runs(query)

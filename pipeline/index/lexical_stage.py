@@ -40,6 +40,9 @@ _HEAP_BYTES = 1_000_000_000
 """A bound, not a reservation: a segment is written when it is reached, so that all but huge repositories have one segment."""
 _CHEAPER_THAN_PARSING = 2
 """The threshold for worker processes is in bytes to parse; chunks are stored compressed, and cutting words costs less."""
+CHUNK_COLUMNS = ("id", "content", "start_byte", *lexical.ROW_COLUMNS)
+DEFINITION_COLUMNS = ("uri", "name", "qualified_name", "kind", "start_byte")
+"""What is read of chunks and of definitions."""
 _LOCK_FILES = (".tantivy-writer.lock", ".tantivy-meta.lock")
 _META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
 
@@ -101,6 +104,27 @@ def write_index(folder: Path, documents: Iterable[tantivy.Document]) -> int:
     return count
 
 
+def replace_documents(folder: Path, rows: Sequence[_Row]) -> None:
+    """Put rows in the place of those of the same ids, by a commit on top; only for a scratch copy, its bytes are random.
+
+    `folder` may hold links to an index's files: none of them is written, new ones take their place.
+    """
+    index = tantivy.Index.open(str(folder))
+    index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
+    with _disk_errors():
+        writer = index.writer(_HEAP_BYTES, num_threads=1)
+        for row in rows:
+            writer.delete_documents(lexical.ID, row.identifier)
+        for row in rows:
+            writer.add_document(_document(row))
+        writer.commit()
+        writer.wait_merging_threads()
+        del writer
+    del index
+    for name in _LOCK_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _disk_errors() -> Iterator[None]:
     """Tantivy reports what the system says as the text of a ValueError."""
@@ -144,10 +168,13 @@ def _spell(text: str) -> str:
 def _spelled(job: tuple[Path, Path]) -> list[_Row]:
     """The rows of one part of chunks and of definitions."""
     chunk_part, definition_part = job
-    table = tables.read_part(chunk_part, Chunks, ["id", "content", "start_byte", *lexical.ROW_COLUMNS])
-    defined = _definitions_of(
-        table, tables.read_part(definition_part, Definitions, ["uri", "name", "qualified_name", "kind", "start_byte"])
-    )
+    table = tables.read_part(chunk_part, Chunks, list(CHUNK_COLUMNS))
+    return rows_of(table, tables.read_part(definition_part, Definitions, list(DEFINITION_COLUMNS)))
+
+
+def rows_of(table: pa.Table, definitions: pa.Table) -> list[_Row]:
+    """What the index is given of chunks, sorted by (uri, start_byte), that cover their files; and the definitions of these."""
+    defined = _definitions_of(table, definitions)
     columns = [table[name].to_pylist() for name in lexical.ROW_COLUMNS]
     encode = msgspec.json.Encoder().encode
     contents = table["content"].to_pylist()

@@ -31,6 +31,17 @@ Scip = Annotated[
     typer.Option("--scip", metavar="[LANG=]FILE", help="A SCIP index built elsewhere (protobuf or JSON); repeatable."),
 ]
 Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the run in the store's Dagster instance.")]
+AllowRegression = Annotated[
+    bool, typer.Option("--allow-regression", help="Publish also what the gate on quality refuses, and record what it found.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the graph is run."""
+
+    ephemeral: bool
+    allow_regression: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +128,7 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 def build(
     path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
-    ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
+    allow_regression: AllowRegression = False, ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
@@ -128,7 +139,10 @@ def build(
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
     with symbols_from(no_scip, scip or []):
-        _build_and_report(path, rev, repo, data, ephemeral=ephemeral, json=json, quiet=quiet, started=started)
+        _build_and_report(
+            path, rev, repo, data,
+            run=Run(ephemeral=ephemeral, allow_regression=allow_regression), json=json, quiet=quiet, started=started,
+        )  # fmt: skip
 
 
 def _build_and_report(
@@ -137,7 +151,7 @@ def _build_and_report(
     repo: str | None,
     data: Path | None,
     *,
-    ephemeral: bool,
+    run: Run,
     json: bool,
     quiet: bool,
     started: float,
@@ -157,8 +171,8 @@ def _build_and_report(
         _remember_origin(decided)
         outcome = Outcome(reused=[*decided.keys, "current"])
     else:
-        decided, outcome = _build(store, decided, ephemeral=ephemeral, steps=steps, damage=damage)
-    problems = [outcome.error.message] if outcome.error else _follow(decided, steps)
+        decided, outcome = _build(store, decided, run, steps=steps, damage=damage)
+    problems = [outcome.error.message] if outcome.error else [*_allowed(repository, outcome, steps), *_follow(decided, steps)]
     report = {
         "repo": repository.name, "version": current_or_none(repository), "commit": decided.scan.commit,
         "published": outcome.error is None, "built": outcome.built, "reused": outcome.reused,
@@ -173,6 +187,20 @@ def _build_and_report(
         _say_what_was_done(report, repository)
     if outcome.error is not None:
         raise outcome.error
+
+
+def _allowed(repository: Repository, outcome: Outcome, steps: Steps) -> list[str]:
+    """What the gate found of the version that is now published, and somebody allowed."""
+    from pipeline.store.versions import allowed_of, current_or_none, read_build_facts
+
+    name = current_or_none(repository)
+    if name is None or not outcome.built:
+        return []
+    allowed = allowed_of(read_build_facts(repository.versions / name))
+    notes = [f"{name} is published in spite of {check}: {' '.join(problems)}" for check, problems in allowed.items()]
+    for note in notes:
+        steps.note(note)
+    return notes
 
 
 def _follow(decided: Plan, steps: Steps) -> list[str]:
@@ -217,7 +245,7 @@ def _remember_origin(decided: Plan) -> None:
         raise not_writable(decided.repository.path, error) from error
 
 
-def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage: str | None) -> tuple[Plan, Outcome]:
+def _build(store: Store, decided: Plan, run: Run, *, steps: Steps, damage: str | None) -> tuple[Plan, Outcome]:
     """Switch to the planned version where it exists, else run the graph. `damage` is what is wrong with the published one."""
     from pipeline import planning
     from pipeline.errors import InvariantViolationError
@@ -249,7 +277,8 @@ def _build(store: Store, decided: Plan, *, ephemeral: bool, steps: Steps, damage
             result = run_build(
                 store,
                 repository.name,
-                ephemeral=ephemeral,
+                ephemeral=run.ephemeral,
+                allow_regression=run.allow_regression,
                 progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
             )
     error = result.error

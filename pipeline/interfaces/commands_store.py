@@ -61,10 +61,10 @@ def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dic
     from pipeline.interfaces.losses import describe_losses
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.locks import is_building
-    from pipeline.store.versions import open_version, read_build_facts
+    from pipeline.store.versions import allowed_of, open_version, read_build_facts
 
     with open_version(repository) as version:
-        manifest = version.manifest
+        manifest, facts = version.manifest, read_build_facts(version.path)
         fresh = freshness_of(store, repository, version, settings_of(store, read_origin(repository)))
         return {
             "repo": repository.name,
@@ -79,7 +79,8 @@ def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dic
             "embedder": manifest.embedder["name"],
             "operating_point": manifest.operating_point,
             "recall": (manifest.operating_point["tuning"] or {}).get("recall"),
-            "published_at": read_build_facts(version.path).get("published_at"),
+            "published_at": facts.get("published_at"),
+            "allowed": allowed_of(facts),
             "path": read_origin(repository).path,
             "catalog": _catalog_of(repository, version.name),
             **describe_losses(version, every_file=every_loss),
@@ -128,6 +129,7 @@ def _print_status(row: dict[str, Any]) -> None:
         ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
         ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
         ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']}, {_describe_point(point)}"),
+        *(("allowed", printable(f"{check}: {' '.join(problems)}")) for check, problems in row["allowed"].items()),
         *loss_lines(row),
         *([("catalog", printable(_describe_catalog(row["catalog"])))] if row["catalog"] else []),
     ):
@@ -153,13 +155,14 @@ def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
     from pipeline.errors import CodeIntelError
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json, print_table
-    from pipeline.store.versions import current_or_none, newest_first, read_manifest, version_names
+    from pipeline.store.versions import allowed_of, current_or_none, newest_first, read_manifest, version_names
 
     repository = choose_repository(choose_store(data), repo)
     current = current_or_none(repository)
     rows = []
     for name, facts in newest_first(repository, version_names(repository)):
-        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at")}
+        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at"),
+                               "allowed": list(allowed_of(facts))}  # fmt: skip
         try:
             manifest = read_manifest(repository.versions / name)
             row |= {"commit": manifest.commit, "dirty": manifest.dirty, "parent": manifest.parent,
@@ -170,12 +173,13 @@ def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
     if json:
         print_json({"repo": repository.name, "versions": rows})
         return
+    allowed = any(row["allowed"] for row in rows)
     print_table(
-        ["", "version", "commit", "chunks", "published"],
+        ["", "version", "commit", "chunks", "published", *(["in spite of"] if allowed else [])],
         [
             ["*" if row["current"] else "", row["version"],
              ((row.get("commit") or "–")[:10] + ("+" if row.get("dirty") else "")) if "problem" not in row else "damaged",
-             f"{row.get('chunks', 0):,}", _moment(row["published_at"])]
+             f"{row.get('chunks', 0):,}", _moment(row["published_at"]), *([", ".join(row["allowed"])] if allowed else [])]
             for row in rows
         ],
         right=["chunks"],

@@ -57,7 +57,9 @@ def dagster_home(store: Store) -> Path:
     return home
 
 
-def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progress) -> RunResult:
+def run_build(
+    store: Store, repository: str, *, ephemeral: bool, progress: Progress, allow_regression: bool = False
+) -> RunResult:
     """Materialise every asset of a repository's partition in this process."""
     # Quiets what Dagster says about itself while it is imported and while it runs.
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
@@ -81,7 +83,10 @@ def run_build(store: Store, repository: str, *, ephemeral: bool, progress: Progr
                 partition_key=repository,
                 run_id=result.run_id,
                 tags={"codeintel/trigger": "indexctl"},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": {"current": {"config": {"allow_regression": allow_regression}}},
+                },
             )
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None

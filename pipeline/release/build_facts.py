@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.config import SearchSettings
 from pipeline.index.dense import gpu
 from pipeline.index.dense.families import FAMILIES, import_faiss
-from pipeline.schemas import FaissIndex, Tuning
+from pipeline.schemas import EvalMetrics, FaissIndex, Tuning
 from pipeline.store.layout import Repository
 from pipeline.store.observed import recall
 from pipeline.store.versions import ManifestDocument
@@ -38,6 +38,11 @@ def vector_index_facts(repository: Repository, document: ManifestDocument) -> di
         "built": _observed(repository, FaissIndex.asset, document),
         "tuned": _observed(repository, Tuning.asset, document),
     }
+
+
+def evaluation_facts(repository: Repository, document: ManifestDocument) -> dict[str, Any]:
+    """How the evaluation of this version went: how long searches took, among others."""
+    return _observed(repository, EvalMetrics.asset, document)
 
 
 def _gpu(document: ManifestDocument) -> dict[str, Any]:

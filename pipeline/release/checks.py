@@ -26,7 +26,7 @@ from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.tuning.document import read_tuning
-from pipeline.release import channel_checks, symbol_checks, token_checks
+from pipeline.release import channel_checks, quality_checks, symbol_checks, token_checks
 from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs, sample_rows
 from pipeline.schemas import AstNodes, Chunks, Definitions, Embeddings, FaissIdmap, FaissIndex, Files, Sources, Table, Tuning
 from pipeline.source.entries import hash_of
@@ -383,6 +383,8 @@ CHECKS: tuple[Check, ...] = tuple(
         (symbol_checks.defining_identifiers_in_one_chunk, "chunk_symbols", ("chunks", "scip_occurrences")),
         (symbol_checks.symbol_counts_agree, "chunk_symbols", ("chunks", "scip_occurrences")),
         (symbol_checks.edges_start_in_chunked_files, "symbol_edges", ("chunks",)),
+        (quality_checks.channels_answer, "eval_metrics", ()),
+        (quality_checks.vectors_of_embedder, "eval_metrics", ()),
     )
 )
 """The checks of single assets; each needs only the asset itself and its direct inputs."""

@@ -1,6 +1,7 @@
 """Publication: assembling a version, verifying it, and the flip of CURRENT. Rollback is a flip too.
 
-A version becomes visible only when every check holds; whoever asks for it, this module checks again.
+A version becomes visible only when every check holds, and when the gate lets its quality pass or somebody allows it; whoever
+asks for it, this module checks again.
 
 Belongs here: everything that changes CURRENT. Not here: what the checks are (`verification`).
 """
@@ -9,14 +10,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.errors import CodeIntelError, InvariantViolationError, NotFoundError, RuntimeLifecycleError
-from pipeline.release.build_facts import host_facts, vector_index_facts
+from pipeline.release.build_facts import evaluation_facts, host_facts, vector_index_facts
+from pipeline.release.findings import Finding
+from pipeline.release.quality_gate import judge
 from pipeline.release.verification import Verification, verify_folder
 from pipeline.schemas import Manifest
 from pipeline.stage import Artefact
@@ -36,30 +39,41 @@ class Publication:
     flipped: bool
     verification: Verification | None
     path: Path
+    allowed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the gate found and somebody allowed: check -> problems."""
 
 
 def publish(
-    repository: Repository, manifest: Artefact[Manifest], *, reason: str = "build", build: Mapping[str, Any] | None = None
+    repository: Repository,
+    manifest: Artefact[Manifest],
+    *,
+    reason: str = "build",
+    build: Mapping[str, Any] | None = None,
+    allow_regression: bool = False,
 ) -> Publication:
     """Assemble the manifest's version, verify it whole, and make it current.
 
     `build` is added to the version's `build.json`. Raises `InvariantViolationError` with everything that does not hold; then
-    CURRENT stays where it was and nothing of the refused version is left.
+    CURRENT stays where it was and nothing of the refused version is left. What the gate finds is refused too, or with
+    `allow_regression` recorded, in `build.json` and in the history. A version that is there already was let pass when it came.
     """
     document = versions.read_manifest(manifest.path)
     target = repository.versions / document.version
+    allowed: Mapping[str, Sequence[str]] = {}
     with builder(repository):
         try:
             verification = verify_folder(target, reread=False) if target.exists() else None
             if verification is None or not verification.ok or verification.version != document.version:
-                verification = _assemble(repository, manifest, document, target, build or {})
+                allowed, verification = _assemble(repository, manifest, document, target, build or {}, allow_regression)
+                if allowed:
+                    reason = f"{reason}, allowed in spite of {', '.join(allowed)}"
             previous = versions.current_or_none(repository)
             flipped = previous != document.version
             if flipped:
                 versions.flip(repository, document.version, reason=reason, at=time.time())
         except OSError as error:
             raise not_writable(repository.path, error) from error
-    return Publication(document.version, previous, flipped, verification, target)
+    return Publication(document.version, previous, flipped, verification, target, allowed)
 
 
 def _assemble(
@@ -68,7 +82,9 @@ def _assemble(
     document: versions.ManifestDocument,
     target: Path,
     build: Mapping[str, Any],
-) -> Verification:
+    allow_regression: bool,
+) -> tuple[Mapping[str, Sequence[str]], Verification]:
+    """Make the version's folder. Returns what the gate found and was allowed, too."""
     with files.directory_commit(target) as folder:
         for asset, artefact in document.artefacts.items():
             origin = repository.objects / asset / artefact.key
@@ -85,11 +101,18 @@ def _assemble(
         verification = verify_folder(folder, recheck=False)
         if not verification.ok:
             raise _refusal(document.version, verification)
+        if target.exists():
+            # A repair: what passed the gate once is not compared with what came after it.
+            allowed = versions.allowed_of(versions.read_build_facts(target))
+        else:
+            allowed = _judged(document.version, judge(repository, document, folder), allow_regression)
         facts = {
             **build,
+            **({"allowed": allowed} if allowed else {}),
             "published_at": time.time(),
             "host": host_facts(),
             "vector_index": vector_index_facts(repository, document),
+            "evaluated": evaluation_facts(repository, document),
             "verification_seconds": dict(verification.seconds),
         }
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
@@ -100,7 +123,19 @@ def _assemble(
         stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.
     versions.remember_digests(repository, document.version, stamps)
-    return verification
+    return allowed, verification
+
+
+def _judged(version: str, findings: Mapping[str, Finding], allow_regression: bool) -> Mapping[str, Sequence[str]]:
+    """What the gate found of a version, by check: to be recorded where it is allowed, else refused."""
+    found = {name: finding.problems for name, finding in findings.items() if not finding.passed}
+    if found and not allow_regression:
+        shown = "; ".join(f"{name}: {' '.join(problems)}" for name, problems in found.items())
+        raise InvariantViolationError(
+            f"The version {version} is not published: {shown}.",
+            hint="CURRENT is unchanged. `indexctl build --allow-regression` publishes it all the same, and records it.",
+        )
+    return found
 
 
 def _refusal(version: str, verification: Verification) -> InvariantViolationError:

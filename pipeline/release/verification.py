@@ -15,6 +15,7 @@ from pipeline.catalog.views import connect
 from pipeline.errors import CodeIntelError
 from pipeline.release.checks import CHECKS, VERSION_CHECKS
 from pipeline.release.findings import Finding
+from pipeline.release.quality_gate import BOUNDS, judge_alone
 from pipeline.store.objects import check_file
 from pipeline.store.versions import BUILD, MANIFEST, ManifestDocument, read_manifest
 
@@ -82,6 +83,13 @@ def verify_folder(folder: Path, *, reread: bool = True, recheck: bool = True) ->
             seconds[check.name] = time.perf_counter() - started
             found = problems if check.blocking else warnings
             found.extend(Problem(check.asset, f"{check.name}: {problem}") for problem in finding.problems)
+        started = time.perf_counter()
+        # Whether that is good enough was decided when it was published.
+        judged = judge_alone(manifest, folder)
+        seconds["quality"] = time.perf_counter() - started
+        for bound in BOUNDS:
+            findings[bound.name] = judged[bound.name]
+            warnings.extend(Problem(bound.asset, f"{bound.name}: {problem}") for problem in judged[bound.name].problems)
         started = time.perf_counter()
         findings["catalog_answers"] = _catalog(folder, manifest)
         seconds["catalog_answers"] = time.perf_counter() - started

@@ -66,11 +66,13 @@ class EvalMetrics(Kind):
 class Coverage(Kind):
     """`coverage.json`, and two tables: `coverage`, a row a definition, and `coverage_modules`, a row a folder and file.
 
-    Of a definition: whether all of it lies inside of chunks (`chunked`), which of these indexes lack one of its chunks
-    (`missing_in`), whether it was `asked` for by its own query, the `rank` at which the fused ranking had it (null: not within
-    k), the channels that had it within k (`found_by`), and the `reason` why it was missed.
+    Functions, methods, classes, types and the like count, not data. Of a definition: whether all of it lies inside of chunks
+    (`chunked`), which of the indexes lack one of its chunks (`missing_in`), whether it was `asked` for by its own query, the
+    `rank` at which the fused ranking had it (null: not within k), the channels that had it within k (`found_by`), and the
+    `reason` why it is not found, which is also known of what was not asked for where an index lacks it.
     Of a module: `prefix` (empty: the repository; `a/b/` a folder, `a/b/c.py` a file), how many bytes, files and definitions
-    there are and how many of them are indexed or chunked, and how many definitions were asked for and found, by which channels.
+    there are, ignored files left out, and how many of them are inside of chunks, indexed, `chunked`, and `covered` (chunked, and
+    in every index); and how many definitions were asked for and found, by which channels.
     """
 
     asset = "coverage"
@@ -84,7 +86,7 @@ class Coverage(Kind):
     )  # fmt: skip
     modules = columns(
         prefix=pa.string(), parent=nullable(pa.string()), depth=pa.int32(), bytes=pa.int64(), indexed_bytes=pa.int64(),
-        files=pa.int32(), indexed_files=pa.int32(), definitions=pa.int32(), chunked=pa.int32(), asked=pa.int32(),
-        found=pa.int32(), found_by=pa.list_(pa.struct([
+        files=pa.int32(), indexed_files=pa.int32(), definitions=pa.int32(), chunked=pa.int32(), covered=pa.int32(),
+        asked=pa.int32(), found=pa.int32(), found_by=pa.list_(pa.struct([
             pa.field("channel", pa.string(), nullable=False), pa.field("found", pa.int32(), nullable=False)])),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +101,12 @@ def read_build_facts(folder: Path) -> dict[str, Any]:
         return msgspec.json.decode((folder / BUILD).read_bytes(), type=dict[str, Any])
     except (OSError, ValueError):
         return {}
+
+
+def allowed_of(facts: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """Of `build.json`: what the gate found when the version was published, and somebody allowed: check -> problems."""
+    allowed = facts.get("allowed")
+    return allowed if isinstance(allowed, dict) else {}
 
 
 def current_name(repository: Repository) -> str | None:

@@ -18,6 +18,7 @@ from assets.partitions import PARTITION_SET
 from pipeline.definitions import BUILD_JOB, build_definitions
 from pipeline.errors import CodeIntelError, StoreBusyError
 from pipeline.release.checks import CHECKS
+from pipeline.release.quality_gate import GATES
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
 from pipeline.stages import KINDS, STAGES
 from pipeline.store.layout import Repository, open_store
@@ -102,7 +103,16 @@ def test_a_wrong_kind_of_artefact_is_no_input(definitions: dg.Definitions) -> No
 def test_every_check_of_the_engine_is_an_asset_check(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().asset_check_keys
     found = {(key.asset_key.path[-1], key.name) for key in keys}
-    assert found == {(check.asset, check.name) for check in CHECKS} | {("current", name) for name in VERSION_FINDINGS}
+    quality = {(gate.asset, gate.name) for gate in GATES}
+    assert found == {(check.asset, check.name) for check in CHECKS} | quality | {("current", name) for name in VERSION_FINDINGS}
+
+
+def test_the_gate_blocks_no_step_but_the_flip(definitions: dg.Definitions) -> None:
+    """`current` can be told to publish all the same; a blocking check would not let it run."""
+    graph = definitions.resolve_asset_graph()
+    for gate in GATES:
+        assert not graph.get(dg.AssetCheckKey(dg.AssetKey(gate.asset), gate.name)).blocking
+    assert "allow_regression" in definitions.resolve_assets_def("current").op.config_schema.config_type.fields
 
 
 @pytest.fixture

@@ -69,9 +69,9 @@ class World:
         schema = tables.read_part(path, kind).schema.remove_metadata()
         tables.write_part(root / kind.name, kind, 0, change(table), schema)
 
-    def reseal(self) -> None:
-        """Write every record of state `one` anew, as if the stages had made what lies there now."""
-        for artefact in self.states["one"].values():
+    def reseal(self, state: str = "one") -> None:
+        """Write every record of a state anew, as if the stages had made what lies there now."""
+        for artefact in self.states[state].values():
             path = artefact.path / OBJECT_FILE
             record = msgspec.json.decode(path.read_bytes())
             record.pop("digest")

@@ -1,0 +1,76 @@
+"""What a definition is asked by: the first sentence of its documentation where that is a good query, else its name.
+
+Belongs here: texts of queries. Not here: searching (`looking`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from pipeline.evaluation.cover.structure import DefinitionRows, Numbers
+
+_FEWEST_WORDS, _MOST_WORDS = 4, 40
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`'\"(]|$)")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_MARKUP = re.compile(r"^\s*(?:[:@\\>]|\.\.|[-=~#*]{2,}|\w+:\s*$)")
+"""What opens a field list, a tag, a directive, a doctest or a rule: no sentence."""
+
+
+def queries_of(definitions: DefinitionRows, rows: Numbers) -> list[tuple[str, bool]]:
+    """For each of `rows` its query, and whether that is its name."""
+    sentences = [first_sentence(doc) for doc in definitions.docs]
+    told = Counter(sentence for sentence in sentences if sentence)
+    names = _names(definitions, rows.tolist())
+    found = []
+    for row, name in zip(rows.tolist(), names, strict=True):
+        sentence = sentences[row]
+        # What several definitions say of themselves does not ask for one of them.
+        by_name = not sentence or told[sentence] > 1
+        found.append((name, True) if by_name else (sentence, False))
+    return found
+
+
+def first_sentence(doc: str) -> str:
+    """The first sentence of a documentation on one line; empty where it is no good query."""
+    paragraph = doc.strip().split("\n\n", 1)[0]
+    if not paragraph or _MARKUP.match(paragraph):
+        return ""
+    sentence = _SENTENCE.split(" ".join(paragraph.split()), maxsplit=1)[0].strip()
+    words = len(_WORD.findall(sentence))
+    return sentence if _FEWEST_WORDS <= words <= _MOST_WORDS else ""
+
+
+def _names(definitions: DefinitionRows, rows: Sequence[int]) -> list[str]:
+    """The name of each of `rows`, with as much of what it stands in as tells it from others of that name, as far as that goes."""
+    wanted = {definitions.names[row] for row in rows}
+    namesakes: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, qualified in zip(definitions.names, definitions.qualified, strict=True):
+        if name in wanted:
+            namesakes[name][qualified] += 1
+    endings = {name: _endings(found) for name, found in namesakes.items() if found.total() > 1}
+    return [_shortest(definitions.names[row], definitions.qualified[row], endings) for row in rows]
+
+
+def _endings(qualified: Counter[str]) -> Counter[str]:
+    """How many definitions each ending of their names means."""
+    found: Counter[str] = Counter()
+    for name, times in qualified.items():
+        parts = name.split(".")
+        for start in range(len(parts)):
+            found[".".join(parts[start:])] += times
+    return found
+
+
+def _shortest(name: str, qualified: str, endings: dict[str, Counter[str]]) -> str:
+    if name not in endings or not qualified.endswith(f".{name}"):
+        return name
+    parts = qualified.removesuffix(f".{name}").split(".")
+    spelt = name
+    for owner in reversed(parts):
+        spelt = f"{owner}.{spelt}"
+        if endings[name][spelt] == 1:
+            break
+    # No owner tells more than the next one, where none tells it apart.
+    return spelt if endings[name][spelt] == 1 else f"{parts[-1]}.{name}"
