@@ -224,7 +224,7 @@ def _evaluate(folder: Path, ranks: Ranks, **facts: Any) -> Path:
     plain: dict[str, Any] = {
         "version": documents.FORMAT, "method": documents.METHOD, "state": "measured", "k": k, "queries": len(ranks),
         "fused": None, "by_half": {}, "by_label": {}, "by_language": {}, "by_module": {}, "channels": {}, "nearest": None,
-        "tokens": None, "agreement": None, "broken": {},
+        "tokens": None, "agreement": None, "twin": None, "broken": {},
     }  # fmt: skip
     (folder / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(documents.MetricsDocument(**plain | facts))))
     return folder

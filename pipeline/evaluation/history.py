@@ -15,6 +15,7 @@ import msgspec
 from pipeline.errors import CodeIntelError
 from pipeline.evaluation.changes import Change, changes
 from pipeline.evaluation.document import Figures, Nearest, Share
+from pipeline.evaluation.latency import TOTAL
 from pipeline.store import versions
 from pipeline.store.layout import Repository
 from pipeline.store.versions import ManifestDocument
@@ -117,6 +118,7 @@ def _as(value: Any, kind: Any) -> Any:
 
 def _latency(facts: Mapping[str, Any]) -> float | None:
     """The median that was seen when `eval_metrics` was built, where that is known."""
-    seen = facts.get("evaluated")
-    value = seen.get("median_ms") if isinstance(seen, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+    seen: Any = facts
+    for name in ("evaluated", "search_latency", "stages", TOTAL, "median_ms"):
+        seen = seen.get(name) if isinstance(seen, dict) else None
+    return float(seen) if isinstance(seen, int | float) else None
