@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import tables
+from pipeline.evaluation.comparison import FUSED
 from pipeline.schemas import Chunks, EvalMetrics
 
-FUSED = "fused"
 _WORST, _OF_ONE_LABEL, _FIRST = 12, 3, 3
 
 
@@ -59,14 +59,6 @@ def worst_cases(metrics: Path, chunks: Path) -> list[Case]:
     return _described(chosen, details, metrics, chunks)
 
 
-def cases_of(qids: Sequence[str], metrics: Path, chunks: Path) -> list[Case]:
-    """The same of given queries, in their order; those that are not there are left out."""
-    details = tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))
-    fused = details.filter(pc.equal(details["channel"], FUSED))
-    by_qid = {row["qid"]: row for row in fused.filter(pc.is_in(fused["qid"], pa.array(qids, pa.string()))).to_pylist()}
-    return _described([by_qid[qid] for qid in qids if qid in by_qid], details, metrics, chunks)
-
-
 def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those with the least nDCG, the farthest answer first, not too many of one label while there are others."""
     behind = sorted(
@@ -74,7 +66,8 @@ def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         key=lambda row: (row["ndcg"], -(row["rank"] or 1 << 30), row["qid"]),
     )
     taken: Counter[str] = Counter()
-    chosen, others = [], []
+    chosen: list[Mapping[str, Any]] = []
+    others: list[Mapping[str, Any]] = []
     for row in behind:
         taken[row["label"]] += 1
         (chosen if taken[row["label"]] <= _OF_ONE_LABEL else others).append(row)

@@ -56,7 +56,7 @@ def over_versions(values: Sequence[tuple[str, float | None, Interval | None]], t
     ends = [end for _, value, of in values if value is not None for end in ((of.low, of.high) if of else (value,))]
     low, high = min(ends), max(ends)
     room = max((high - low) * 0.15, 0.01 * max(abs(high), 0.01))
-    first, last = low - room, high + room
+    first, last = max(0.0, low - room), high + room
     x, y = Axis(0, max(1, len(values) - 1), left + 8, width - right), Axis(first, last, height - bottom, top)
     marks = []
     for value in ticks(first, last, 3):
@@ -94,48 +94,61 @@ def _short(value: float) -> str:
 
 
 def over_cost(points: Sequence[Mapping[str, Any]], k: int, milliseconds_of: Mapping[str, float], bound: float | None) -> Html:
-    """Recall of the nearest vectors with its interval, and nDCG of the engine, over what a search costs.
+    """Recall of the nearest vectors with its interval, and under it nDCG of the engine, over what a search costs.
 
     Over vectors scored where that is known of every point, else over the observed time, else point by point.
     """
-    width, height, left, right, top, bottom = 640, 320, 52, 76, 16, 46
+    width, left, right, top, panel, gap, foot = 640, 52, 84, 22, 160, 40, 42
+    height = top + 2 * panel + gap + foot
     values, unit = _costs(points, milliseconds_of)
     rows = sorted(zip(values, points, strict=True), key=lambda pair: (pair[0], pair[1]["ann_recall"]))
-    floor = min([point["low"] for point in points] + [point["ndcg"] for point in points] + ([bound] if bound else []))
-    floor = max(0.0, math.floor(floor * 20 - 1e-9) / 20)
     first, last = rows[0][0], rows[-1][0]
     room = max((last - first) * 0.05, 0.05)
-    x, y = Axis(first - room, last + room, left, width - right), Axis(floor, 1.0, height - bottom, top)
-    marks = []
-    for value in ticks(floor, 1.0, 5):
-        marks += [line(left, y(value), width - right, y(value)), words(left - 6, y(value) + 4, f"{value:g}", "end")]
+    x = Axis(first - room, last + room, left, width - right)
+    recall = _scale([end for point in points for end in (point["low"], point["high"])] + [bound or 1.0], top + panel, top)
+    ndcg = _scale([point["ndcg"] for point in points], height - foot, height - foot - panel, least=0.02)
+    marks = [*_grid(recall, left, width - right), *_grid(ndcg, left, width - right)]
+    marks += [words(left, top - 9, f"recall@{k}", kind="strong"), words(left, ndcg.end - 9, f"nDCG@{k}", kind="strong")]
     if bound:
-        marks += [line(left, y(bound), width - right, y(bound), "bound"), words(left + 4, y(bound) + 13, f"target {bound:g}")]
-    for value, anchor in _ends(first, last):
-        marks.append(words(x(value), height - bottom + 18, _cost_label(value, unit), anchor))
-    marks.append(words((left + width - right) / 2, height - 8, unit, "middle", "strong"))
+        marks += [line(left, recall(bound), width - right, recall(bound), "bound")]
+        marks.append(words(width - right + 6, recall(bound) + 4, f"target {bound:g}"))
     for cost, point in rows:
-        named = point["name"] + (f", {milliseconds(seen)}" if (seen := milliseconds_of.get(point["name"])) is not None else "")
-        size = 5.5 if point["chosen"] else 3
-        marks += [
-            line(x(cost), y(point["low"]), x(cost), y(point["high"]), "bar"),
-            dot(x(cost), y(point["ann_recall"]), size, "dot" if not point["chosen"] else "hollow",
-                title=f"{named}: recall {decimal(point['ann_recall'])}"),
-            dot(x(cost), y(point["ndcg"]), size - 0.5, "dot second", title=f"{named}: nDCG {decimal(point['ndcg'])}"),
-        ]  # fmt: skip
-        if point["chosen"]:
-            marks += [line(x(cost), top, x(cost), height - bottom, "axis")]
-            marks.append(words(x(cost) + 5, height - bottom - 6, "in use"))
-    marks += _side_labels(rows[-1][1], x(last) + 12, y, k)
+        marks += _point(point, x(cost), recall, ndcg, milliseconds_of.get(point["name"]))
+    for value in dict.fromkeys((first, (first + last) / 2, last) if last - first > 0.1 else (first,)):
+        marks.append(words(x(value), height - foot + 18, _cost_label(value, unit), "middle"))
+    marks.append(words((left + width - right) / 2, height - 6, unit, "middle", "strong"))
     return picture(width, height, f"Recall and nDCG over {unit}, {len(points)} operating points", marks)
 
 
-def _side_labels(best: Mapping[str, Any], at: float, y: Axis, k: int) -> list[Html]:
-    """What the two rows of dots are, beside the last of them; apart where they would cover each other."""
-    recall, ndcg = y(best["ann_recall"]) + 4, y(best["ndcg"]) + 4
-    if abs(recall - ndcg) < 14:
-        recall, ndcg = recall - 7, ndcg + 7
-    return [words(at, recall, f"recall@{k}", kind="strong"), words(at, ndcg, f"nDCG@{k}", kind="strong")]
+def _scale(values: Sequence[float], bottom: float, top: float, least: float = 0.005) -> Axis:
+    """Just around the values."""
+    low, high = min(values), max(values)
+    room = max((high - low) * 0.08, least)
+    return Axis(max(0.0, low - room), min(1.0, high + room), bottom, top)
+
+
+def _grid(y: Axis, left: float, right: float) -> list[Html]:
+    return [
+        mark
+        for value in ticks(y.first, y.last, 4)
+        for mark in (line(left, y(value), right, y(value)), words(left - 6, y(value) + 4, f"{value:g}", "end"))
+    ]
+
+
+def _point(point: Mapping[str, Any], at: float, recall: Axis, ndcg: Axis, took: float | None) -> list[Html]:
+    """One operating point in both panels."""
+    named = point["name"] + (f", {milliseconds(took)}" if took is not None else "")
+    radius, kind = (6, "hollow") if point["chosen"] else (3, "dot")
+    marks = [
+        line(at, recall(point["low"]), at, recall(point["high"]), "bar"),
+        dot(at, recall(point["ann_recall"]), radius, kind, title=f"{named}: recall {decimal(point['ann_recall'])}"),
+        dot(at, ndcg(point["ndcg"]), radius, kind, title=f"{named}: nDCG {decimal(point['ndcg'])}"),
+    ]
+    if point["chosen"]:
+        # Under the dots.
+        marks.insert(0, line(at, recall.end, at, ndcg.start, "axis"))
+        marks.append(words(at + 6, ndcg.start - 6, "in use"))
+    return marks
 
 
 def _costs(points: Sequence[Mapping[str, Any]], milliseconds_of: Mapping[str, float]) -> tuple[list[float], str]:
@@ -145,12 +158,6 @@ def _costs(points: Sequence[Mapping[str, Any]], milliseconds_of: Mapping[str, fl
         return [math.log10(milliseconds_of[point["name"]]) for point in points], "milliseconds a query, as observed"
     order = sorted(range(len(points)), key=lambda row: (points[row]["ann_recall"], row))
     return [float(order.index(row)) for row in range(len(points))], "operating points, by recall"
-
-
-def _ends(first: float, last: float) -> list[tuple[float, str]]:
-    if last - first < 0.1:
-        return [(first, "middle")]
-    return [(first, "middle"), ((first + last) / 2, "middle"), (last, "middle")]
 
 
 def _cost_label(value: float, unit: str) -> str:

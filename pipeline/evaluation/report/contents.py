@@ -5,16 +5,16 @@ Belongs here: what these sections say. Not here: what is read (`reading`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from pipeline.evaluation.coverage_reading import Module
 from pipeline.evaluation.document import Share
 from pipeline.evaluation.report.figures import NONE, counted, percent, share, size
-from pipeline.evaluation.report.markup import Child, Html, element, join, name
+from pipeline.evaluation.report.markup import Child, Html, element, name
 from pipeline.evaluation.report.parts import Column, more, section, table
 from pipeline.evaluation.report.reading import Shown
 
-_MOST_REASONS, _MOST_LANGUAGES, _MOST_FOLDERS = 12, 12, 40
+_MOST_REASONS, _MOST_LANGUAGES = 12, 12
 
 
 def indexed(shown: Shown) -> Html:
@@ -95,49 +95,28 @@ def _kinds(shown: Shown) -> Html:
 
 
 def _folders(shown: Shown) -> Html:
-    """The heat map: folders as a tree, among neighbours the worst first; darker where more is missed."""
-    folders = [row for row in shown.modules if row["definitions"] and (not row["prefix"] or row["prefix"].endswith("/"))]
-    if len(folders) < 2:
-        folders = [row for row in shown.modules if row["definitions"]]
-    if not folders:
+    """The heat map: parts that together are the repository, the worst first; darker where more is missed."""
+    if not shown.modules:
         return Html()
-    rows = _largest(folders)
-    channels = _channels(folders)
-    columns = [
-        Column("folder"),
-        Column("definitions", "n"),
-        Column("bytes indexed", "heat"),
-        Column("in chunks", "heat"),
-        Column("found", "heat"),
-    ]
-    columns += [Column(channel, "heat") for channel in channels]
-    lines: list[list[Child]] = [_line(row, channels) for row in rows]
-    said = "Where it is blind: the share of each folder that is indexed, cut into chunks, and found (orange: missed); and what each channel alone finds (blue)"
-    return join([table(said, columns, [("", lines)]), more(len(folders) - len(rows), "folders")])
+    channels = _channels(shown.modules[0])
+    columns = [Column("folder"), Column("definitions", "n roomy")]
+    columns += [Column(title, "heat") for title in ("bytes", "in indexes", "found", *channels)]
+    lines = [_line(row, channels, whole=not number) for number, row in enumerate(shown.modules)]
+    said = (
+        "Where it is blind, the worst first: what share of each part is indexed, is in every index, and is found (orange: what is "
+        "missed); and what each channel alone finds (blue)"
+    )
+    return table(said, columns, [("", lines)])
 
 
-def _line(row: Mapping[str, Any], channels: Sequence[str]) -> list[Child]:
-    found = {one["channel"]: one["found"] for one in row["found_by"]}
-    indent = element("span", name(_last(row["prefix"]), 48), style=f"padding-left:{1.1 * row['depth']:.1f}rem")
-    cells = [
-        _heat(row["indexed_bytes"], row["bytes"]),
-        _heat(row["chunked"], row["definitions"]),
-        _heat(row["found"], row["asked"]),
-    ]
+def _line(row: Module, channels: Sequence[str], *, whole: bool) -> list[Child]:
+    counts = row.counts
+    label = element("strong", "all") if whole else name(row.label, 48)
     return [
-        indent,
-        f"{row['definitions']:,}",
-        *cells,
-        *(_share_of(found.get(channel, 0), row["asked"]) for channel in channels),
-    ]
-
-
-def _last(prefix: str) -> str:
-    """The part of a prefix that its parent does not have."""
-    if not prefix:
-        return "the repository"
-    end = "/" if prefix.endswith("/") else ""
-    return prefix.rstrip("/").rsplit("/", 1)[-1] + end
+        label, f"{counts['definitions']:,}", _heat(counts["indexed_bytes"], counts["bytes"]),
+        _heat(counts["covered"], counts["definitions"]), _heat(counts["found"], counts["asked"]),
+        *(_share_of(row.found_by.get(channel, 0), counts["asked"]) for channel in channels),
+    ]  # fmt: skip
 
 
 def _heat(part: int, whole: int) -> Html:
@@ -156,44 +135,6 @@ def _share_of(part: int, whole: int) -> Html:
     )
 
 
-def _channels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _channels(whole: Module) -> list[str]:
     """Those that found any, the one that found most first."""
-    top = min(rows, key=lambda row: row["depth"])
-    counts = {one["channel"]: one["found"] for one in top["found_by"]}
-    return [channel for channel, found in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if found]
-
-
-def _largest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """As many as are shown, where most is missed, each with the folders above it; then as a tree, the worst neighbour first."""
-    by_prefix = {row["prefix"]: row for row in rows}
-    kept: set[str] = set()
-    for row in sorted(rows, key=lambda row: (-_missing(row), row["depth"], row["prefix"])):
-        above = [row["prefix"]]
-        while (parent := by_prefix[above[-1]]["parent"]) is not None and parent in by_prefix:
-            above.append(parent)
-        if len(kept | set(above)) <= _MOST_FOLDERS:
-            kept |= set(above)
-    below: dict[str | None, list[Mapping[str, Any]]] = {}
-    for prefix in kept:
-        row = by_prefix[prefix]
-        below.setdefault(row["parent"] if row["parent"] in by_prefix else None, []).append(row)
-    return _tree(below, None)
-
-
-def _tree(below: Mapping[str | None, Sequence[Mapping[str, Any]]], parent: str | None) -> list[Mapping[str, Any]]:
-    """In pre-order, without recursion: folders can be nested deeper than a program may call itself."""
-    found, waiting = [], _worst_last(below.get(parent, ()))
-    while waiting:
-        row = waiting.pop()
-        found.append(row)
-        waiting += _worst_last(below.get(row["prefix"], ()))
-    return found
-
-
-def _worst_last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(rows, key=lambda row: (-_missing(row), row["prefix"]), reverse=True)
-
-
-def _missing(row: Mapping[str, Any]) -> int:
-    """Definitions that are not in chunks or not found."""
-    return int(row["definitions"] - row["chunked"] + row["asked"] - row["found"])
+    return [channel for channel, found in sorted(whole.found_by.items(), key=lambda item: (-item[1], item[0])) if found]

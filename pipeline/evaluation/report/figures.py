@@ -37,7 +37,7 @@ def percent(part: float, digits: int = 1) -> str:
         shown = min(shown, math.floor(100 * scale - 1) / scale)
     if part > 0:
         shown = max(shown, 1 / scale)
-    return f"{shown:g} %"
+    return f"{shown:.{digits}f} %" if 0 < part < 1 else f"{shown:g} %"
 
 
 def share(of: Share) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.evaluation.comparison import Moved
 from pipeline.evaluation.report.cases import Case, Place
-from pipeline.evaluation.report.figures import NONE, counted, decimal, milliseconds
-from pipeline.evaluation.report.markup import Child, Html, element, join, name
+from pipeline.evaluation.report.figures import NONE, counted, milliseconds
+from pipeline.evaluation.report.markup import Child, Html, cut, element, join, name
 from pipeline.evaluation.report.parts import Column, more, named, section, table
 from pipeline.evaluation.report.reading import Shown
 
@@ -33,35 +32,41 @@ def worst(shown: Shown) -> Html:
 
 def _case(one: Case, k: int) -> Html:
     notes = ", ".join([one.label.replace("_", " "), *(["masked"] if one.masked else [])])
+    answer = [name(one.symbol), " in ", name(one.uri)] if one.symbol else [name(one.uri)]
     return element(
         "li",
-        element("p", name(one.query, 200), " ", element("span", notes, class_="soft"), class_="asked"),
+        element("p", element("bdi", cut(one.query, 240), class_="asked"), " ", element("span", notes, class_="soft")),
         named([
-            ("answer", join([name(one.symbol or one.uri), " in " if one.symbol else None, name(one.uri) if one.symbol else None])),
-            ("rank", _rank(one.rank, k, one.ndcg)),
+            ("answer", join(answer)),
+            ("rank", _rank(one.rank, k)),
             ("before it" if one.rank is not None else "instead", _places(one.first)),
             ("by channel", _ranks(one)),
         ]),
     )  # fmt: skip
 
 
-def _rank(rank: int | None, k: int, ndcg: float) -> str:
+def _rank(rank: int | None, k: int) -> str:
     if rank is None:
         return "not found"
-    return f"{rank}, beyond the first {k}" if rank > k else f"{rank} (nDCG {decimal(ndcg)})"
+    return f"{rank}, beyond the first {k}" if rank > k else str(rank)
 
 
 def _places(places: Sequence[Place]) -> Html | None:
-    if not places:
-        return None
-    return join(element("div", name(one.name) if one.name else None, " " if one.name else None, name(f"{one.uri}:{one.start_line}-{one.end_line}"),
-                        element("span", f" {one.why}", class_="soft") if one.why else None) for one in places)  # fmt: skip
+    return join(element("div", *_place(place)) for place in places) if places else None
+
+
+def _place(place: Place) -> list[Child]:
+    where = name(f"{place.uri}:{place.start_line}–{place.end_line}")
+    why = element("span", f" has {place.why}", class_="soft") if place.why else None
+    return [name(place.name), " in ", where, why] if place.name else [where, why]
 
 
 def _ranks(one: Case) -> str:
-    if not one.channels:
-        return "none answered"
-    return ", ".join(f"{channel} {NONE if rank is None else rank}" for channel, rank in one.channels.items())
+    found = [f"{channel} at {rank}" for channel, rank in one.channels.items() if rank is not None]
+    lacking = [channel for channel, rank in one.channels.items() if rank is None]
+    if not found:
+        return f"found by none of {', '.join(lacking)}" if lacking else "none answered"
+    return ", ".join(found) + (f"; not in {', '.join(lacking)}" if lacking else "")
 
 
 def moved(shown: Shown) -> Html:
@@ -73,17 +78,16 @@ def moved(shown: Shown) -> Html:
     rows: list[list[Child]] = [
         [name(one.query), name(one.uri), _was(one.before), _was(one.after)] for one in compared.worse[:_MOST_MOVED]
     ]
-    what = join(
-        [
-            f"{counted(len(compared.worse), 'query', 'queries')} of {compared.shared:,} shared got worse, {len(compared.better):,} better, since ",
-            name(shown.subject.before or ""),
-            ".",
-        ]
-    )
+    worse = counted(len(compared.worse), "query", "queries")
     caption = "The rank of the first answer, what lost most first"
     return section(
         "Worse than before",
-        element("p", what),
+        element(
+            "p",
+            f"{worse} of {compared.shared:,} shared ones got worse and {len(compared.better):,} better, beside ",
+            name(shown.subject.before or ""),
+            ".",
+        ),
         table(caption, columns, [("", rows)]),
         more(len(compared.worse) - _MOST_MOVED, "queries"),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.config import Settings
+from pipeline.evaluation.coverage_reading import Module, read_tree, worst_first
 from pipeline.evaluation.document import CoverageDocument, MetricsDocument, read_coverage, read_metrics
 from pipeline.evaluation.report.cases import Case, worst_cases
 from pipeline.evaluation.report.subject import Evaluated
@@ -23,6 +25,7 @@ from pipeline.evaluation.report.times import Times, point_name, times_of
 from pipeline.index.tuning.document import TuningDocument, point_of, read_tuning
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Files, Tuning
 
+_MODULES = 40
 Row = Mapping[str, Any]
 
 
@@ -61,7 +64,8 @@ class Shown:
     languages: Sequence[Language]
     points: Sequence[Row]
     """Operating points with `name` and `cost`: vectors scored for one query, null where the sweep did not have the point."""
-    modules: Sequence[Row]
+    modules: Sequence[Module]
+    """The whole repository, and then the parts that it is cut into, the worst first."""
     worst: Sequence[Case]
     times: Times
     settings: Mapping[str, tuple[Any, Any]]
@@ -94,7 +98,7 @@ def read(subject: Evaluated) -> Shown:
         skipped=_skipped(files),
         languages=_languages(files),
         points=_points(subject),
-        modules=pq.read_table(roots[Coverage.asset] / Coverage.MODULES).to_pylist(),
+        modules=_modules(roots[Coverage.asset]),
         worst=worst_cases(roots[EvalMetrics.asset], roots[Chunks.asset]) if metrics.fused is not None else (),
         times=times_of(subject.measured, subject.tuned),
         settings=_changed(subject.settings),
@@ -142,6 +146,15 @@ def _points(subject: Evaluated) -> list[Row]:
         {**row, "cost": costs.get(point), "name": point_name(point.parameters, point.k_factor)}
         for row, point in ((row, point_of(row)) for row in rows)
     ]
+
+
+def _modules(root: Path) -> list[Module]:
+    tree = read_tree(root)
+    top = tree.find("")
+    if top is None or not top.counts["files"]:
+        return []
+    parts = worst_first(tree.cut(top, _MODULES))
+    return [top, *parts] if len(parts) > 1 else [top]
 
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

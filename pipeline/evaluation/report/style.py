@@ -8,10 +8,12 @@ Belongs here: style sheets. Not here: markup.
 from __future__ import annotations
 
 LIGHT = """
---paper:#fff;--ink:#1c1c1a;--soft:#62625c;--rule:#dcdcd5;--wash:#f5f5f1;--good:#0072b2;--bad:#b84a00;--heat:230 110 20;--cool:0 114 178;
+--paper:#fff;--ink:#1c1c1a;--soft:#62625c;--rule:#dcdcd5;--wash:#f5f5f1;--good:#0072b2;--bad:#b84a00;
+--heat:230 110 20;--cool:0 114 178;
 """
 DARK = """
---paper:#161615;--ink:#e8e8e3;--soft:#a3a39b;--rule:#3a3a37;--wash:#20201e;--good:#6fc1f0;--bad:#f0924e;--heat:225 110 30;--cool:60 140 200;
+--paper:#161615;--ink:#e8e8e3;--soft:#a3a39b;--rule:#3a3a37;--wash:#20201e;--good:#6fc1f0;--bad:#f0924e;
+--heat:225 110 30;--cool:60 140 200;
 """
 
 DRAWING = """

@@ -40,14 +40,15 @@ class Times:
 
 def times_of(measured: Mapping[str, Any], tuned: Mapping[str, Any]) -> Times:
     """What was seen of `eval_metrics` and of `tuning`; what has another form than now is left out."""
+    seen = _mapping(measured.get("search_latency"))
     stages = {
         stage: Time(_number(one.get("median_ms")), _number(one.get("p95_ms")))
-        for stage, one in _mapping(measured.get("stages")).items()
+        for stage, one in _mapping(seen.get("stages")).items()
         if isinstance(one, Mapping)
     }
     slow = [
         Slow(str(row["query"]), took, str(row.get("most", "")))
-        for row in _rows(measured.get("slowest"))
+        for row in _rows(seen.get("slowest"))
         if "query" in row and (took := _number(row.get("ms"))) is not None
     ]
     points = {

@@ -185,6 +185,7 @@ def module_row(prefix: str, definitions: int = 100, found: int = 40) -> dict[str
     return {
         "prefix": prefix, "parent": parent, "depth": len(parts), "bytes": 10_000, "indexed_bytes": 9_500, "files": 10,
         "indexed_files": 9, "definitions": definitions, "chunked": definitions - 1, "asked": definitions // 2, "found": found,
+        "covered": definitions - 2,
         "found_by": [{"channel": name, "found": found * (4 - at) // 5} for at, name in enumerate(CHANNELS)],
     }  # fmt: skip
 
