@@ -124,6 +124,9 @@ class EmbedSettings(Section, frozen=True, kw_only=True):
 
     def for_queries(self) -> EmbedSettings:
         """The same embedder, waited for as long as somebody who searches does."""
+        if self.embedder != "http":
+            # Waits for nobody: a second model would be loaded for nothing.
+            return self
         return msgspec.structs.replace(self, embed_timeout=self.embed_query_timeout, embed_retries=0)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.queries import Query
 from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.search.channels.dense import nearest
 from pipeline.search.channels.interface import Asked
-from pipeline.search.channels.registry import CHANNELS, Consulted, State, broken, consult, consult_one
+from pipeline.search.channels.registry import Consulted, State, broken, consult
 from pipeline.search.fusion import Ids, best_first
 from pipeline.search.opened import Opened
 from pipeline.search.query import parse_query
@@ -23,7 +24,6 @@ from pipeline.search.ranking import Ranked, pool_size, rank
 FUSED = "fused"
 """What the whole engine is called among the channels."""
 DENSE = "dense"
-_DENSE = next(channel for channel in CHANNELS if channel.name == DENSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def judge(opened: Opened, query: Query, k: int, points: Sequence[OperatingPoint]
         ids = [] if one.found is None else one.found.ranking.ids.tolist()
         channels[name] = Judged(one.state, score(ids, query, k), _best_of(given, one, k))
         without[name] = score(_without(opened, given, name).tolist(), query, k) if ids else fused.scores
-    at = tuple(score(_elsewhere(opened, given, point).tolist(), query, k) for point in points)
+    at = _elsewhere(opened, given, query, fused.scores, k, points)
     return Outcome(channels, without, broken(given.consulted) | broken(given.ranked.late), at)
 
 
@@ -102,11 +102,25 @@ def _without(opened: Opened, given: Reply, channel: str) -> Ids:
     return replace(given, ranked=rank(opened, given.asked, others)).ranking
 
 
-def _elsewhere(opened: Opened, given: Reply, point: OperatingPoint) -> Ids:
-    """The ranking where vectors are searched at another point; only the dense channel is asked again."""
-    asked = replace(given.asked, point=point)
-    consulted = {**given.consulted, DENSE: consult_one(_DENSE, opened, asked)}
-    return replace(given, ranked=rank(opened, asked, consulted)).ranking
+def _elsewhere(
+    opened: Opened, given: Reply, query: Query, own: Scores, k: int, points: Sequence[OperatingPoint]
+) -> tuple[Scores, ...]:
+    """The engine where vectors are searched at other points; only the dense channel is asked again. Where it finds the same, or
+    has nothing to say, all is as it is at the version's `own` point."""
+    dense = given.consulted[DENSE]
+    if dense.found is None or not points:
+        return (own,) * len(points)
+    vector = opened.embedder.encode_queries([query.query])
+    found = []
+    for point in points:
+        asked = replace(given.asked, point=point)
+        again = nearest(opened, asked, vector)
+        if np.array_equal(again.ranking.ids, dense.found.ranking.ids):
+            found.append(own)
+            continue
+        ranked = rank(opened, asked, {**given.consulted, DENSE: replace(dense, found=again)})
+        found.append(score(replace(given, ranked=ranked).ranking.tolist(), query, k))
+    return tuple(found)
 
 
 def _best(given: Reply, k: int) -> tuple[Place, ...]:

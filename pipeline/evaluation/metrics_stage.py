@@ -98,4 +98,4 @@ def uses(settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(eval_metrics, code_version="1", uses=uses)
+STAGE = Stage(eval_metrics, code_version="2", uses=uses)

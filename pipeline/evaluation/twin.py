@@ -117,38 +117,55 @@ _COLUMNS = (*lexical_stage.CHUNK_COLUMNS, "content_hash")
 def _masked(root: Path, queries: Sequence[Query]) -> _Changes:
     """What each mask takes out of the query's file, of the files that hold its answers, and of copies of these chunks."""
     known = tables.plain(tables.read_table(root, Chunks, ["id", "uri", "content_hash"]))
-    uri_of = dict(zip(known["id"].to_pylist(), known["uri"].to_pylist(), strict=True))
-    files_of = [{query.uri, *(uri_of[one] for one in query.positives if one in uri_of)} for query in queries]
-    named = set().union(*files_of)
-    inside = known.filter(pc.is_in(known["uri"], value_set=pa.array(sorted(named), pa.string())))
-    copies = known.filter(pc.is_in(known["content_hash"], value_set=inside["content_hash"].combine_chunks()))
-    rows = _rows_of(root, sorted({*named, *copies["uri"].to_pylist()}))
-    uris, contents = rows["uri"].to_pylist(), rows["content"].to_pylist()
-    starts: dict[str, list[int]] = {}
-    for row, uri in enumerate(uris):
-        starts.setdefault(uri, []).append(row)
-    texts = {uri: FileText([contents[row] for row in starts[uri]]) for uri in sorted(named) if uri in starts}
+    files_of = _files_of(known, queries)
+    rows = _rows_of(root, sorted(set().union(*files_of)))
+    contents = rows["content"].to_pylist()
+    places: dict[str, list[int]] = {}
+    for row, uri in enumerate(rows["uri"].to_pylist()):
+        places.setdefault(uri, []).append(row)
+    texts = {uri: FileText([contents[row] for row in there]) for uri, there in places.items()}
     missed = 0
     for query, files in zip(queries, files_of, strict=True):
         found = [texts[uri].blank(query.mask or "") for uri in sorted(files) if uri in texts]
         missed += not any(found)
-    left = {starts[uri][chunk]: text.content(chunk) for uri, text in texts.items() for chunk in sorted(text.changed)}
-    # A copy says the same in another file, or once more in this one.
+    left = {places[uri][chunk]: text.content(chunk) for uri, text in texts.items() for chunk in text.changed}
+    return _Changes(*_with_copies(root, known, rows, left), missed)
+
+
+def _files_of(known: pa.Table, queries: Sequence[Query]) -> list[set[str]]:
+    """For each query its file and those that its answers lie in; answers may be near-copies in other files."""
+    wanted = pa.array(sorted({one for query in queries for one in query.positives}), pa.int64())
+    answers = known.filter(pc.is_in(known["id"], value_set=wanted))
+    uri_of = dict(zip(answers["id"].to_pylist(), answers["uri"].to_pylist(), strict=True))
+    return [{query.uri, *(uri_of[one] for one in query.positives if one in uri_of)} for query in queries]
+
+
+def _with_copies(root: Path, known: pa.Table, rows: pa.Table, left: Mapping[int, str]) -> tuple[pa.Table, list[int]]:
+    """The files with what is left of their texts, and the rows that lost something: of these files, and of others in which
+    the same chunks stand."""
+    hashes = rows["content_hash"].take(pa.array(sorted(left), pa.int64()))
+    copies = known.filter(pc.is_in(known["content_hash"], value_set=hashes.combine_chunks()))
+    others = set(copies["uri"].to_pylist()) - set(rows["uri"].to_pylist())
+    contents = rows["content"].to_pylist()
     same = {contents[row]: text for row, text in left.items()}
-    left |= {row: same[text] for row, text in enumerate(contents) if text in same and row not in left}
-    cut = pa.array([left.get(row, text) for row, text in enumerate(contents)], pa.string())
-    place = rows.schema.get_field_index("content")
-    return _Changes(rows.set_column(place, "content", cut), sorted(left), missed)
+    rows = pa.concat_tables([rows, _rows_of(root, sorted(others))]).combine_chunks()
+    cut = {row: same[text] for row, text in enumerate(rows["content"].to_pylist()) if text in same} | dict(left)
+    texts = [cut.get(row, text) for row, text in enumerate(rows["content"].to_pylist())]
+    rows = rows.set_column(rows.schema.get_field_index("content"), "content", pa.array(texts, pa.string()))
+    order = pc.sort_indices(rows, sort_keys=[("uri", "ascending"), ("start_byte", "ascending")])
+    place_of = np.argsort(order.to_numpy())
+    return rows.take(order), sorted(int(place_of[row]) for row in cut)
 
 
 def _rows_of(root: Path, uris: Sequence[str]) -> pa.Table:
-    """All chunks of some files, in the order of the table."""
+    """All chunks of some files, each file's in their order."""
     wanted = pa.array(uris, pa.string())
     parts = tables.parts(root, Chunks)
     numbers = sorted({tables.part_of(uri, len(parts)) for uri in uris})
     found = [tables.plain(tables.read_part(parts[number], Chunks, list(_COLUMNS))) for number in numbers]
     kept = [part.filter(pc.is_in(part["uri"], value_set=wanted)) for part in found]
-    return pa.concat_tables(kept).sort_by([("uri", "ascending"), ("start_byte", "ascending")]).combine_chunks()
+    empty = tables.plain(Chunks.schema.empty_table()).select(list(_COLUMNS))
+    return pa.concat_tables([empty, *kept]).combine_chunks()
 
 
 def _texts(changes: _Changes) -> list[str]:
