@@ -59,7 +59,7 @@ def clustered(n: int, queries: int, seed: int = 0) -> Corpus:
 
 
 def chunks(tree: Path, work: Path, queries: int) -> Corpus:
-    """The vectors of the chunks of a folder of code, by `indexctl`; queries are names and docs of its definitions."""
+    """The vectors of the chunks of a folder of code, by `indexctl`; queries are those that it is tuned on."""
     from pipeline.config import EmbedSettings
     from pipeline.embed import registry
     from pipeline.index.tuning.queries import query_texts
@@ -73,6 +73,6 @@ def chunks(tree: Path, work: Path, queries: int) -> Corpus:
     version = next(data.glob(f"*/versions/{report['version']}"))
     vectors = np.load(version / "vectors.npy", mmap_mode="r")
     order = np.random.default_rng(_SEED).permutation(len(vectors))
-    texts = query_texts(version, version, queries)
+    texts = query_texts(version, queries)
     asked = registry.load(EmbedSettings()).encode_queries(texts)
     return Corpus("chunks", np.ascontiguousarray(vectors[order]), asked[np.random.default_rng(_SEED).permutation(len(asked))])

@@ -116,12 +116,17 @@ def parts_together(first: Rooted, second: Rooted, third: Rooted) -> tuple[list[P
 
 
 def read_part(path: Path, kind: type[Table], columns: Sequence[str] | None = None) -> pa.Table:
-    """One part. Raises `IndexCorruptionError` when it cannot be read, `IndexFormatError` when it is of another kind."""
+    """One part. Raises what `read_file` does."""
+    return read_file(path, tag_of(kind), columns)
+
+
+def read_file(path: Path, expected: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file that says it holds what is expected. Raises `IndexCorruptionError` when it cannot be read,
+    `IndexFormatError` when it is of another kind."""
     try:
         # Our own reader object: `pq.read_table` would put a dataset around a single file.
         with pq.ParquetFile(path, memory_map=False) as file:
             tag = (file.schema_arrow.metadata or {}).get(_TAG, b"").decode("utf-8", "replace")
-            expected = tag_of(kind)
             if tag != expected:
                 raise IndexFormatError(f"{path} holds `{tag or 'no kind'}`, not `{expected}`.", hint="Rebuild the index.")
             return file.read(columns=list(columns) if columns is not None else None)

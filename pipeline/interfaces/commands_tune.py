@@ -99,12 +99,12 @@ def _measured(searcher: Searcher, settings: Settings) -> dict[str, Any]:
     from pipeline.index.tuning.stage import FEWEST, queries_for, tune_on
 
     version, index = searcher.version, searcher.opened.vectors
-    folder = version.ensure("faiss_index", "embeddings", "definitions", "chunks")
+    folder = version.ensure("faiss_index", "embeddings", "eval_queries")
     report = {
         "repo": version.repository.name, "version": version.name, "family": index.family.name, "exact": index.family.exact,
         "target": settings.tuning.target_recall, "locked": False,
     }  # fmt: skip
-    texts = [] if index.family.exact else query_texts(folder, folder, queries_for(settings.tuning, index.count))
+    texts = [] if index.family.exact else query_texts(folder, queries_for(settings.tuning, index.count))
     if len(texts) < FEWEST or not index.count:
         return {**report, "met": True if index.family.exact else None, "point": None, "sweep": []}
     queries = searcher.opened.embedder.encode_queries(texts)

@@ -22,14 +22,12 @@ from pipeline.index.dense.arrays import TrueVectors, Vectors
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument
-from pipeline.index.tuning.queries import query_texts
+from pipeline.index.tuning.queries import QUERIES, query_texts
 from pipeline.index.tuning.sweep import K, Measured, Tuned, latencies, questions, tune
-from pipeline.schemas import Chunks, Definitions, Embeddings, FaissIndex, Tuning
+from pipeline.schemas import Embeddings, EvalQueries, FaissIndex, Tuning
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime
 
-QUERIES: Mapping[str, int] = {"small": 384, "medium": 640, "large": 2048}
-"""Preset -> queries; the point is chosen on one half of them and confirmed on the other."""
 _SMALL_BELOW = 500_000
 _TIMED_QUERIES, _TIMED_POINTS, _TIMED_SECONDS = 32, 4, 0.3
 FEWEST = 2
@@ -40,8 +38,7 @@ _DIGITS = 6
 def tuning(
     faiss_index: Artefact[FaissIndex],
     embeddings: Artefact[Embeddings],
-    definitions: Artefact[Definitions],
-    chunks: Artefact[Chunks],
+    eval_queries: Artefact[EvalQueries],
     embed: EmbedSettings,
     settings: TuningSettings,
     runtime: Runtime,
@@ -53,7 +50,7 @@ def tuning(
     tuned: Tuned | None = None
     asked: Vectors | None = None
     if not index.family.exact and index.count and settings.autotune_on_start:
-        texts = query_texts(definitions.path, chunks.path, queries_for(settings, index.count))
+        texts = query_texts(eval_queries.path, queries_for(settings, index.count))
         if len(texts) >= FEWEST:
             asked = registry.load(embed).encode_queries(texts)
             tuned = tune_on(index, TrueVectors.open(embeddings.path), asked, settings.target_recall)
@@ -166,4 +163,4 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(tuning, code_version="1", uses=_uses)
+STAGE = Stage(tuning, code_version="2", uses=_uses)

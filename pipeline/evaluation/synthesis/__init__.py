@@ -1,0 +1,1 @@
+"""Queries made from a repository: what people would ask for its parts, and where the answers lie."""
