@@ -36,27 +36,29 @@ def report(
     from pipeline.interfaces.output import print_json
     from pipeline.release.reporting import of_version, report_path, write_report
     from pipeline.store.layout import not_writable
+    from pipeline.store.versions import open_version
 
     repository = choose_repository(choose_store(data), repo)
-    subject = of_version(repository, version)
-    try:
-        shown = read(subject)
-    except (OSError, msgspec.MsgspecError, pa.ArrowException) as error:
-        raise IndexCorruptionError(
-            f"The evaluation of {subject.version} cannot be read: {error}.", hint="Run `indexctl build` again."
-        ) from None
+    with open_version(repository, version) as opened:
+        name = opened.name
+        try:
+            shown = read(of_version(opened))
+        except (OSError, msgspec.MsgspecError, pa.ArrowException) as error:
+            raise IndexCorruptionError(
+                f"The evaluation of {name} cannot be read: {error}.", hint="Run `indexctl build` again."
+            ) from None
     if not shown.evaluated:
         raise NotFoundError(
-            f"The version {subject.version} was not evaluated.",
-            hint="Set `eval_queries` above 0 and run `indexctl build`; a repository without definitions has nothing to ask for.",
+            f"The version {name} was not evaluated.",
+            hint="Set `eval_queries` above 0 and run `indexctl build`; where there are no definitions, there is nothing to ask.",
         )
-    path = out.expanduser().absolute() if out is not None else report_path(repository, str(subject.version))
+    path = out.expanduser().absolute() if out is not None else report_path(repository, name)
     try:
         write_report(path, page(shown))
     except OSError as error:
         raise not_writable(path, error) from error
     if json:
-        print_json({"repo": repository.name, "version": subject.version, "path": str(path)})
+        print_json({"repo": repository.name, "version": name, "path": str(path)})
     else:
         typer.echo(str(path))
     if show:

@@ -24,7 +24,15 @@ from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissInd
 from pipeline.stage import Artefact
 from pipeline.store.layout import Repository
 from pipeline.store.observed import recall
-from pipeline.store.versions import ManifestDocument, allowed_of, current_or_none, open_version, read_build_facts, read_manifest
+from pipeline.store.versions import (
+    ManifestDocument,
+    Version,
+    allowed_of,
+    current_or_none,
+    open_version,
+    read_build_facts,
+    read_manifest,
+)
 
 FOLDER = "reports"
 ASSETS = tuple(kind.asset for kind in (Snapshot, Chunks, Embeddings, FaissIndex, Tuning, EvalMetrics, Coverage))
@@ -62,9 +70,9 @@ def of_artefacts(
     Where the published one has the very same evaluation, it is that one, and is compared with its parent.
     """
     key = artefacts[EvalMetrics.asset].key
-    published = _with_evaluation(repository, key)
-    if published is not None:
-        return of_version(repository, published)
+    if (published := _with_evaluation(repository, key)) is not None:
+        with open_version(repository, published) as version:
+            return of_version(version)
     roots = {asset: artefact.path for asset, artefact in artefacts.items()}
     candidate = before_manifest(repository, roots, recorded)
     standard = candidate.standard
@@ -81,13 +89,12 @@ def of_artefacts(
     )  # fmt: skip
 
 
-def of_version(repository: Repository, name: str | None = None) -> Evaluated:
-    """A version in the store, the published one where none is named, beside its parent.
+def of_version(version: Version) -> Evaluated:
+    """A version in the store beside its parent. It has to stay open until it has been read.
 
-    Raises what `open_version` and `Version.ensure` do.
+    Raises what `Version.ensure` does.
     """
-    with open_version(repository, name) as version:
-        manifest, folder = version.manifest, version.ensure(*ASSETS)
+    repository, manifest, folder = version.repository, version.manifest, version.ensure(*ASSETS)
     facts = read_build_facts(folder)
     roots = dict.fromkeys(ASSETS, folder)
     allowed = allowed_of(facts)

@@ -52,11 +52,19 @@ class Case:
 
 
 def worst_cases(metrics: Path, chunks: Path) -> list[Case]:
-    """The queries that were answered worst, a few of each label, from the object of `eval_metrics` and that of `chunks`."""
+    """The queries that were answered worst, from the objects (or the version) that `eval_metrics` and `chunks` lie in."""
     details = tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))
-    fused = details.filter(pc.equal(details["channel"], FUSED)).to_pylist()
-    chosen = _worst(fused)
-    return _described(chosen, details, metrics, chunks)
+    return _described(_worst(_of_engine(details)), details, metrics, chunks)
+
+
+def worst_queries(metrics: Path) -> list[Mapping[str, Any]]:
+    """The same as rows of `eval_details` alone."""
+    return _worst(_of_engine(tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))))
+
+
+def _of_engine(details: pa.Table) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = details.filter(pc.equal(details["channel"], FUSED)).to_pylist()
+    return rows
 
 
 def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

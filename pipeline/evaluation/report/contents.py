@@ -20,8 +20,9 @@ _MOST_REASONS, _MOST_LANGUAGES = 12, 12
 def indexed(shown: Shown) -> Html:
     """Files and bytes, by language; what is left out, and why."""
     covered = shown.coverage
+    files, taken = covered.files, covered.bytes
     said = (
-        f"{covered.files.part:,} of {counted(covered.files.whole, 'file')}, {size(covered.bytes.part)} of {size(covered.bytes.whole)}, "
+        f"{files.part:,} of {counted(files.whole, 'file')}, {size(taken.part)} of {size(taken.whole)}, "
         f"cut into {counted(shown.chunks, 'chunk')}."
     )
     columns = [
@@ -63,7 +64,8 @@ def coverage(shown: Shown) -> Html:
             element("p", "No definitions are known in the indexed files, so there is none to look for.", class_="soft"),
         )
     asked = covered.found.whole
-    said = f"{covered.definitions.part:,} of {counted(covered.definitions.whole, 'definition')} lie inside of chunks that are in every index ({share(covered.definitions)})."
+    inside = covered.definitions
+    said = f"{inside.part:,} of {counted(inside.whole, 'definition')} lie inside of chunks that are in every index ({share(inside)})."
     if asked:
         said += (
             f" {covered.found.part:,} of {asked:,} that were asked for are found within {covered.k} ({share(covered.found)})."
@@ -103,8 +105,8 @@ def _folders(shown: Shown) -> Html:
     columns += [Column(title, "heat") for title in ("bytes", "in indexes", "found", *channels)]
     lines = [_line(row, channels, whole=not number) for number, row in enumerate(shown.modules)]
     said = (
-        "Where it is blind, the worst first: what share of each part is indexed, is in every index, and is found (orange: what is "
-        "missed); and what each channel alone finds (blue)"
+        "Where it is blind, the worst first: what share of each part is indexed, is in every index, and is found (orange: "
+        "what is missed); and what each channel alone finds (blue)"
     )
     return table(said, columns, [("", lines)])
 

@@ -5,7 +5,6 @@ Belongs here: axes, marks and the frame of a picture. Not here: what is drawn (`
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,11 +60,6 @@ def alone(svg: Html) -> str:
     style = f"<style>svg{{{LIGHT.strip()}}}{DRAWING.strip()}</style>".replace("\n", "")
     head, rest = str(svg).split(">", 1)
     return f'{head} xmlns="http://www.w3.org/2000/svg">{style}<rect width="100%" height="100%" fill="#fff"/>{rest}'
-
-
-def as_markdown(svg: str, title: str) -> str:
-    """A picture inside of Markdown, with no file beside it."""
-    return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def ticks(first: float, last: float, most: int = 4) -> list[float]:

@@ -23,7 +23,7 @@ def built(shown: Shown) -> Html:
     return section(
         "How it was made",
         named([
-            ("commit", join([name(subject.commit), " with uncommitted changes" if subject.dirty else None]) if subject.commit else "none"),
+            ("commit", join([name(subject.commit or "none"), " with uncommitted changes" if subject.dirty else None])),
             ("embedder", _embedder(shown.embedder)),
             ("vectors", _agreement(shown)),
             ("vector index", _index(shown.faiss)),
@@ -43,7 +43,8 @@ def _agreement(shown: Shown) -> str | None:
     agreement = shown.metrics.agreement
     if agreement is None or not agreement.sample:
         return None
-    return f"{counted(agreement.sample, 'chunk')} embedded once more: the least cosine with the stored vector is {agreement.least:.4f}"
+    sample = counted(agreement.sample, "chunk")
+    return f"{sample} embedded once more: the least cosine with the stored vector is {agreement.least:.4f}"
 
 
 def _index(of: Mapping[str, Any]) -> Html:
@@ -77,32 +78,41 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+_MEANINGS = {
+    "Test queries": (
+        "They are made from the repository itself: names of definitions, first sentences of documentation, how callers and "
+        "tests use a definition, what a module is about. Every chunk that answers one counts. They tell which of two indexes of "
+        "this repository is better; they are not what people ask, and figures of two repositories say little beside each other. "
+        "They are of other files than those that the operating point is tuned on."
+    ),
+    "Plain and masked": (
+        "A masked query is copied from text of its answer, and is asked to an index without that text, so that shared words "
+        "cannot pass for understanding."
+    ),
+    "hit@{k}": "The share of queries with an answer among the first {k} results.",
+    "recall@{k}": "The share of a query's answers among the first {k}, on average.",
+    "MRR": "The mean of 1/rank of the first answer; 0 where it is beyond {k}.",
+    "nDCG@{k}": (
+        "How near the top the answers are, 1 where they come first: the sum of 1/log2(rank + 1) over the answers that are among "
+        "the first {k}, as a share of the most that is possible."
+    ),
+    "95 % interval": (
+        "Where the mean would lie in 95 of 100 draws of as many such queries (bootstrap, 1,000 resamples). Two versions are "
+        "compared query by query, with the interval of the differences."
+    ),
+    "Recall of the nearest vectors": (
+        "The share of the {k} nearest of all vectors that the vector search finds at its operating point. It says nothing of "
+        "whether the nearest vectors are answers."
+    ),
+    "Coverage": (
+        "Whether each definition lies wholly inside of chunks that are in every index; and of a sample, whether a query made of "
+        "the definition finds it within {k}."
+    ),
+    "Times": "Observed on one machine. They change from run to run, and no other figure does.",
+}
+
+
 def meanings(shown: Shown) -> Html:
     """What the words on the page mean."""
-    k = shown.metrics.k
-    terms = [
-        ("Test queries", "They are made from the repository itself: names of definitions, first sentences of documentation, how "
-         "callers and tests use a definition, what a module is about. Every chunk that answers one counts. They tell which of two "
-         "indexes of this repository is better; they are not what people ask, and figures of two repositories say little beside "
-         "each other. They are of other files than those that the operating point is tuned on."),
-        ("Plain and masked", "A masked query is copied from text of its answer, and is asked to an index without that text, so "
-         "that shared words cannot pass for understanding."),
-        (f"hit@{k}", f"The share of queries with an answer among the first {k} results."),
-        (f"recall@{k}", f"The share of a query's answers among the first {k}, on average."),
-        ("MRR", f"The mean of 1/rank of the first answer; 0 where it is beyond {k}."),
-        (f"nDCG@{k}", "How near the top the answers are, 1 where they come first: the sum of 1/log2(rank + 1) over the answers that "
-         f"are among the first {k}, as a share of the most that is possible."),
-        ("95 % interval", "Where the mean would lie in 95 of 100 draws of as many such queries (bootstrap with 1,000 resamples). "
-         "Two versions are compared query by query, with the interval of the differences."),
-        ("Recall of the nearest vectors", f"The share of the {k} nearest of all vectors that the vector search finds at its "
-         "operating point. It says nothing of whether the nearest vectors are answers."),
-        ("Coverage", "Whether each definition lies wholly inside of chunks that are in every index, and whether a query made of "
-         f"it finds it within {shown.coverage.k}."),
-        ("Times", "Observed on one machine. They change from run to run, and no figure but they does."),
-    ]  # fmt: skip
-    return section(
-        "What the figures mean",
-        folded(
-            "Definitions", element("dl", *(part for term, said in terms for part in (element("dt", term), element("dd", said))))
-        ),
-    )
+    terms = [(term.format(k=shown.metrics.k), said.format(k=shown.metrics.k)) for term, said in _MEANINGS.items()]
+    return section("What the figures mean", folded("Definitions", named(terms)))

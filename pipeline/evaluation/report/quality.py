@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluation.document import Figures, Interval, TokenOracle
+from pipeline.evaluation.document import Figures, Interval, MetricsDocument, TokenOracle
 from pipeline.evaluation.history import Entry
 from pipeline.evaluation.report import charts
 from pipeline.evaluation.report.figures import NONE, counted, decimal, interval, listed, milliseconds, moment, percent, signed
@@ -29,7 +29,7 @@ def by_group(shown: Shown) -> Html:
     k = metrics.k
     columns = [
         Column(""), Column("queries", "n"), Column(f"hit@{k}", "n"), Column(f"recall@{k}", "n roomy"), Column("MRR", "n roomy"),
-        Column(f"nDCG@{k}", "n"), Column("95 % interval", "n roomy"), Column(f"nDCG from 0 to 1", "plot"),
+        Column(f"nDCG@{k}", "n"), Column("95 % interval", "n"), Column("nDCG from 0 to 1", "plot roomy"),
     ]  # fmt: skip
     worst = sorted(metrics.by_module.items(), key=lambda item: (item[1].ndcg.mean, item[0]))
     groups = [
@@ -43,7 +43,7 @@ def by_group(shown: Shown) -> Html:
         ),
     ]
     said = (
-        "Masked queries are copied from text of their answer and asked to an index without that text; plain ones are not copied."
+        "Masked queries are copied from text of their answer, and are asked to an index without that text; plain ones are not."
         if "masked" in metrics.by_half
         else ""
     )
@@ -56,6 +56,14 @@ def by_group(shown: Shown) -> Html:
     )
 
 
+def main_groups(metrics: MetricsDocument) -> list[tuple[str, Figures]]:
+    """All queries, the halves, and each kind of query."""
+    if metrics.fused is None:
+        return []
+    halves = sorted(metrics.by_half.items(), reverse=True)
+    return [("all", metrics.fused), *halves, *sorted(metrics.by_label.items())]
+
+
 def _rows(figures: Mapping[str, Figures], *, descending: bool = False) -> list[list[Child]]:
     return [_row(title, of) for title, of in sorted(figures.items(), reverse=descending)]
 
@@ -63,8 +71,8 @@ def _rows(figures: Mapping[str, Figures], *, descending: bool = False) -> list[l
 def _row(title: str, of: Figures) -> list[Child]:
     shown = title if isinstance(title, Html) else title.replace("_", " ")
     return [
-        shown, f"{of.queries:,}", percent(of.hit.mean, 0), percent(of.recall.mean, 0), decimal(of.mrr.mean), decimal(of.ndcg.mean),
-        interval(of.ndcg), charts.whisker(of.ndcg),
+        shown, f"{of.queries:,}", percent(of.hit.mean, 0), percent(of.recall.mean, 0), decimal(of.mrr.mean),
+        decimal(of.ndcg.mean), interval(of.ndcg), charts.whisker(of.ndcg),
     ]  # fmt: skip
 
 
@@ -82,8 +90,8 @@ def _tokens(tokens: TokenOracle | None, k: int) -> Html:
         )
     ]
     found = (
-        f"Of the {k} chunks that exact comparison of all tokens puts first, the channel xtr finds {percent(tokens.channel_recall.mean)} "
-        f"({interval(tokens.channel_recall)}) and the engine's candidates hold {percent(tokens.engine_recall.mean)}."
+        f"Of the {k} chunks that exact comparison of all tokens puts first, the channel xtr finds "
+        f"{percent(tokens.channel_recall.mean)} ({interval(tokens.channel_recall)}) and the engine's candidates hold {percent(tokens.engine_recall.mean)}."
     )
     return join(
         [
@@ -211,7 +219,8 @@ def over_cost(shown: Shown) -> Html:
         return Html()
     k = shown.metrics.k
     columns = [
-        Column("operating point"), Column("scored", "n"), Column("search", "n"), Column(f"recall@{k}", "n"), Column("95 % interval", "n roomy"),
+        Column("operating point"), Column("scored", "n"), Column("search", "n roomy"), Column(f"recall@{k}", "n"),
+        Column("95 % interval", "n roomy"),
         Column(f"hit@{k}", "n roomy"), Column("MRR", "n roomy"), Column(f"nDCG@{k}", "n"),
     ]  # fmt: skip
     seen = shown.point_milliseconds
@@ -251,8 +260,9 @@ def channels(shown: Shown) -> Html:
     k = shown.metrics.k
     reach = max([0.02] + [abs(end) for one in found.values() for end in (one.lost.low, one.lost.high)])
     columns = [
-        Column(""), Column("alone", "n"), Column("all but it", "n roomy"), Column("lost without it", "n"), Column("95 % interval", "n roomy"),
-        Column(f"from {signed(-reach)} to {signed(reach)}", "plot"), Column("queries", "roomy"),
+        Column(""), Column("alone", "n"), Column("all but it", "n roomy"), Column("lost without it", "n"),
+        Column("95 % interval", "n"),
+        Column(f"from {signed(-reach)} to {signed(reach)}", "plot roomy"), Column("queries", "roomy"),
     ]  # fmt: skip
     rows: list[list[Child]] = []
     for channel, one in sorted(found.items(), key=lambda item: (-item[1].lost.mean, item[0])):
@@ -263,8 +273,8 @@ def channels(shown: Shown) -> Html:
             listed(one.states),
         ])  # fmt: skip
     said = (
-        f"nDCG@{k} of each channel alone, of the engine without it, and the difference to the whole engine. A channel whose loss "
-        "is below zero does harm; one whose interval holds zero makes no difference that shows."
+        f"nDCG@{k} of each channel alone, of the engine without it, and the difference to the whole engine. A channel whose "
+        "loss is below zero does harm; one whose interval holds zero makes no difference that shows."
     )
     return section(
         "Channels", element("p", said), table("What each channel contributes, the most first", columns, [("", rows)])

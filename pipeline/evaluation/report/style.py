@@ -52,7 +52,8 @@ ul.verdict li:last-child{border-bottom:1px solid var(--rule)}
 .bad>.mark,td.bad{color:var(--bad)}
 .heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .note .mark{color:var(--soft)}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.6rem 0 1.2rem;line-height:1.35;min-width:min(100%,21rem)}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.6rem 0 1.2rem;
+line-height:1.35;min-width:min(100%,21rem)}
 caption{text-align:left;font-size:.9rem;padding:.2rem 0 .45rem}
 th,td{text-align:left;vertical-align:baseline;padding:.28rem .9rem .28rem 0;border-bottom:1px solid var(--rule);font-weight:400}
 th:last-child,td:last-child{padding-right:0}

@@ -34,8 +34,8 @@ class Evaluated:
 
     repository: str
     roots: Mapping[str, Path]
-    """Asset -> the folder that holds its files: an object's, or for all of them that of a version. Needed are `source_snapshot`,
-    `chunks`, `embeddings`, `faiss_index`, `tuning`, `eval_metrics` and `coverage`."""
+    """Asset -> the folder that holds its files: an object's, or for all of them that of a version. Needed are
+    `source_snapshot`, `chunks`, `embeddings`, `faiss_index`, `tuning`, `eval_metrics` and `coverage`."""
     settings: Mapping[str, Any]
     """By flat name, as `Settings.recorded` has them."""
     tools: Mapping[str, str] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def head(shown: Shown) -> Html:
     """Title, sentence and points."""
     return join([
         element("p", _about(shown), class_="about"),
-        element("h1", _sentence(shown)),
+        element("h1", sentence(shown)),
         element("ul", *(_item(point) for point in _points(shown)), class_="verdict"),
     ])  # fmt: skip
 
@@ -52,7 +52,8 @@ def _about(shown: Shown) -> Html:
     return join(["Index report · ", name(subject.repository, 60), f" · {version} · {commit}{published}"])
 
 
-def _sentence(shown: Shown) -> str:
+def sentence(shown: Shown) -> str:
+    """The headline."""
     fused = shown.metrics.fused
     if fused is None:
         return "This index was not evaluated"
@@ -78,7 +79,8 @@ def _quality(shown: Shown) -> Iterator[Point]:
     metrics, fused = shown.metrics, shown.metrics.fused
     assert fused is not None  # asked before
     halves = "; ".join(f"{half} queries {decimal(of.ndcg.mean)}" for half, of in sorted(metrics.by_half.items(), reverse=True))
-    said = f"nDCG@{metrics.k} is {decimal(fused.ndcg.mean)} ({interval(fused.ndcg)}){f': {halves}' if len(metrics.by_half) > 1 else ''}."
+    apart = f": {halves}" if len(metrics.by_half) > 1 else ""
+    said = f"nDCG@{metrics.k} is {decimal(fused.ndcg.mean)} ({interval(fused.ndcg)}){apart}."
     yield Point("note", join([element("strong", "Quality. "), said]))
     yield _before(shown)
     if (nearest := metrics.nearest) is not None:
