@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -14,7 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,32 @@ def _share(pair: tuple[int, int]) -> Any:
 def evaluate() -> Callable[..., Path]:
     """Write the files of `eval_metrics` and `coverage` by hand: `evaluate(folder, {"name/a": 1, "doc/b!": None}, **facts)`."""
     return _evaluate
+
+
+Sabotage = Callable[[Any, Callable[[Mapping[str, Path]], None]], None]
+
+
+@pytest.fixture
+def sabotage() -> Iterator[Sabotage]:
+    """Change what a stage wrote before it is sealed, so that the store believes it: `sabotage(STAGE, change)`.
+
+    `change` gets the folders of the stage's outputs by asset. Objects that exist already are reused as they are.
+    """
+    honest: list[tuple[Any, Any]] = []
+
+    def spoil(stage: Any, change: Callable[[Mapping[str, Path]], None]) -> None:
+        function = stage.function
+        outputs = {name: kind.asset for name, kind in stage.outputs.items()}
+
+        @functools.wraps(function)
+        def spoilt(**arguments: Any) -> Any:
+            facts = function(**arguments)
+            change({asset: arguments[name].path for name, asset in outputs.items()})
+            return facts
+
+        honest.append((stage, function))
+        object.__setattr__(stage, "function", spoilt)
+
+    yield spoil
+    for stage, function in reversed(honest):
+        object.__setattr__(stage, "function", function)

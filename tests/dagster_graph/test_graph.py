@@ -148,7 +148,7 @@ def test_a_first_run_builds_checks_and_publishes(store: Path, instance: dg.Dagst
     assert made["chunks"]["dagster/row_count"] == made["chunks"]["chunks"] > 0
     assert made["chunks"]["sample"].startswith("| id | uri")
     checks = result.get_asset_check_evaluations()
-    assert len(checks) == len(CHECKS) + len(VERSION_FINDINGS) and all(check.passed for check in checks)
+    assert len(checks) == len(CHECKS) + len(GATES) + len(VERSION_FINDINGS) and all(check.passed for check in checks)
     name = current_name(place(store))
     assert name == made["current"]["version"]
     assert "| python | 3 | 3 |" in made["current"]["by_language"]
