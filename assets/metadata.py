@@ -14,7 +14,7 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.highlights import HIGHLIGHTS
-from assets.plots import PLOTS
+from assets.plots import PLOTS, as_markdown
 from pipeline import tables
 from pipeline.catalog.losses import losses
 from pipeline.schemas import Kind, Snapshot, Table

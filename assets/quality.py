@@ -5,6 +5,7 @@ Belongs here: the assets of evaluation. Not here: how anything is measured (`pip
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,6 +98,7 @@ def report(
     coverage: Artefact[Coverage],
 ) -> dg.MaterializeResult[None]:
     """No stage, because it has times and history: always made, in a fraction of a second."""
+    started = time.perf_counter()
     inputs = (source_snapshot, chunks, embeddings, faiss_index, tuning, eval_metrics, coverage)
     repository, settings = store.repository(context.partition_key), store.settings(context.partition_key)
     scanned = recall_scan(repository, source_snapshot)
@@ -110,5 +112,12 @@ def report(
     )
     made = page(shown := read(subject))
     path = reporting.report_path(repository, reporting.evaluation_name(eval_metrics.key))
-    reporting.write_report(path, made)
-    return dg.MaterializeResult(data_version=dg.DataVersion(digest_bytes(made.encode())), metadata=report_metadata(shown, path))
+    metadata = report_metadata(shown, path)
+    try:
+        reporting.write_report(path, made)
+    except OSError as error:
+        # The index can be published all the same; `indexctl report` makes the page again.
+        context.log.warning(f"The report cannot be written: {error}")
+        metadata["problem"] = str(error)
+    metadata["seconds"] = round(time.perf_counter() - started, 3)
+    return dg.MaterializeResult(data_version=dg.DataVersion(digest_bytes(made.encode())), metadata=metadata)

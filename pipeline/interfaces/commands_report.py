@@ -50,7 +50,7 @@ def report(
     if not shown.evaluated:
         raise NotFoundError(
             f"The version {name} was not evaluated.",
-            hint="Set `eval_queries` above 0 and run `indexctl build`; where there are no definitions, there is nothing to ask.",
+            hint="Set `eval_queries` above 0 and run `indexctl build`; without definitions there is nothing to ask for.",
         )
     path = out.expanduser().absolute() if out is not None else report_path(repository, name)
     try:

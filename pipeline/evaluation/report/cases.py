@@ -19,6 +19,8 @@ from pipeline import tables
 from pipeline.evaluation.comparison import FUSED
 from pipeline.schemas import Chunks, EvalMetrics
 
+_BAD = 0.5
+"""Of nDCG: an answer alone at rank 3 or further down."""
 _WORST, _OF_ONE_LABEL, _FIRST = 12, 3, 3
 
 
@@ -70,7 +72,7 @@ def _of_engine(details: pa.Table) -> list[Mapping[str, Any]]:
 def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those with the least nDCG, the farthest answer first, not too many of one label while there are others."""
     behind = sorted(
-        (row for row in fused if row["ndcg"] < 1),
+        (row for row in fused if row["ndcg"] < _BAD),
         key=lambda row: (row["ndcg"], -(row["rank"] or 1 << 30), row["qid"]),
     )
     taken: Counter[str] = Counter()

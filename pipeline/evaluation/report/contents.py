@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.evaluation.cover.reasons import REASONS
 from pipeline.evaluation.coverage_reading import Module
 from pipeline.evaluation.document import Share
 from pipeline.evaluation.report.figures import NONE, counted, percent, share, size
@@ -65,7 +66,8 @@ def coverage(shown: Shown) -> Html:
         )
     asked = covered.found.whole
     inside = covered.definitions
-    said = f"{inside.part:,} of {counted(inside.whole, 'definition')} lie inside of chunks that are in every index ({share(inside)})."
+    whole = counted(inside.whole, "definition")
+    said = f"{inside.part:,} of {whole} lie inside of chunks that are in every index ({share(inside)})."
     if asked:
         said += (
             f" {covered.found.part:,} of {asked:,} that were asked for are found within {covered.k} ({share(covered.found)})."
@@ -74,10 +76,16 @@ def coverage(shown: Shown) -> Html:
 
 
 def _missed(shown: Shown) -> Html:
-    columns = [Column(""), Column("definitions", "n")]
+    columns = [Column(""), Column("definitions", "n"), Column("that is", "roomy")]
     ordered = sorted(shown.coverage.missed.items(), key=lambda item: (-item[1], item[0]))
-    rows: list[list[Child]] = [[reason.replace("_", " "), f"{count:,}"] for reason, count in ordered[:_MOST_REASONS]]
+    rows: list[list[Child]] = [[reason, f"{count:,}", _meaning(reason)] for reason, count in ordered[:_MOST_REASONS]]
     return table("Definitions that are missed, by reason", columns, [("", rows)])
+
+
+def _meaning(reason: str) -> str:
+    """What a reason says. Some have a name in them."""
+    known = (meaning for form, meaning in REASONS.items() if reason.startswith(form.partition("{")[0]))
+    return REASONS.get(reason) or next(known, "")
 
 
 def _kinds(shown: Shown) -> Html:
@@ -113,7 +121,7 @@ def _folders(shown: Shown) -> Html:
 
 def _line(row: Module, channels: Sequence[str], *, whole: bool) -> list[Child]:
     counts = row.counts
-    label = element("strong", "all") if whole else name(row.label, 48)
+    label = element("strong", "all") if whole else name(row.label, 48) if row.prefix else "elsewhere"
     return [
         label, f"{counts['definitions']:,}", _heat(counts["indexed_bytes"], counts["bytes"]),
         _heat(counts["covered"], counts["definitions"]), _heat(counts["found"], counts["asked"]),

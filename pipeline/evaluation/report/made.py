@@ -80,10 +80,10 @@ def _json(value: Any) -> str:
 
 _MEANINGS = {
     "Test queries": (
-        "They are made from the repository itself: names of definitions, first sentences of documentation, how callers and "
-        "tests use a definition, what a module is about. Every chunk that answers one counts. They tell which of two indexes of "
-        "this repository is better; they are not what people ask, and figures of two repositories say little beside each other. "
-        "They are of other files than those that the operating point is tuned on."
+        "They are made from the repository itself: names of definitions, first sentences of documentation, how callers "
+        "and tests use a definition, what a module is about. Every chunk that answers one counts. They tell which of two "
+        "indexes of this repository is better; they are not what people ask, and figures of two repositories say little beside "
+        "each other. They are of other files than those that the operating point is tuned on."
     ),
     "Plain and masked": (
         "A masked query is copied from text of its answer, and is asked to an index without that text, so that shared words "
@@ -93,20 +93,20 @@ _MEANINGS = {
     "recall@{k}": "The share of a query's answers among the first {k}, on average.",
     "MRR": "The mean of 1/rank of the first answer; 0 where it is beyond {k}.",
     "nDCG@{k}": (
-        "How near the top the answers are, 1 where they come first: the sum of 1/log2(rank + 1) over the answers that are among "
-        "the first {k}, as a share of the most that is possible."
+        "How near the top the answers are, 1 where they come first: the sum of 1/log2(rank + 1) over the answers that are "
+        "among the first {k}, as a share of the most that is possible."
     ),
     "95 % interval": (
         "Where the mean would lie in 95 of 100 draws of as many such queries (bootstrap, 1,000 resamples). Two versions are "
         "compared query by query, with the interval of the differences."
     ),
     "Recall of the nearest vectors": (
-        "The share of the {k} nearest of all vectors that the vector search finds at its operating point. It says nothing of "
-        "whether the nearest vectors are answers."
+        "The share of the {k} nearest of all vectors that the vector search finds at its operating point. It says nothing "
+        "of whether the nearest vectors are answers."
     ),
     "Coverage": (
-        "Whether each definition lies wholly inside of chunks that are in every index; and of a sample, whether a query made of "
-        "the definition finds it within {k}."
+        "Whether each definition lies wholly inside of chunks that are in every index; and of a sample, whether a query made "
+        "of the definition finds it within {k}."
     ),
     "Times": "Observed on one machine. They change from run to run, and no other figure does.",
 }

@@ -91,7 +91,8 @@ def _tokens(tokens: TokenOracle | None, k: int) -> Html:
     ]
     found = (
         f"Of the {k} chunks that exact comparison of all tokens puts first, the channel xtr finds "
-        f"{percent(tokens.channel_recall.mean)} ({interval(tokens.channel_recall)}) and the engine's candidates hold {percent(tokens.engine_recall.mean)}."
+        f"{percent(tokens.channel_recall.mean)} ({interval(tokens.channel_recall)}) and the engine's "
+        f"candidates hold {percent(tokens.engine_recall.mean)}."
     )
     return join(
         [

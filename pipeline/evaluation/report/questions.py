@@ -21,7 +21,7 @@ def worst(shown: Shown) -> Html:
     if not shown.evaluated:
         return Html()
     if not shown.worst:
-        return section("The worst queries", element("p", "Every test query has its answers at the top."))
+        return section("The worst queries", element("p", "Every test query has answers near the top."))
     said = "A few of each kind of query. Ranks count what the query was copied from neither way."
     return section(
         "The worst queries",

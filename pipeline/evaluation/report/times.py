@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MOST_SLOW = 8
+_ORDER = {"parsing": 0, "ranking": 2, "hydration": 3, "whole": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,13 @@ class Times:
 def times_of(measured: Mapping[str, Any], tuned: Mapping[str, Any]) -> Times:
     """What was seen of `eval_metrics` and of `tuning`; what has another form than now is left out."""
     seen = _mapping(measured.get("search_latency"))
-    stages = {
+    timed = {
         stage: Time(_number(one.get("median_ms")), _number(one.get("p95_ms")))
         for stage, one in _mapping(seen.get("stages")).items()
         if isinstance(one, Mapping)
     }
+    # Channels between what is done before and after them, as in a search.
+    stages = {stage: timed[stage] for stage in sorted(timed, key=lambda stage: (_ORDER.get(stage, 1), stage))}
     slow = [
         Slow(str(row["query"]), took, str(row.get("most", "")))
         for row in _rows(seen.get("slowest"))

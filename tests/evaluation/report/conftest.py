@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -59,7 +60,9 @@ def metrics_document(**changes: Any) -> MetricsDocument:
                 alone=figures(alone), without=figures(0.61 - lost), lost=interval(lost, 0.015),
                 states={"answered": 380, "silent": 20},
             )
-            for name, alone, lost in (("lexical", 0.5, 0.11), ("dense", 0.44, 0.05), ("symbol", 0.2, 0.08), ("path", 0.06, -0.02))
+            for name, alone, lost in (
+                ("lexical", 0.5, 0.11), ("dense", 0.44, 0.05), ("symbol", 0.2, 0.08), ("path", 0.06, -0.02),
+            )
         },
         "nearest": Nearest(parameters="nprobe=24", k_factor=2.0, exact=False, recall=interval(0.994, 0.003), queries=400),
         "tokens": None, "agreement": Agreement(sample=64, least=0.9999), "broken": {},
@@ -233,4 +236,12 @@ def make(
 @pytest.fixture
 def evaluated(tmp_path: Path) -> Callable[..., Evaluated]:
     """Make an evaluated version in this test's folder: `make` says what can be given."""
-    return lambda **given: make(tmp_path / json.dumps(sorted(given), default=str)[:40].replace("/", "_"), **given)
+    numbers = itertools.count()
+    return lambda **given: make(tmp_path / f"version-{next(numbers)}", **given)
+
+
+@pytest.fixture
+def world() -> SimpleNamespace:
+    """What documents are made of here."""
+    makers = (metrics_document, coverage_document, token_oracle, module_row, figures, off)
+    return SimpleNamespace(**{maker.__name__: maker for maker in makers})
