@@ -114,7 +114,7 @@ def replace_documents(folder: Path, rows: Sequence[_Row]) -> None:
     with _disk_errors():
         writer = index.writer(_HEAP_BYTES, num_threads=1)
         for row in rows:
-            writer.delete_documents(lexical.ID, row.identifier)
+            writer.delete_documents_by_term(lexical.ID, row.identifier)
         for row in rows:
             writer.add_document(_document(row))
         writer.commit()
