@@ -16,16 +16,14 @@ from pipeline.evaluation.synthesis.prose import normalised
 from pipeline.evaluation.synthesis.references import read_calls, read_references
 from pipeline.evaluation.synthesis.selection import queries_of
 from pipeline.index.tuning.queries import MOST_QUERIES
-from pipeline.schemas import Chunks, ChunkSymbols, Definitions, EvalQueries, Modules, ScipOccurrences, ScipSymbols, SymbolEdges
+from pipeline.schemas import Chunks, Definitions, EvalQueries, Modules, ScipOccurrences, SymbolEdges
 from pipeline.stage import Artefact, Facts, Output, Stage
 
 
 def eval_queries(
     definitions: Artefact[Definitions],
     scip_occurrences: Artefact[ScipOccurrences],
-    scip_symbols: Artefact[ScipSymbols],
     chunks: Artefact[Chunks],
-    chunk_symbols: Artefact[ChunkSymbols],
     symbol_edges: Artefact[SymbolEdges],
     modules: Artefact[Modules],
     settings: EvalSettings,

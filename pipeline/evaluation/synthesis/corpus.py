@@ -27,6 +27,8 @@ Span = tuple[int, int, int]
 """A file's number, the first byte, and the byte after the last."""
 
 _SHIFT = 32
+WHOLE = (1 << _SHIFT) - 1
+"""The end of a span that is a whole file."""
 _SPACE = r"[^\pL\pN]+"
 
 
@@ -163,13 +165,8 @@ class Corpus:
         return (self.chunk_file << _SHIFT) + self.chunk_start
 
     @cached_property
-    def _of_file(self) -> Groups:
-        return Groups.of(self.chunk_file, len(self.files.uris))
-
-    @cached_property
     def _copies(self) -> Groups:
-        _, codes = np.unique(self.chunk_hash, return_inverse=True)
-        return Groups.of(codes, int(codes.max(initial=-1)) + 1)
+        return Groups.of(self._hash_codes, int(self._hash_codes.max(initial=-1)) + 1)
 
     @cached_property
     def _hash_codes(self) -> Numbers:
@@ -199,22 +196,22 @@ class Corpus:
         return int(own.file[row]), int(own.start[row]), int(own.answer_end[row])
 
     def chunks_in(self, span: Span) -> Iterator[int]:
-        """Rows of the chunks that overlap a span, and of all their copies."""
+        """Rows of the chunks that overlap a span, and of all copies of that in which it begins.
+
+        Other chunks may be boilerplate that says nothing about what they are a part of; so may all chunks of a whole file.
+        """
         file, start, end = span
         key = file << _SHIFT
-        first = int(np.searchsorted(self._chunk_keys, key + start, side="right")) - 1
+        first = max(int(np.searchsorted(self._chunk_keys, key + start, side="right")) - 1, 0)
         after = int(np.searchsorted(self._chunk_keys, key + max(end, start + 1), side="left"))
-        for row in range(max(first, 0), after):
-            if self.chunk_file[row] == file:
-                yield from self._copies[self._hash_codes[row]]
+        own = [row for row in range(first, after) if self.chunk_file[row] == file]
+        yield from own
+        if own and end < WHOLE:
+            yield from self._copies[self._hash_codes[own[0]]]
 
     def whole_file(self, file: int) -> Span:
         """The span of a file."""
-        return file, 0, (1 << _SHIFT) - 1
-
-    def first_chunks(self, file: int) -> list[int]:
-        """Rows of the chunks of a file."""
-        return self._of_file[file]
+        return file, 0, WHOLE
 
 
 def opening(docs: Words) -> Words:

@@ -17,7 +17,7 @@ MOST_ANSWERS = 3
 """What has more is no question with an answer."""
 MASKED = 0.7
 """The share of the queries copied from documentation that are masked, so that about half of all are."""
-_FEWEST_WORDS = 2
+_FEWEST_WORDS = 3
 
 CALLABLE = FUNCTION_LIKE - {"constructor", "test"}
 TYPES = CLASS_LIKE | {"type"}

@@ -44,7 +44,7 @@ _VERBS = frozenset(
     encode encrypt end enforce enqueue ensure enter enumerate escape establish estimate evaluate examine execute
     exit expand expire export expose extend extract fail fetch fill filter finalize find finish fire flatten flip
     flush fold follow force forget format forward free freeze generate get give grant group guard guess handle hash
-    help hide hold identify ignore implement import include increase increment indent index infer inform inherit
+    help hide hold house identify ignore implement import include increase increment indent index infer inform inherit
     initialise initialize inject insert inspect install instantiate interpolate interpret intersect introspect
     invalidate invert invoke issue iterate join keep kill launch lex limit link list listen load locate lock log
     look lookup loop make manage map mark mask match measure merge migrate mock modify monitor mount move multiply
@@ -66,7 +66,7 @@ _CLAUSE = frozenset(
     "which that when if so by using where because unless while since until before after but and or as with".split()
 )
 _GETTING = frozenset("return get yield give".split())
-_STATING = frozenset("provide define represent contain hold describe include".split())
+_STATING = frozenset("provide define represent contain hold describe include house collect".split())
 """Verbs that say what a thing is rather than what it does."""
 _LEADS = frozenset("given if when for by in on with after before once unlike while during as at from".split())
 _THING = (
@@ -75,7 +75,7 @@ _THING = (
 )
 _AROUND = re.compile(
     rf"(?i)(?:(?:this|the|an?) (?:[a-z]+ ){{0,2}}?)?(?:(?:{_THING})s? )+"
-    r"(?:will |should |can |is used |that |which |used )?(?:to )?|"
+    r"(?:that |which )?(?:will |should |can |is used |can be used |used )?(?:to )?|"
     r"used to |(?:it )?will |this "
 )
 _TRUTH = re.compile(
@@ -216,4 +216,4 @@ def _clause_end(words: list[str], most: int) -> int:
         ends.pop()
     if not ends and words[most].lower() not in _LOOSE:
         ends = [place for place in range(3, most) if words[place].lower() in _PREPOSITIONS]
-    return ends[-1] if ends and sum(word.lower() not in STOP_WORDS for word in words[: ends[-1]]) >= 2 else most
+    return ends[-1] if ends and sum(word.lower() not in STOP_WORDS for word in words[: ends[-1]]) >= 3 else most

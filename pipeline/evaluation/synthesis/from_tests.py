@@ -19,7 +19,7 @@ from pipeline.evaluation.synthesis.sampling import draw, seated
 
 LABEL = "test"
 _TEST = r"^(?:[Tt]est_?|should_?|it_).{8,}|^.{8,}(?:_test|Test)$|\s"
-_MOST_TESTS = 5
+_MOST_TESTS, _HARDLY = 20, 2
 _NOISE = frozenset("test tests testing testcase case should it works".split())
 _TRAILING = re.compile(r"[_\d]+$")
 _FEWEST, _MOST_WORDS = 3, 14
@@ -32,41 +32,58 @@ def drafts(corpus: Corpus, references: References, half: Flags) -> Iterator[Draf
     tests = np.flatnonzero(is_test)
     wanted = own.kind.among(CALLABLE | TYPES) & files.main[own.file] & ~files.tests[own.file]
     places, used = used_inside(corpus, references, tests, wanted)
-    answers = _rare(places, used, len(tests), len(own.file))
-    rows = tests[sorted(answers)]
+    found = _by_test(places, used)
+    rows = tests[list(found)]
     draws = [draw(LABEL, files.uris[own.file[row]], own.qualified[row]) for row in rows.tolist()]
-    found = [answers[place] for place in sorted(answers)]
-    strata = files.strata[own.file[[one[0] for one in found]]] if found else np.zeros(0, np.int64)
+    counts = np.bincount(used, minlength=len(own.file))
+    strata = files.strata[own.file[[one[0] for one in found.values()]]] if found else np.zeros(0, np.int64)
+    candidates = list(found.values())
     for place in seated(strata, draws).tolist():
-        if draft := _draft(corpus, int(rows[place]), found[place]):
+        if draft := _draft(corpus, int(rows[place]), candidates[place], counts):
             yield draft
 
 
-def _rare(places: Numbers, used: Numbers, tests: int, definitions: int) -> dict[int, list[int]]:
-    """For each test what it uses that few tests use, the rarest first."""
-    counts = np.bincount(used, minlength=definitions)
-    kept = counts[used] <= _MOST_TESTS
-    places, used = places[kept], used[kept]
-    order = np.lexsort((used, counts[used], places))
-    places, used = places[order], used[order]
+def _by_test(places: Numbers, used: Numbers) -> dict[int, list[int]]:
+    """What each test uses."""
     found: dict[int, list[int]] = {}
     for place, row in zip(places.tolist(), used.tolist(), strict=True):
         found.setdefault(place, []).append(row)
     return found
 
 
-def _draft(corpus: Corpus, test: int, used: list[int]) -> Draft | None:
+def _draft(corpus: Corpus, test: int, used: list[int], counts: Numbers) -> Draft | None:
     own = corpus.definitions
-    if len(used) > 2 * MOST_ANSWERS or len(own.name.like(test)) > 1:
+    if len(own.name.like(test)) > 1:
         return None
     text = _words(own.name[test], own.qualified[test])
-    if text is None:
+    meant = _meant(corpus, used, counts, set(text.split())) if text is not None else []
+    if text is None or not meant:
         return None
-    answers = [spans(corpus, answers_of(corpus, [row], row)[0][0]) for row in used[:MOST_ANSWERS]]
     return Draft(
-        query=text, label=LABEL, file=int(own.file[used[0]]), symbol=own.qualified[used[0]], answers=tuple(answers),
+        query=text, label=LABEL, file=int(own.file[meant[0]]), symbol=own.qualified[meant[0]],
+        answers=tuple(spans(corpus, answers_of(corpus, [row], row)[0][0]) for row in meant),
         neutral=((int(own.file[test]), int(own.start[test]), int(own.end[test])),), sources=(int(own.file[test]),),
     )  # fmt: skip
+
+
+def _meant(corpus: Corpus, used: list[int], counts: Numbers, said: set[str]) -> list[int]:
+    """What of all that a test uses it is about: that whose name has most of its words, the rarest first; where no name has any,
+    the one thing that hardly another test uses."""
+    own = corpus.definitions
+    shared = {row: _shared(own.owned_name[row], said) for row in used if counts[row] <= _MOST_TESTS}
+    most = max(shared.values(), default=0)
+    best = sorted((row for row, count in shared.items() if count == most), key=lambda row: (counts[row], row))
+    if most == 0:
+        best = [row for row in best if counts[row] <= _HARDLY]
+        return best if len(best) == 1 else []
+    return best if len(best) <= MOST_ANSWERS else []
+
+
+def _shared(name: str, said: set[str]) -> int:
+    """How many of a name's words were said, unless most were not."""
+    parts = set(_said(name))
+    count = len(parts & said)
+    return count if 2 * count >= len(parts) else 0
 
 
 def _words(name: str, qualified: str) -> str | None:

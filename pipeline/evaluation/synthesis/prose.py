@@ -26,6 +26,7 @@ _TAGS = "p|br|b|i|em|strong|code|pre|ul|ol|li|a|tt|summary|remarks|para|c|div|sp
 _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\{@(?:link|linkcode|linkplain|code|literal|inheritDoc)\s*([^}|]*?)(?:[\s|][^}]*)?\}"), r"\1"),
     (re.compile(r"!?\[([^\]\n]+)\]\([^)\s]*\)"), r"\1"),
+    (re.compile(r":[\w+:-]+:`~(?:\w+\.)*([^`<]*?)`"), r"\1"),
     (re.compile(r":[\w+-]+(?::[\w+-]+)*:`~?([^`<]*?)(?:\s*<[^`>]*>)?`"), r"\1"),
     (re.compile(r"`+([^`<\n]+?)(?:\s*<[^`>\n]*>)?`+_{0,2}"), r"\1"),
     (re.compile(r"<(?:see|paramref|seealso)\s+\w+=\"(?:\w:)?([^\"]*)\"\s*/>"), r"\1"),
@@ -38,6 +39,8 @@ _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<! vs)(?<! cf)(?<!\.\.)[.!?](?=[\"')\]]*(?:\s+[A-Z0-9\"'(`]|\s*$))|::?\s*$|:\s")
 _TAIL = re.compile(r"[\s,(.]*\b(?:e\.g|i\.e|etc)\.?,?$")
+_FILE_NAME = re.compile(r"^[\w./-]+\.\w{1,4}\s*[-–—:]+\s+")
+"""As files open that say what they are called."""
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 _OPENING = re.compile(
     r"(?i)(?:see\b|todo|fixme|xxx\b|hack\b|note\b|deprecated|copyright|©|licen[sc]e|spdx|permission is|this file is|http|www\.|"
@@ -68,7 +71,7 @@ def sentence_of(doc: str) -> str | None:
         return None
     found = _END.search(text)
     text = text[: found.start()] if found else text
-    text = _TAIL.sub("", " ".join(text.split())).strip(" -–—,;:*#")
+    text = _TAIL.sub("", _FILE_NAME.sub("", " ".join(text.split()))).strip(" -–—,;:*#")
     if text.count("(") > text.count(")"):
         text = text.rpartition("(")[0].rstrip()
     if text.count('"') % 2 or (text[:1] == text[-1:] == '"' and text.count('"') == 2):
@@ -113,7 +116,10 @@ def normalised(text: str) -> str:
 
 
 def without(text: str, name: str) -> str | None:
-    """The text without a name, written as it is, alone, at the end of a path or in front of a call's brackets. None where no
-    grammatical text is left."""
+    """The text without a name, written as it is, alone, at the end of a path or in front of a call's brackets. None where a
+    hole would be left: where the name is a word of the sentence (`save`), or the last of it."""
     kept = " ".join(re.sub(rf"(?<!\w)(?:\w+\.)*{re.escape(name)}(?:\(\))?(?!\w)", " ", text).split())
-    return text if kept == text else None if _DANGLING.search(kept) else kept
+    if kept == text:
+        return text
+    is_word = name.isalpha() and name.islower()
+    return None if is_word or text.startswith(kept) or _DANGLING.search(kept) else kept

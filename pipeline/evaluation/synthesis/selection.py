@@ -10,14 +10,14 @@ from itertools import chain
 
 from pipeline.evaluation.queries import TEST, TUNE, Query
 from pipeline.evaluation.synthesis import calls, from_tests, intents, names
-from pipeline.evaluation.synthesis.corpus import Corpus
+from pipeline.evaluation.synthesis.corpus import Corpus, Span
 from pipeline.evaluation.synthesis.drafts import Draft
 from pipeline.evaluation.synthesis.prose import normalised
 from pipeline.evaluation.synthesis.references import References
 from pipeline.evaluation.synthesis.sampling import Numbers, qid_of
 
 QUOTAS: Mapping[str, float] = {
-    intents.DOCSTRING: 0.35, names.LABEL: 0.2, intents.MODULE: 0.2, calls.LABEL: 0.15, from_tests.LABEL: 0.1,
+    intents.DOCSTRING: 0.4, names.LABEL: 0.15, intents.MODULE: 0.2, calls.LABEL: 0.15, from_tests.LABEL: 0.1,
 }  # fmt: skip
 """Label -> its share; what one cannot fill the others do, in this order, and names last."""
 
@@ -56,13 +56,17 @@ class _Pool:
         self._split = split
         self._foreign = taken
         self._drafts: dict[str, list[Draft]] = {}
+        self._asked: set[tuple[str, frozenset[Span]]] = set()
 
     def take(self, drafts: Iterator[Draft], quota: int, most: int) -> None:
         """Take drafts until there are `quota` more texts, or `most` altogether."""
         until = min(len(self._drafts) + quota, most)
         while len(self._drafts) < until and (draft := next(drafts, None)) is not None:
             text = normalised(draft.query)
-            if text and text not in self._foreign and self._is_of_this_half(draft):
+            asked = draft.label, frozenset(span for answer in draft.answers for span in answer)
+            # Once for each form of a module and each definition with the same documentation would be too often.
+            if asked not in self._asked and text and text not in self._foreign and self._is_of_this_half(draft):
+                self._asked.add(asked)
                 self._drafts.setdefault(text, []).append(draft)
 
     def count(self, label: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,7 +26,7 @@ from pipeline.index.tuning.document import TuningDocument
 from pipeline.index.tuning.queries import query_texts
 from pipeline.index.tuning.stage import queries_for, tuning
 from pipeline.index.tuning.sweep import cost_over, grid, interval, latencies, measure, measured_row, most, questions, tune
-from pipeline.schemas import Chunks, Definitions, Tuning
+from pipeline.schemas import EvalQueries, Tuning
 from pipeline.stage import Artefact, Output
 from pipeline.workers import Runtime
 
@@ -66,26 +68,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of definitions and one of chunks."""
+    """Queries of both halves."""
     root = tmp_path_factory.mktemp("sources")
     names = [f"read_{thing}_{verb}" for thing in ("file", "row", "page", "header", "block") for verb in range(90)]
-    _table(root, Definitions, uri="a.py", name=names, doc=[f"How {name} is done.\n\nMore." if at % 3 else "" for at, name in
-                                                           enumerate(names)])  # fmt: skip
-    _table(root, Chunks, uri="a.py", preview=[f"line {number}" for number in range(30)])
+    count = len(names)
+    columns = {
+        "qid": [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names], "query": names, "label": ["name"] * count,
+        "split": ["test" if at % 10 == 0 else "tune" for at in range(count)], "uri": ["a.py"] * count, "symbol": names,
+        "lang": ["python"] * count, "positives": [[1]] * count, "answers": [[0]] * count, "neutral": [[]] * count,
+        "mask": [None] * count,
+    }  # fmt: skip
+    tables.write_parquet(root / EvalQueries.FILE, pa.table(columns, schema=EvalQueries.schema), EvalQueries.tag())
     return root
-
-
-def _table(root: Path, kind: Any, **given: Any) -> None:
-    import pyarrow as pa
-
-    count = max(len(values) for values in given.values() if isinstance(values, list))
-    columns = {}
-    for field in kind.schema:
-        values = given.get(field.name, "" if not pa.types.is_integer(field.type) else 0)
-        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        column = pa.array(values if isinstance(values, list) else [values] * count, plain)
-        columns[field.name] = column.dictionary_encode() if pa.types.is_dictionary(field.type) else column
-    tables.write_part(root / kind.name, kind, 0, pa.table(columns, schema=kind.schema), kind.schema)
 
 
 def run(folder: Path, sources: Path, out: Path, runtime: Runtime | None = None, **settings: Any) -> tuple[TuningDocument, Any]:
@@ -94,8 +88,7 @@ def run(folder: Path, sources: Path, out: Path, runtime: Runtime | None = None, 
     inputs = [artefact(path, name) for path, name in ((folder, "faiss_index"), (folder, "embeddings"))]
     facts = tuning(
         *inputs,
-        artefact(sources, "definitions"),
-        artefact(sources, "chunks"),
+        artefact(sources, "eval_queries"),
         EmbedSettings(),
         options,
         runtime or Runtime(),
@@ -269,13 +262,12 @@ def test_what_is_not_to_be_tuned_keeps_its_own_point_and_claims_no_recall(
     assert (document.parameters, document.tuning, document.met) == (index.point.parameters, None, None)
 
 
-def test_queries_are_names_and_docs_and_lines_of_chunks_only_where_those_are_too_few(sources: Path) -> None:
-    some = query_texts(sources, sources, 500)
-    assert len(set(some)) == 500 and not any(text.startswith("line ") for text in some)
-    assert {text.startswith("How ") for text in some} == {True, False} and not any("More" in text for text in some)
-    every = query_texts(sources, sources, 5000)
-    assert {f"line {number}" for number in range(30)} < set(every) and len(every) == len(set(every)) == 450 + 300 + 30
-    assert query_texts(sources, sources, 500) == some
+def test_no_query_that_anything_is_measured_by_is_tuned_on(sources: Path) -> None:
+    table = pq.read_table(sources / EvalQueries.FILE)
+    half = {row["query"] for row in table.to_pylist() if row["split"] == "tune"}
+    every = query_texts(sources, 5000)
+    assert set(every) == half and len(every) == len(half) == 405
+    assert query_texts(sources, 100) == every[:100]
 
 
 def test_more_vectors_are_tuned_on_more_queries() -> None:
