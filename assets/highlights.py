@@ -15,8 +15,21 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.catalog.losses import indexers
+from pipeline.evaluation.coverage_reading import percent, read_tree, worst_first
+from pipeline.evaluation.heat_map import ROWS
 from pipeline.evaluation.report.cases import worst_queries
-from pipeline.schemas import ChunkSymbols, EvalMetrics, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table, Tuning
+from pipeline.schemas import (
+    ChunkSymbols,
+    Coverage,
+    EvalMetrics,
+    Kind,
+    Modules,
+    ScipIndex,
+    ScipOccurrences,
+    ScipSymbols,
+    Table,
+    Tuning,
+)
 
 _MOST = 10
 _ROLES = {1: "definition", 2: "import", 4: "write", 8: "read", 16: "generated", 32: "test"}
@@ -87,6 +100,22 @@ def _worst_queries(root: Path) -> pa.Table:
     return pa.table({name: [row[name] for row in rows] for name in names})
 
 
+def _worst_modules(root: Path) -> pa.Table:
+    """The modules of the heat map of which least is indexed or found."""
+    tree = read_tree(root)
+    top = tree.find("")
+    rows = worst_first(tree.cut(top, ROWS))[:_MOST] if top is not None else []
+    return pa.table(
+        {
+            "module": [row.label for row in rows],
+            "definitions": [row.counts["definitions"] for row in rows],
+            "in every index": [percent(row.counts["covered"], row.counts["definitions"]) for row in rows],
+            "asked": [row.counts["asked"] for row in rows],
+            "found": [percent(row.counts["found"], row.counts["asked"]) for row in rows],
+        }
+    )
+
+
 def _counted(root: Path, kind: type[Table], columns: list[str]) -> pa.Table:
     """How many rows there are of each combination, the most frequent first: added up part by part."""
     parts = [tables.plain(part.group_by(columns).aggregate([([], "count_all")])) for part in _parts(root, kind, *columns)]
@@ -107,5 +136,6 @@ HIGHLIGHTS: Mapping[type[Kind], tuple[str, Callable[[Path], pa.Table]]] = {
     ChunkSymbols: ("by_role", _chunks_by_role),
     Tuning: ("sweep", _sweep),
     EvalMetrics: ("worst_queries", _worst_queries),
+    Coverage: ("worst_modules", _worst_modules),
 }
 """Kind -> name and maker of its table."""

@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.document import MetricsDocument, read_metrics
+from pipeline.evaluation.heat_map import heat_map
 from pipeline.evaluation.report.charts import intervals
 from pipeline.evaluation.report.drawing import alone
 from pipeline.evaluation.report.quality import main_groups
 from pipeline.index.tuning.document import point_of, read_tuning
-from pipeline.schemas import EvalMetrics, Kind, Tuning
+from pipeline.schemas import Coverage, EvalMetrics, Kind, Tuning
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
 
@@ -105,5 +106,6 @@ def as_markdown(svg: str, title: str) -> str:
 PLOTS: Mapping[type[Kind], tuple[str, Callable[[Path], str | None]]] = {
     Tuning: ("recall_over_cost", recall_over_cost),
     EvalMetrics: ("quality", quality),
+    Coverage: ("heat_map", heat_map),
 }
 """Kind -> name and maker of its plot."""

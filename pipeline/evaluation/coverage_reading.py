@@ -57,6 +57,15 @@ def share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
+def percent(part: int, whole: int) -> str:
+    """`97 %`. All and nothing are said of all and nothing alone."""
+    if not whole:
+        return "–"
+    rounded = round(100 * part / whole)
+    rounded = min(rounded, 99) if part < whole else rounded
+    return f"{max(rounded, 1) if part else rounded} %"
+
+
 def at_best(found: int, asked: int) -> float:
     """The upper end of the 95 % interval (Wilson 1927) of a share: of two bad shares the one of more is surely bad."""
     if not asked:
@@ -84,7 +93,10 @@ class Tree:
         """From the table's rows."""
         self._modules = {
             row["prefix"]: Module(
-                row["prefix"], False, {name: row[name] for name in _COUNTS}, {one["channel"]: one["found"] for one in row["found_by"]}
+                row["prefix"],
+                False,
+                {name: row[name] for name in _COUNTS},
+                {one["channel"]: one["found"] for one in row["found_by"]},
             )
             for row in rows
         }
@@ -99,6 +111,9 @@ class Tree:
         plain = prefix.strip().removeprefix("./").strip("/")
         plain = "" if plain == "." else plain
         return self._modules.get(plain) or self._modules.get(f"{plain}/")
+
+    def __len__(self) -> int:
+        return len(self._modules)
 
     def near(self, prefix: str) -> list[str]:
         """Prefixes that end with the same name."""

@@ -1,7 +1,7 @@
 """The heat map of coverage: modules by what of them is indexed, in every index, found, and found by each channel; as SVG.
 
-Written by hand, so that equal data give equal bytes. Orange grows with what is missing, blue with what a channel finds; both are
-steps of lightness, which every eye and every printer tells apart, and the number stands in the cell.
+Written by hand, so that equal data give equal bytes. Orange grows with what is missing, blue with what a channel finds; both
+are steps of lightness, which every eye and every printer tells apart, and the number stands in the cell.
 
 Belongs here: the drawing. Not here: which modules are rows (`coverage_reading`).
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from pipeline.evaluation.coverage_reading import Module, read_tree, share, worst_first
+from pipeline.evaluation.coverage_reading import Module, percent, read_tree, share, worst_first
 from pipeline.evaluation.document import CoverageDocument, read_coverage
 from pipeline.search.channels.registry import CHANNELS
 
@@ -23,8 +23,8 @@ _MOST_LABEL = 46
 """Characters."""
 _LACK, _GIVES = (184, 74, 0), (0, 90, 160)
 _PAPER, _INK = "#fff", "#1c1c1a"
-_DARK = 0.55
-"""From which depth of colour on text is white."""
+_MEETING = 0.2
+"""The luminance on which both inks stand out alike."""
 _UNPRINTABLE = re.compile("[^\\x20-\\x7e\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What XML may not hold, and control characters."""
 
@@ -103,29 +103,31 @@ def _cell(x: float, y: float, part: int, whole: int, title: str, *, is_channel: 
     depth = value * 0.8 if is_channel else 1 - value
     colour = _mixed(_GIVES if is_channel else _LACK, depth)
     box = f'<rect x="{x + 1:g}" y="{y + 1:g}" width="{_CELL - 2}" height="{_ROW - 2}" fill="{colour}"/>'
-    ink = _PAPER if depth > _DARK else _INK
-    return box + _text(x + _CELL / 2, y + 14, percent(part, whole), "middle", colour=ink, title=f"{title}: {part:,} of {whole:,}")
-
-
-def percent(part: int, whole: int) -> str:
-    """`97 %`. All and nothing are said of all and nothing alone."""
-    if not whole:
-        return "–"
-    rounded = round(100 * part / whole)
-    rounded = min(rounded, 99) if part < whole else rounded
-    return f"{max(rounded, 1) if part else rounded} %"
+    return box + _text(
+        x + _CELL / 2, y + 14, percent(part, whole), "middle", colour=_ink_on(colour), title=f"{title}: {part:,} of {whole:,}"
+    )
 
 
 def _foot(document: CoverageDocument, y: float) -> Iterator[str]:
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(document.skipped.items(), key=lambda one: -one[1]))
     asked = f"found: within the first {document.k} for the definition’s own query" if document.found.whole else "not asked"
-    yield _text(8, y + 18, f"files: indexed of all; in indexes: definitions inside of chunks that every index has; {asked}", "start")
+    yield _text(
+        8, y + 18, f"files: indexed of all; in indexes: definitions inside of chunks that every index has; {asked}", "start"
+    )
     yield _text(8, y + 34, f"not indexed: {skipped or 'none'}", "start", colour="#62625c")
 
 
 def _mixed(colour: tuple[int, int, int], depth: float) -> str:
     """Paper with so much of a colour."""
     return "#" + "".join(f"{round(255 + (part - 255) * depth):02x}" for part in colour)
+
+
+def _ink_on(colour: str) -> str:
+    """Black or white, whichever stands out more (by relative luminance, as WCAG 2 has it)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return _INK if luminance > _MEETING else _PAPER
 
 
 def _shortened(label: str) -> str:
@@ -136,9 +138,7 @@ def _shortened(label: str) -> str:
     return f"{label[: _MOST_LABEL - 1 - half]}…{label[-half:]}"
 
 
-def _text(
-    x: float, y: float, words: str, anchor: str, *, colour: str = _INK, title: str = "", bold: bool = False
-) -> str:
+def _text(x: float, y: float, words: str, anchor: str, *, colour: str = _INK, title: str = "", bold: bool = False) -> str:
     weight = ' font-weight="bold"' if bold else ""
     said = f"<title>{_safe(title)}</title>" if title else ""
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}"{weight}>{said}{_safe(words)}</text>'

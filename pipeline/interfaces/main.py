@@ -22,7 +22,20 @@ from typer.core import TyperGroup
 from pipeline import __version__
 from pipeline.errors import CodeIntelError
 
-COMMAND_MODULES = ("build", "search", "related", "symbols", "store", "tune", "report", "sql", "idmap", "trace", "ui")
+COMMAND_MODULES = (
+    "build",
+    "search",
+    "related",
+    "symbols",
+    "store",
+    "tune",
+    "coverage",
+    "report",
+    "sql",
+    "idmap",
+    "trace",
+    "ui",
+)
 
 
 def _version(value: bool) -> None:

@@ -71,8 +71,8 @@ class Coverage(Kind):
     `rank` at which the fused ranking had it (null: not within k), the channels that had it within k (`found_by`), and the
     `reason` why it is not found, which is also known of what was not asked for where an index lacks it.
     Of a module: `prefix` (empty: the repository; `a/b/` a folder, `a/b/c.py` a file), how many bytes, files and definitions
-    there are, ignored files left out, and how many of them are inside of chunks, indexed, `chunked`, and `covered` (chunked, and
-    in every index); and how many definitions were asked for and found, by which channels.
+    there are, ignored files left out, and how many of them are inside of chunks, indexed, `chunked`, and `covered` (chunked,
+    and in every index); and how many definitions were asked for and found, by which channels.
     """
 
     asset = "coverage"

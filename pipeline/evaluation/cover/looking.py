@@ -6,6 +6,8 @@ definitions and queries (`sample`, `wording`).
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,10 +73,14 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What became of each query, in order, and the channels to which any of them said something."""
+    """What became of each query, in order, and the channels that took part: a few queries may say something to others."""
 
     seen: list[Seen]
     channels: tuple[str, ...]
+
+
+_TAKES_PART = 0.05
+"""To which share of the queries a channel must have something to say."""
 
 
 def look(search: Search, wanted: Sequence[Wanted], runtime: Runtime) -> Looked:
@@ -83,24 +89,27 @@ def look(search: Search, wanted: Sequence[Wanted], runtime: Runtime) -> Looked:
         return Looked([], ())
     pieces = max(1, min(runtime.workers, len(wanted) // _FEWEST))
     bounds = np.linspace(0, len(wanted), pieces + 1).round().astype(int).tolist()
-    jobs = [_Job(search, tuple(wanted[start:end])) for start, end in zip(bounds, bounds[1:], strict=False)]
-    done = list(run_jobs(_asked, jobs, runtime, work_bytes=len(wanted) * _QUERY_BYTES))
-    spoken_to = {name for one in done for name in one.channels}
-    channels = tuple(channel.name for channel in CHANNELS if channel.name in spoken_to)
-    return Looked([seen for one in done for seen in one.seen], channels)
+    jobs = [_Job(search, tuple(wanted[start:end])) for start, end in itertools.pairwise(bounds)]
+    seen: list[Seen] = []
+    spoke: Counter[str] = Counter()
+    for found, spoke_there in run_jobs(_asked, jobs, runtime, work_bytes=len(wanted) * _QUERY_BYTES):
+        seen += found
+        spoke += spoke_there
+    return Looked(seen, tuple(one.name for one in CHANNELS if spoke[one.name] >= _TAKES_PART * len(wanted)))
 
 
-def _asked(job: _Job) -> Looked:
+def _asked(job: _Job) -> tuple[list[Seen], Counter[str]]:
+    """What became of each query, and to how many of them each channel had something to say."""
     search, seen = job.search, []
-    spoken_to: set[str] = set()
+    spoke: Counter[str] = Counter()
     with staged(search.artefacts, search.engine, search.lock) as opened:
         # Damage of what every search reads is an error, and no definition that is missed.
         _ = opened.lexical, opened.files
         for one in job.wanted:
             given = reply(opened, one.query, search.k)
             seen.append(seen_in(given, one.answers, search.k))
-            spoken_to |= {name for name, told in given.consulted.items() if told.state not in (State.OFF, State.SILENT)}
-    return Looked(seen, tuple(sorted(spoken_to)))
+            spoke.update(name for name, told in given.consulted.items() if told.state not in (State.OFF, State.SILENT))
+    return seen, spoke
 
 
 def seen_in(given: Reply, answers: Ids, k: int) -> Seen:

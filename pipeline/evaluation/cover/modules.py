@@ -25,9 +25,7 @@ def tree(uris: Sequence[str], counts: Mapping[str, Numbers], channels: Mapping[s
     sums = {name: _summed(values, above, depths) for name, values in {**counts, **channels}.items()}
     order = sorted(range(len(prefixes)), key=prefixes.__getitem__)
     places = np.array(order, np.int64)
-    found_by = [
-        [{"channel": name, "found": int(sums[name][row])} for name in channels if sums["asked"][row]] for row in order
-    ]
+    found_by = [[{"channel": name, "found": int(sums[name][row])} for name in channels if sums["asked"][row]] for row in order]
     columns: dict[str, object] = {
         "prefix": [prefixes[row] for row in order],
         "parent": [None if not prefixes[row] else parents.get(prefixes[row], _folder(prefixes[row])) for row in order],

@@ -72,12 +72,11 @@ class ChunkRows:
     starts: Numbers
     ends: Numbers
     hashes: npt.NDArray[np.uint64]
-    names: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class DefinitionRows:
-    """Counted definitions [n] as columns. The chunks that a definition overlaps are the rows `first` to `last` of `ChunkRows`."""
+    """Counted definitions [n] as columns. A definition overlaps the chunks of rows `first` to `last` (half-open)."""
 
     files: Numbers
     names: list[str]
@@ -140,13 +139,12 @@ def _numbers(column: pa.ChunkedArray, number_of: Mapping[str, int]) -> Numbers:
 
 
 def _chunks(root: Path, number_of: Mapping[str, int]) -> ChunkRows:
-    rows = tables.read_columns(root, Chunks, ["id", "uri", "start_byte", "end_byte", "content_hash", "name"])
+    rows = tables.read_columns(root, Chunks, ["id", "uri", "start_byte", "end_byte", "content_hash"])
     files = _numbers(rows["uri"], number_of)
     starts, ends = (rows[name].to_numpy().astype(np.int64) for name in ("start_byte", "end_byte"))
     order = np.lexsort((ends, starts, files))
-    names = rows["name"].take(pa.array(order)).to_pylist()
-    columns = (rows["id"].to_numpy(), files, starts, ends, rows["content_hash"].to_numpy())
-    return ChunkRows(*(column[order] for column in columns), names)
+    ids, hashes = rows["id"].to_numpy(), rows["content_hash"].to_numpy()
+    return ChunkRows(ids[order], files[order], starts[order], ends[order], hashes[order])
 
 
 def _reach(chunks: ChunkRows) -> Numbers:
@@ -158,7 +156,7 @@ def _new_bytes(chunks: ChunkRows) -> Numbers:
     """Bytes of each chunk that no chunk before it has."""
     starts, ends = chunks.files * _FILE + chunks.starts, chunks.files * _FILE + chunks.ends
     before = np.concatenate([np.full(min(1, len(ends)), -1, np.int64), _reach(chunks)[:-1]])
-    return np.maximum(ends - np.maximum(starts, before), 0)
+    return np.asarray(np.maximum(ends - np.maximum(starts, before), 0))
 
 
 def _indexes(roots: Roots) -> dict[str, Numbers]:
@@ -175,9 +173,7 @@ def _indexes(roots: Roots) -> dict[str, Numbers]:
     return found
 
 
-def _definitions(
-    root: Path, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]
-) -> DefinitionRows:
+def _definitions(root: Path, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]) -> DefinitionRows:
     names = ["uri", "name", "qualified_name", "kind", "doc", "start_byte", "end_byte", "start_line", "end_line"]
     rows = tables.read_columns(root, Definitions, names)
     codes, words = codes_of(rows["kind"])

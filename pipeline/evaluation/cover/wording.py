@@ -5,45 +5,31 @@ Belongs here: texts of queries. Not here: searching (`looking`).
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from pipeline.evaluation.cover.structure import DefinitionRows, Numbers
-
-_FEWEST_WORDS, _MOST_WORDS = 4, 40
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`'\"(]|$)")
-_WORD = re.compile(r"[^\W\d_]{2,}")
-_MARKUP = re.compile(r"^\s*(?:[:@\\>]|\.\.|[-=~#*]{2,}|\w+:\s*$)")
-"""What opens a field list, a tag, a directive, a doctest or a rule: no sentence."""
+from pipeline.evaluation.synthesis.forms import SENTENCE, rendered
+from pipeline.evaluation.synthesis.prose import normalised, sentence_of
 
 
 def queries_of(definitions: DefinitionRows, rows: Numbers) -> list[tuple[str, bool]]:
     """For each of `rows` its query, and whether that is its name."""
-    sentences = [first_sentence(doc) for doc in definitions.docs]
-    told = Counter(sentence for sentence in sentences if sentence)
+    sentence_by_doc = {doc: sentence_of(doc) for doc in dict.fromkeys(definitions.docs) if doc}
+    sentences = [sentence_by_doc.get(doc) for doc in definitions.docs]
+    told = Counter(normalised(sentence) for sentence in sentences if sentence)
     names = _names(definitions, rows.tolist())
     found = []
     for row, name in zip(rows.tolist(), names, strict=True):
         sentence = sentences[row]
         # What several definitions say of themselves does not ask for one of them.
-        by_name = not sentence or told[sentence] > 1
-        found.append((name, True) if by_name else (sentence, False))
+        own = sentence is not None and told[normalised(sentence)] == 1
+        found.append((rendered(sentence, SENTENCE), False) if sentence is not None and own else (name, True))
     return found
 
 
-def first_sentence(doc: str) -> str:
-    """The first sentence of a documentation on one line; empty where it is no good query."""
-    paragraph = doc.strip().split("\n\n", 1)[0]
-    if not paragraph or _MARKUP.match(paragraph):
-        return ""
-    sentence = _SENTENCE.split(" ".join(paragraph.split()), maxsplit=1)[0].strip()
-    words = len(_WORD.findall(sentence))
-    return sentence if _FEWEST_WORDS <= words <= _MOST_WORDS else ""
-
-
 def _names(definitions: DefinitionRows, rows: Sequence[int]) -> list[str]:
-    """The name of each of `rows`, with as much of what it stands in as tells it from others of that name, as far as that goes."""
+    """The name of each of `rows`, with as much of what it stands in as tells it from its namesakes, as far as that goes."""
     wanted = {definitions.names[row] for row in rows}
     namesakes: dict[str, Counter[str]] = defaultdict(Counter)
     for name, qualified in zip(definitions.names, definitions.qualified, strict=True):
