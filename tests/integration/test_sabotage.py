@@ -1,0 +1,326 @@
+"""A generated repository, published once; then builds that went wrong in ways that every digest agrees with.
+
+What a stage writes is spoilt before it is sealed, so that the store believes it. Each is refused with its reason, the published
+version stays and answers. Builds that did no harm are published, every one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from pipeline import tables
+from pipeline.config import (
+    ChunkSettings,
+    CstSettings,
+    EvalSettings,
+    IndexSettings,
+    ScipSettings,
+    SearchSettings,
+    Settings,
+    TuningSettings,
+)
+from pipeline.embed.static import StaticEmbedder
+from pipeline.errors import InvariantViolationError
+from pipeline.index.tuning.locked_point import Lock, read_lock
+from pipeline.release import verification
+from pipeline.release.publication import Publication, publish
+from pipeline.schemas import Chunks, Embeddings, Table
+from pipeline.source.history import read_history
+from pipeline.source.scan import scan
+from pipeline.stage import Artefact
+from pipeline.stages import CHUNKS, EMBEDDINGS, LEXICAL, MANIFEST, STAGES, identity_of
+from pipeline.store.layout import Origin, Repository, create_store, open_store, write_origin
+from pipeline.store.objects import settle
+from pipeline.store.versions import current_name
+from pipeline.workers import Runtime
+
+SETTINGS = Settings(
+    chunks=ChunkSettings(chunk_budget=300),
+    scip=ScipSettings(scip="off"),
+    cst=CstSettings(cst=False),
+    evaluation=EvalSettings(eval_queries=120, coverage_queries=60),
+)
+NOUNS = (
+    "anchor", "berth", "cargo", "dock", "engine", "ferry", "gangway", "harbour", "invoice", "jetty", "keel", "ledger", "mast",
+    "navigator", "oar", "passenger", "quay", "rudder", "sail", "tide", "uniform", "voyage", "winch", "yacht", "zone", "barrel",
+    "crane", "drone", "export", "freight",
+)  # fmt: skip
+VERBS = {
+    "open": "Let {} in after the papers were looked at, and note who asked for it.",
+    "close": "End all work on {} before the night, and send people home.",
+    "weigh": "Find how heavy {} is, with what lies on top of it.",
+    "price": "Work out what {} costs for a day, discounts taken off.",
+    "repair": "Mend {} with parts from the store and tell the owner.",
+    "paint": "Give {} a new coat where the old one came off.",
+    "count": "How many of {} there are now, the broken ones left out.",
+    "report": "Write down what became of {} during the last month.",
+    "insure": "Cover {} against storms, theft and fire for one year.",
+    "lease": "Hand {} over to somebody else for a while against money.",
+}
+
+
+def _module(noun: str, kind: str, seed: int) -> str:
+    """A class with two methods and three functions, each with a docstring."""
+    draw = random.Random(seed)
+    verbs = draw.sample(sorted(VERBS), 5)
+    lines = [
+        f'"""{kind} of the {noun}: what is known of it and who may change that."""',
+        "",
+        "",
+        f"class {noun.title()}{kind}:",
+    ]
+    lines += [f'    """Holds every {noun} of the port and answers for its state."""', ""]
+    for verb in verbs[:2]:
+        lines += [f"    def {verb}_{noun}(self, {noun}: str, hours: int) -> int:"]
+        lines += [f'        """{VERBS[verb].format(f"the {noun}")}"""', f"        total = hours * {draw.randrange(2, 99)}"]
+        lines += [f"        return total + len({noun})", ""]
+    for verb in verbs[2:]:
+        lines += ["", f"def {verb}_{kind.lower()}_{noun}(items: list[str]) -> list[str]:"]
+        lines += [f'    """{VERBS[verb].format(f"one {noun} of the {kind.lower()}")}"""']
+        lines += [f"    kept = [item for item in items if item != {noun!r}]"]
+        lines += [f"    return sorted(kept)[: {draw.randrange(2, 99)}]", ""]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Port:
+    """The generated tree, and the store that it is built into."""
+
+    tree: Path
+    store: Path
+
+    @property
+    def repository(self) -> Repository:
+        return open_store(self.store).existing("port")
+
+    @property
+    def versions(self) -> list[str]:
+        """What lies there, leftovers too."""
+        return sorted(path.name for path in self.repository.versions.iterdir())
+
+    def build(self, settings: Settings = SETTINGS, **how: Any) -> Publication:
+        """Every stage as the graph runs them, and the publication."""
+        store, repository = open_store(self.store), self.repository
+        scanned = scan(self.tree, settings=settings.source)
+        history = read_history(self.tree, commit=None, days=settings.modules.churn_days)
+        externals = {"scan": scanned, "history": history, "lock": Lock(read_lock(repository))}
+        made: dict[str, Artefact[Any]] = {}
+        for stage in STAGES:
+            if stage is MANIFEST:
+                keys = {asset: artefact.key for asset, artefact in made.items()}
+                externals["identity"] = identity_of(settings, repository, None, False, keys)
+            inputs = {kind.asset: made[kind.asset] for kind in stage.inputs.values()}
+            named = {name: externals[name] for name in stage.externals}
+            made |= settle(repository, stage, inputs, settings, externals=named, runtime=Runtime(shared=store.shared)).artefacts
+        return publish(repository, made["manifest"], **how)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Port:
+    """Published once. Nothing may write here."""
+    port = Port(tmp_path_factory.mktemp("port") / "tree", tmp_path_factory.mktemp("port") / "store")
+    for seed, (noun, kind) in enumerate((noun, kind) for kind in ("Keeper", "Registry") for noun in NOUNS):
+        path = port.tree / kind.lower() / f"{noun}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_module(noun, kind, seed))
+    (port.tree / "README.md").write_text("# The port\n\nWho keeps what, and what it costs.\n")
+    store = create_store(port.store)
+    write_origin(store.repository("port"), Origin("port", str(port.tree)))
+    port.build()
+    return port
+
+
+@pytest.fixture
+def port(built: Port, tmp_path: Path) -> Port:
+    """A copy of it, with an edit that is not built yet: what a sabotaged stage makes is not there already."""
+    copy = Port(tmp_path / "tree", tmp_path / "store")
+    shutil.copytree(built.tree, copy.tree)
+    shutil.copytree(built.store, copy.store)
+    write_origin(copy.repository, Origin("port", str(copy.tree)))
+    edited = copy.tree / "keeper/quay.py"
+    edited.write_text(edited.read_text() + "\n\nLONGEST = 12\n")
+    return copy
+
+
+@pytest.fixture
+def refused(port: Port, indexctl: Any) -> Iterator[Callable[..., str]]:
+    """Build, and return why it was not published; then see that nothing has changed for those who search."""
+
+    def build(settings: Settings = SETTINGS, **how: Any) -> str:
+        before, there = current_name(port.repository), port.versions
+        with pytest.raises(InvariantViolationError) as caught:
+            port.build(settings, **how)
+        assert current_name(port.repository) == before and port.versions == there == [before]
+        return caught.value.message
+
+    yield build
+    answer = indexctl("search", "weigh_anchor", "--data", port.store, "--json")
+    assert answer.code == 0 and json.loads(answer.out)["results"][0]["uri"].endswith("anchor.py")
+
+
+Vectors = npt.NDArray[np.float32]
+
+
+def _spoil_vectors(change: Callable[[Vectors], Vectors]) -> Callable[[Mapping[str, Path]], None]:
+    """Change every vector in both of its forms, so that they agree."""
+
+    def spoil(folders: Mapping[str, Path]) -> None:
+        root = folders["embeddings"]
+        ids = np.load(root / Embeddings.IDS)
+        vectors = change(np.load(root / Embeddings.VECTORS)).astype(np.float32)
+        np.save(root / Embeddings.VECTORS, vectors)
+        for number, path in enumerate(tables.parts(root, Embeddings)):
+            part = tables.plain(tables.read_part(path, Embeddings))
+            rows = vectors[np.searchsorted(ids, part["id"].to_numpy())]
+            schema = part.schema.remove_metadata()
+            filled = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), vectors.shape[1]).cast(
+                schema.field("embedding").type
+            )
+            column = part.schema.get_field_index("embedding")
+            tables.write_part(
+                root / Embeddings.name, Embeddings, number, part.set_column(column, schema.field("embedding"), filled), schema
+            )
+
+    return spoil
+
+
+def _shuffled(vectors: Vectors) -> Vectors:
+    return vectors[np.random.default_rng(3).permutation(len(vectors))]
+
+
+def _of_another_embedder(vectors: Vectors) -> Vectors:
+    """As good as before among themselves, and in another space."""
+    turned, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(vectors.shape[1],) * 2))
+    return np.asarray(vectors @ turned, np.float32)
+
+
+@pytest.mark.parametrize("change", [_shuffled, _of_another_embedder])
+def test_vectors_that_are_not_those_of_their_chunks(change: Any, refused: Any, sabotage: Any) -> None:
+    sabotage(EMBEDDINGS, _spoil_vectors(change))
+    assert "vectors_of_embedder: stored vectors are not those that the manifest's embedder makes of their chunks" in refused()
+
+
+def test_no_permission_lets_foreign_vectors_pass(refused: Any, sabotage: Any) -> None:
+    sabotage(EMBEDDINGS, _spoil_vectors(_shuffled))
+    assert "vectors_of_embedder" in refused(allow_regression=True)
+
+
+def _halve(kind: type[Table]) -> Callable[[Mapping[str, Path]], None]:
+    def spoil(folders: Mapping[str, Path]) -> None:
+        root = folders[kind.asset]
+        for number, path in enumerate(tables.parts(root, kind)):
+            part = tables.plain(tables.read_part(path, kind))
+            half = part.filter(pa.array(np.arange(part.num_rows) % 2 == 0))
+            tables.write_part(root / kind.name, kind, number, half, tables.read_part(path, kind).schema.remove_metadata())
+
+    return spoil
+
+
+def test_half_of_the_chunks(refused: Any, sabotage: Any) -> None:
+    sabotage(CHUNKS, _halve(Chunks))
+    said = refused()
+    assert "chunks_gapless" in said and "gap, overlap or empty chunk" in said
+
+
+def test_half_of_the_chunks_is_seen_by_coverage_alone(refused: Any, sabotage: Any, monkeypatch: Any) -> None:
+    sabotage(CHUNKS, _halve(Chunks))
+    blind = tuple(check for check in verification.CHECKS if check.name != "chunks_gapless")
+    monkeypatch.setattr(verification, "CHECKS", blind)
+    said = refused()
+    assert "coverage_bound" in said and "definitions lie inside of chunks that are in every index" in said
+
+
+def test_half_of_the_chunks_in_one_index(refused: Any, monkeypatch: Any) -> None:
+    honest = LEXICAL.function
+
+    def half(**arguments: Any) -> Any:
+        return honest(**{**arguments, "chunks": _half_of(arguments["chunks"])})
+
+    half.__name__ = honest.__name__
+    object.__setattr__(LEXICAL, "function", half)
+    try:
+        assert "documents_match_chunks" in refused()
+    finally:
+        object.__setattr__(LEXICAL, "function", honest)
+
+
+def _half_of(chunks: Artefact[Any]) -> Artefact[Any]:
+    folder = chunks.path.parent / "half"
+    shutil.copytree(chunks.path, folder, dirs_exist_ok=True)
+    _halve(Chunks)({Chunks.asset: folder})
+    return replace(chunks, path=folder)
+
+
+def test_a_channel_that_is_broken(refused: Any, monkeypatch: Any) -> None:
+    def gone(self: Any, queries: Any) -> Any:
+        raise RuntimeError("the weights are gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StaticEmbedder, "encode_queries", gone)
+        said = refused()
+    assert "channels_answer: the channel `dense` cannot answer: RuntimeError: the weights are gone" in said
+
+
+def test_too_few_lists_of_a_forced_index(refused: Any) -> None:
+    settings = replace_sections(
+        index=IndexSettings(faiss_family="ivf_flat", nlist=16),
+        search=SearchSettings(default_nprobe=1),
+        tuning=TuningSettings(autotune_on_start=False),
+    )
+    said = refused(settings)
+    assert "recall_bound: at nprobe=1" in said and "`recall_bound`" in said
+
+
+def replace_sections(**sections: Any) -> Settings:
+    """The settings of all builds here with other sections."""
+    fields = {name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__}
+    return Settings(**fields | sections)
+
+
+def test_a_worse_ranking(refused: Any) -> None:
+    said = refused(replace_sections(search=SearchSettings(lexical_weight=0.02, symbol_weight=0.0)))
+    assert "quality_not_regressed: compared with v-" in said and "queries got worse: `" in said
+    assert "setting lexical_weight: 1 -> 0.02" in said and "setting symbol_weight: 2 -> 0" in said
+
+
+def test_a_worse_ranking_is_published_where_somebody_allows_it(port: Port) -> None:
+    settings = replace_sections(search=SearchSettings(lexical_weight=0.02, symbol_weight=0.0))
+    done = port.build(settings, allow_regression=True)
+    assert done.flipped and set(done.allowed) == {"quality_not_regressed"}
+
+
+def _harmless(port: Port) -> Iterator[str]:
+    """Twenty edits, one after the other, that make no index worse."""
+    draw = random.Random(11)
+    for number in range(4):
+        path = draw.choice(sorted(port.tree.rglob("*.py")))
+        before = path.read_text()
+        path.write_text(
+            before.replace("\n\ndef ", "\n\n# Kept since the port was opened, see the papers of that year.\ndef ", 2)
+        )
+        yield "a comment"
+        path.write_text(before)
+        yield "the comment taken back"
+        (port.tree / "keeper" / f"newcomer_{number}.py").write_text(_module(draw.choice(NOUNS), "Friend", 100 + number))
+        yield "a new file"
+        moved = draw.choice(sorted(port.tree.rglob("*.py")))
+        moved.rename(moved.with_name(f"former_{moved.name}"))
+        yield "another name"
+        draw.choice(sorted(port.tree.rglob("*.py"))).unlink()
+        yield "a file less"
+
+
+def test_harmless_builds_are_published_every_time(port: Port) -> None:
+    outcomes = [(edit, port.build().flipped) for edit in _harmless(port)]
+    assert len(outcomes) == 20 and all(flipped for _, flipped in outcomes)
