@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation.queries import Query
+from pipeline.index.dense.operating_point import OperatingPoint
+from pipeline.index.tuning.sweep import latencies
 from pipeline.search.channels.interface import Asked
 from pipeline.search.channels.registry import State, consult
 from pipeline.search.opened import Opened
@@ -22,12 +24,16 @@ SAMPLE = 32
 """Queries, an even sample; each is asked once a round, so that a busy moment hits all of them."""
 TOTAL = "whole"
 SLOWEST = 8
+_POINTS_SECONDS = 1.0
 
 
-def latency(opened: Opened, queries: Sequence[Query], k: int, *, rounds: int) -> dict[str, Any]:
+def latency(
+    opened: Opened, queries: Sequence[Query], k: int, *, rounds: int, points: Sequence[OperatingPoint] = ()
+) -> dict[str, Any]:
     """Median and 95th percentile in milliseconds: of parsing, each channel that answered, ranking, hydration and the whole.
 
-    And the slowest queries, each by the median of its rounds, with the stage that takes most of it.
+    And the slowest queries, each by the median of its rounds, with the stage that takes most of it; and what the vector search
+    alone takes at each of several operating points.
     """
     sample = [queries[row].query for row in np.unique(np.linspace(0, len(queries) - 1, SAMPLE).astype(np.int64))]
     taken: dict[str, list[float]] = {}
@@ -41,7 +47,13 @@ def latency(opened: Opened, queries: Sequence[Query], k: int, *, rounds: int) ->
                 for stage, seconds in timed.items():
                     taken.setdefault(stage, []).append(seconds)
     stages = {stage: _summary(times) for stage, times in taken.items()}
-    return {"queries": len(sample), "rounds": rounds, "stages": stages, "slowest": _slowest(by_query)}
+    return {
+        "queries": len(sample),
+        "rounds": rounds,
+        "stages": stages,
+        "slowest": _slowest(by_query),
+        "points": _points(opened, sample, k, rounds, points),
+    }
 
 
 def _timed(opened: Opened, text: str, k: int) -> dict[str, float]:
@@ -60,6 +72,21 @@ def _timed(opened: Opened, text: str, k: int) -> dict[str, float]:
     channels = {name: one.seconds for name, one in consulted.items() if one.state in told}
     stages = {"parsing": ready - started, **channels, "ranking": ordered - found, "hydration": shown - ordered}
     return {**stages, TOTAL: shown - started}
+
+
+def _points(
+    opened: Opened, sample: Sequence[str], k: int, rounds: int, points: Sequence[OperatingPoint]
+) -> list[dict[str, Any]]:
+    if len(points) < 2:
+        return []
+    taken = latencies(opened.vectors, opened.embedder.encode_queries(sample), k, points, rounds=rounds, seconds=_POINTS_SECONDS)
+    return [
+        {
+            "parameters": point.parameters, "k_factor": point.k_factor, "median_ms": round(1000 * one.median, 4),
+            "p95_ms": round(1000 * one.p95, 4), "searches": one.searches,
+        }
+        for point, one in zip(points, taken, strict=True)
+    ]  # fmt: skip
 
 
 def _slowest(by_query: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:

@@ -38,7 +38,6 @@ FOLDER = "reports"
 ASSETS = tuple(kind.asset for kind in (Snapshot, Chunks, Embeddings, FaissIndex, Tuning, EvalMetrics, Coverage))
 """What a report is made of."""
 _KEY = 16
-_OBSERVED = {EvalMetrics.asset: "evaluated", Tuning.asset: "tuned"}
 
 
 def report_path(repository: Repository, name: str) -> Path:
@@ -84,7 +83,7 @@ def of_artefacts(
     checks = [Checked(name=gate.name, problems=gate.run(candidate).problems) for gate in GATES]
     return Evaluated(
         repository=repository.name, roots=roots, settings=recorded, tools=tools, commit=commit, dirty=dirty,
-        measured=_seen(repository, EvalMetrics.asset, key), tuned=_seen(repository, Tuning.asset, artefacts[Tuning.asset].key),
+        measured=_seen(repository, key),
         history=history(repository), before=standard.name, comparison=compared, checks=[*checks, *_invariants(roots)],
     )  # fmt: skip
 
@@ -104,7 +103,7 @@ def of_version(version: Version) -> Evaluated:
     return Evaluated(
         repository=repository.name, roots=roots, settings=manifest.settings, tools=manifest.tools, commit=manifest.commit,
         dirty=manifest.dirty, version=manifest.version, published_at=facts.get("published_at"),
-        measured=_kept(repository, manifest, facts, EvalMetrics.asset), tuned=_kept(repository, manifest, facts, Tuning.asset),
+        measured=_kept(repository, manifest, facts),
         history=history(repository), before=before, comparison=compared, checks=[*gates, *_invariants(roots)],
     )  # fmt: skip
 
@@ -143,17 +142,16 @@ def _invariants(roots: Roots) -> list[Checked]:
     ]
 
 
-def _seen(repository: Repository, asset: str, key: str) -> Mapping[str, Any]:
-    """What was seen when the object was built, where that is known."""
-    observed = recall(repository, asset, key)
+def _seen(repository: Repository, key: str) -> Mapping[str, Any]:
+    """What was seen when the object of `eval_metrics` was built, where that is known."""
+    observed = recall(repository, EvalMetrics.asset, key)
     return observed.facts if observed is not None else {}
 
 
-def _kept(repository: Repository, manifest: ManifestDocument, facts: Mapping[str, Any], asset: str) -> Mapping[str, Any]:
+def _kept(repository: Repository, manifest: ManifestDocument, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same of a version: what its `build.json` kept, else what the store still knows."""
-    at_home = facts.get("vector_index") if asset == Tuning.asset else facts
-    kept = at_home.get(_OBSERVED[asset]) if isinstance(at_home, dict) else None
+    kept = facts.get("evaluated")
     if isinstance(kept, dict) and "unknown" not in kept:
         return kept
-    artefact = manifest.artefacts.get(asset)
-    return _seen(repository, asset, artefact.key) if artefact is not None else {}
+    artefact = manifest.artefacts.get(EvalMetrics.asset)
+    return _seen(repository, artefact.key) if artefact is not None else {}

@@ -96,7 +96,7 @@ def _short(value: float) -> str:
 def over_cost(points: Sequence[Mapping[str, Any]], k: int, milliseconds_of: Mapping[str, float], bound: float | None) -> Html:
     """Recall of the nearest vectors with its interval, and under it nDCG of the engine, over what a search costs.
 
-    Over vectors scored where that is known of every point, else over the observed time, else point by point.
+    Over the observed time of a vector search where that is known of every point, else over vectors scored, else point by point.
     """
     width, left, right, top, panel, gap, foot = 640, 52, 84, 22, 160, 40, 42
     height = top + 2 * panel + gap + foot
@@ -152,10 +152,10 @@ def _point(point: Mapping[str, Any], at: float, recall: Axis, ndcg: Axis, took: 
 
 
 def _costs(points: Sequence[Mapping[str, Any]], milliseconds_of: Mapping[str, float]) -> tuple[list[float], str]:
+    if all(milliseconds_of.get(point["name"], 0) > 0 for point in points):
+        return [math.log10(milliseconds_of[point["name"]]) for point in points], "milliseconds of a vector search, as observed"
     if all(point["cost"] for point in points):
         return [math.log10(point["cost"]) for point in points], "vectors scored for a query"
-    if all(milliseconds_of.get(point["name"], 0) > 0 for point in points):
-        return [math.log10(milliseconds_of[point["name"]]) for point in points], "milliseconds a query, as observed"
     order = sorted(range(len(points)), key=lambda row: (points[row]["ann_recall"], row))
     return [float(order.index(row)) for row in range(len(points))], "operating points, by recall"
 

@@ -14,6 +14,7 @@ from pipeline.evaluation.report import charts
 from pipeline.evaluation.report.figures import NONE, counted, decimal, interval, listed, milliseconds, moment, percent, signed
 from pipeline.evaluation.report.markup import Child, Html, element, join, name
 from pipeline.evaluation.report.parts import Column, figure, folded, more, section, table
+from pipeline.evaluation.report.questions import NOT_TELLING
 from pipeline.evaluation.report.reading import Shown
 
 _MOST_MODULES = 15
@@ -203,7 +204,7 @@ def _versions(shown: Shown, entries: Sequence[Entry]) -> Html:
 def _changed(entry: Entry) -> Child:
     if entry.problem:
         return name(entry.problem)
-    said = [str(change) for change in entry.changed if change.what not in ("code", "tool")]
+    said = [str(change) for change in entry.changed if change.what not in NOT_TELLING]
     allowed = [f"published in spite of {check}" for check in sorted(entry.allowed)]
     words = [*allowed, *said]
     return join([name("; ".join(words[:4]), 160), f" and {len(words) - 4} more" if len(words) > 4 else None]) if words else NONE

@@ -13,7 +13,9 @@ from pipeline.evaluation.report.markup import Child, Html, cut, element, join, n
 from pipeline.evaluation.report.parts import Column, more, named, section, table
 from pipeline.evaluation.report.reading import Shown
 
-_MOST_MOVED = 10
+_MOST_MOVED, _MOST_CHANGES = 10, 10
+NOT_TELLING = ("code", "tool")
+"""Changes that are named only where there are no others."""
 
 
 def worst(shown: Shown) -> Html:
@@ -70,25 +72,28 @@ def _ranks(one: Case) -> str:
 
 
 def moved(shown: Shown) -> Html:
-    """Queries that the version before answered better."""
-    compared = shown.subject.comparison
-    if compared is None or not compared.worse:
+    """What is not as in the version before, and the queries that it answered better."""
+    compared, before = shown.subject.comparison, name(shown.subject.before or "")
+    if compared is None or not (compared.worse or compared.changed):
         return Html()
+    worse = counted(len(compared.worse), "query", "queries")
     columns = [Column("query"), Column("answer", "roomy"), Column("before", "n"), Column("now", "n")]
     rows: list[list[Child]] = [
-        [name(one.query), name(one.uri), _was(one.before), _was(one.after)] for one in compared.worse[:_MOST_MOVED]
+        [element("bdi", cut(one.query, 120)), name(one.uri), _was(one.before), _was(one.after)]
+        for one in compared.worse[:_MOST_MOVED]
     ]
-    worse = counted(len(compared.worse), "query", "queries")
-    caption = "The rank of the first answer, what lost most first"
+    changed = [change for change in compared.changed if change.what not in NOT_TELLING] or list(compared.changed)
     return section(
-        "Worse than before",
+        "Beside the version before",
+        named([("what changed", join(element("div", name(str(change), 160)) for change in changed[:_MOST_CHANGES]))]),
+        more(len(changed) - _MOST_CHANGES, "changes"),
         element(
             "p",
             f"{worse} of {compared.shared:,} shared ones got worse and {len(compared.better):,} better, beside ",
-            name(shown.subject.before or ""),
+            before,
             ".",
         ),
-        table(caption, columns, [("", rows)]),
+        table("Worse: the rank of the first answer, what lost most first", columns, [("", rows)]),
         more(len(compared.worse) - _MOST_MOVED, "queries"),
     )
 

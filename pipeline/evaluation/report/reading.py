@@ -100,7 +100,7 @@ def read(subject: Evaluated) -> Shown:
         points=_points(subject),
         modules=_modules(roots[Coverage.asset]),
         worst=worst_cases(roots[EvalMetrics.asset], roots[Chunks.asset]) if metrics.fused is not None else (),
-        times=times_of(subject.measured, subject.tuned),
+        times=times_of(subject.measured),
         settings=_changed(subject.settings),
     )
 

@@ -69,7 +69,7 @@ td.cool{background:rgb(var(--cool)/calc(var(--x)*.45))}
 svg{display:block;max-width:100%;height:auto}
 figure{margin:1rem 0 1.4rem}
 figcaption{font-size:.9rem;margin-bottom:.4rem}
-.many{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.4rem 2rem;max-width:100%}
+.many{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:.4rem 2rem;max-width:100%}
 ol.queries{list-style:none;padding:0;margin:.8rem 0}
 ol.queries>li{border-top:1px solid var(--rule);padding:.7rem 0}
 ol.queries p{margin:0 0 .15rem}

@@ -46,8 +46,6 @@ class Evaluated:
     published_at: float | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
     """What was seen while `eval_metrics` was built here: times. Empty where that is not known."""
-    tuned: Mapping[str, Any] = field(default_factory=dict)
-    """The same of `tuning`."""
     history: Sequence[Entry] = ()
     """The versions in the store, the first published first; this one is among them where it is published."""
     before: str | None = None

@@ -39,8 +39,8 @@ class Times:
     slowest: Sequence[Slow] = ()
 
 
-def times_of(measured: Mapping[str, Any], tuned: Mapping[str, Any]) -> Times:
-    """What was seen of `eval_metrics` and of `tuning`; what has another form than now is left out."""
+def times_of(measured: Mapping[str, Any]) -> Times:
+    """What was seen of `eval_metrics`; what has another form than now is left out."""
     seen = _mapping(measured.get("search_latency"))
     timed = {
         stage: Time(_number(one.get("median_ms")), _number(one.get("p95_ms")))
@@ -56,7 +56,7 @@ def times_of(measured: Mapping[str, Any], tuned: Mapping[str, Any]) -> Times:
     ]
     points = {
         point_name(str(row.get("parameters")), k_factor): took
-        for row in _rows(tuned.get("latency"))
+        for row in _rows(seen.get("points"))
         if (took := _number(row.get("median_ms"))) is not None and (k_factor := _number(row.get("k_factor"))) is not None
     }
     return Times(stages, points, slow[:_MOST_SLOW])

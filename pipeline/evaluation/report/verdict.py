@@ -12,7 +12,7 @@ from pipeline.evaluation.report.figures import counted, decimal, interval, liste
 from pipeline.evaluation.report.markup import Html, cut, element, join, name
 from pipeline.evaluation.report.reading import Shown
 
-_MOST_CHECKS = 6
+_MOST_CHECKS, _MOST_WORDS = 6, 600
 _MARKS = {"good": ("✓", "good: "), "bad": ("✗", "problem: "), "note": ("·", "")}
 
 
@@ -120,7 +120,10 @@ def _before(shown: Shown) -> Point:
 
 def _broken(shown: Shown) -> Iterator[Point]:
     for channel, reason in sorted(shown.metrics.broken.items()):
-        yield Point("bad", join([element("strong", "A channel is broken. "), name(channel), ": ", name(reason, 160)]))
+        yield Point(
+            "bad",
+            join([element("strong", "A channel is broken. "), name(channel), ": ", element("bdi", cut(reason, _MOST_WORDS))]),
+        )
 
 
 def _indexed(shown: Shown) -> Point:
@@ -149,6 +152,8 @@ def _checks(shown: Shown) -> Iterator[Point]:
         yield Point("good", join([element("strong", "Checks. "), f"All {len(checks)} hold."]))
     for check in failed[:_MOST_CHECKS]:
         kind = "Check failed. " if check.blocking else "Warning. "
-        yield Point("bad", join([element("strong", kind), name(check.name), ": ", name(check.problems[0], 200)]))
+        yield Point(
+            "bad", join([element("strong", kind), name(check.name), ": ", element("bdi", cut(check.problems[0], _MOST_WORDS))])
+        )
     if len(failed) > _MOST_CHECKS:
         yield Point("bad", join([f"And {len(failed) - _MOST_CHECKS} more checks failed."]))

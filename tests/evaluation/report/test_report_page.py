@@ -150,8 +150,8 @@ def test_an_exact_index_has_no_curve(evaluated: Make) -> None:
 
 
 def test_operating_points_have_their_cost_and_the_observed_time(evaluated: Make) -> None:
-    seen = {"latency": [{"parameters": "nprobe=24", "k_factor": 2.0, "median_ms": 1.42}]}
-    said = text_of(render(evaluated(tuned=seen)))
+    seen = [{"parameters": "nprobe=24", "k_factor": 2.0, "median_ms": 1.42}]
+    said = text_of(render(evaluated(measured={"search_latency": {"points": seen}})))
     assert "nprobe=24, k-factor 2 (in use) 7,200 1.4 ms 0.992" in said and "vectors scored for a query" in said
 
 
@@ -243,3 +243,10 @@ def test_nothing_of_a_repository_is_read_as_markup(evaluated: Make, world: Any) 
     assert "\u202e" not in rendered and "\x1b" not in rendered and "\\u{202e}" in rendered and "\\u{d800}" in rendered
     assert max(len(word) for word in text_of(rendered).split()) < 500
     rendered.encode()
+
+
+def test_recall_is_drawn_over_time_where_the_time_of_every_point_is_known(evaluated: Make) -> None:
+    grid = [(probe, factor) for probe in (4, 8, 24, 64) for factor in (1.0, 2.0)]
+    seen = [{"parameters": f"nprobe={probe}", "k_factor": factor, "median_ms": probe * factor / 100} for probe, factor in grid]
+    page = render(evaluated(measured={"search_latency": {"points": seen}}))
+    assert "milliseconds of a vector search, as observed" in page and "vectors scored for a query" not in page
