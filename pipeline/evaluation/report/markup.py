@@ -68,6 +68,12 @@ def cut(words: str, most: int = _LONGEST) -> str:
     return words if len(words) <= most else f"{words[: most * 2 // 5]} … {words[-most * 3 // 5 :]}"
 
 
+def beginning(words: str, most: int) -> str:
+    """On one line, and its end left out where it is long: sentences tell most at their beginning."""
+    words = " ".join(words.split())
+    return words if len(words) <= most else f"{words[:most].rsplit(' ', 1)[0]} …"
+
+
 def name(words: str, most: int = _LONGEST) -> Html:
     """A name out of a repository: a path, a symbol, a query."""
     short = cut(words, most)

@@ -29,8 +29,9 @@ def by_group(shown: Shown) -> Html:
         return Html()
     k = metrics.k
     columns = [
-        Column(""), Column("queries", "n"), Column(f"hit@{k}", "n"), Column(f"recall@{k}", "n roomy"), Column("MRR", "n roomy"),
-        Column(f"nDCG@{k}", "n"), Column("95 % interval", "n"), Column("nDCG from 0 to 1", "plot roomy"),
+        Column(""), Column("queries", "n roomy"), Column(f"hit@{k}", "n"), Column(f"recall@{k}", "n roomy"),
+        Column("MRR", "n roomy"), Column(f"nDCG@{k}", "n"), Column("95 % interval", "n"),
+        Column("nDCG from 0 to 1", "plot roomy"),
     ]  # fmt: skip
     worst = sorted(metrics.by_module.items(), key=lambda item: (item[1].ndcg.mean, item[0]))
     groups = [
@@ -181,8 +182,8 @@ def _comparable(shown: Shown, entry: Entry) -> bool:
 def _versions(shown: Shown, entries: Sequence[Entry]) -> Html:
     k = shown.metrics.k
     columns = [
-        Column("version"), Column("published"), Column(f"nDCG@{k}", "n"), Column(f"hit@{k}", "n"), Column("found", "n"),
-        Column("chunks", "n"), Column("search", "n roomy"), Column("what changed", "roomy"),
+        Column("version", "fixed"), Column("published", "fixed"), Column(f"nDCG@{k}", "n"), Column(f"hit@{k}", "n"), Column("found", "n"),
+        Column("chunks", "n"), Column("search", "n roomy"), Column("what changed", "long roomy"),
     ]  # fmt: skip
     rows: list[list[Child]] = []
     for entry in reversed(entries):
@@ -226,7 +227,9 @@ def over_cost(shown: Shown) -> Html:
         Column(f"hit@{k}", "n roomy"), Column("MRR", "n roomy"), Column(f"nDCG@{k}", "n"),
     ]  # fmt: skip
     seen = shown.point_milliseconds
-    order = sorted(shown.points, key=lambda point: (point["cost"] or 0, point["ann_recall"], point["name"]))
+    order = sorted(
+        shown.points, key=lambda point: (seen.get(point["name"], point["cost"] or 0), point["ann_recall"], point["name"])
+    )
     rows = [_point(point, seen) for point in order]
     chosen = sum(bool(point["chosen"]) for point in shown.points)
     said = (

@@ -116,7 +116,9 @@ def speed(shown: Shown) -> Html:
         [stage.replace("_", " "), _took(one.median), _took(one.p95)] for stage, one in times.stages.items()
     ]
     slow_columns = [Column("query"), Column("took", "n"), Column("most of it", "roomy")]
-    slow: list[list[Child]] = [[name(one.query), _took(one.milliseconds), one.most] for one in times.slowest]
+    slow: list[list[Child]] = [
+        [element("bdi", cut(one.query, 120)), _took(one.milliseconds), one.most] for one in times.slowest
+    ]
     return section(
         "Speed",
         element("p", "Of the machine that evaluated, while it did; warm, one query at a time."),

@@ -60,6 +60,8 @@ th:last-child,td:last-child{padding-right:0}
 thead th{font-size:.8rem;color:var(--soft);vertical-align:bottom;white-space:nowrap}
 th.group{font-size:.8rem;color:var(--soft);padding-top:1rem}
 .n{text-align:right;white-space:nowrap}
+.fixed,.fixed code{white-space:nowrap}
+.long{min-width:15rem}
 th.plot{min-width:150px}
 td.plot{padding-top:0;padding-bottom:0;vertical-align:middle;line-height:0}
 td.heat,th.heat{text-align:right;padding:.28rem .55rem;min-width:3.6rem;white-space:nowrap}

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.evaluation.report.figures import counted, decimal, interval, listed, moment, percent, share, signed, within
-from pipeline.evaluation.report.markup import Html, cut, element, join, name
+from pipeline.evaluation.report.markup import Html, beginning, element, join, name
 from pipeline.evaluation.report.reading import Shown
 
-_MOST_CHECKS, _MOST_WORDS = 6, 600
+_MOST_CHECKS, _MOST_WORDS = 6, 360
 _MARKS = {"good": ("✓", "good: "), "bad": ("✗", "problem: "), "note": ("·", "")}
 
 
@@ -103,7 +103,9 @@ def _before(shown: Shown) -> Point:
         return Point("note", join([strong, "There is none: this is the first."]))
     if compared.overall is None:
         reason = compared.incomparable or "they share no query"
-        return Point("note", join([strong, "Not comparable with ", name(subject.before), ": ", cut(reason, 200), "."]))
+        return Point(
+            "note", join([strong, "Not comparable with ", name(subject.before), ": ", beginning(reason, _MOST_WORDS), "."])
+        )
     change, tolerance = compared.overall.ndcg, float(subject.settings.get("quality_tolerance", 0.0))
     queries = counted(compared.overall.queries, "shared query", "shared queries")
     figures = f"nDCG {signed(change.mean)} ({interval(change)}) over {queries}"
@@ -122,7 +124,14 @@ def _broken(shown: Shown) -> Iterator[Point]:
     for channel, reason in sorted(shown.metrics.broken.items()):
         yield Point(
             "bad",
-            join([element("strong", "A channel is broken. "), name(channel), ": ", element("bdi", cut(reason, _MOST_WORDS))]),
+            join(
+                [
+                    element("strong", "A channel is broken. "),
+                    name(channel),
+                    ": ",
+                    element("bdi", beginning(reason, _MOST_WORDS)),
+                ]
+            ),
         )
 
 
@@ -153,7 +162,8 @@ def _checks(shown: Shown) -> Iterator[Point]:
     for check in failed[:_MOST_CHECKS]:
         kind = "Check failed. " if check.blocking else "Warning. "
         yield Point(
-            "bad", join([element("strong", kind), name(check.name), ": ", element("bdi", cut(check.problems[0], _MOST_WORDS))])
+            "bad",
+            join([element("strong", kind), name(check.name), ": ", element("bdi", beginning(check.problems[0], _MOST_WORDS))]),
         )
     if len(failed) > _MOST_CHECKS:
         yield Point("bad", join([f"And {len(failed) - _MOST_CHECKS} more checks failed."]))

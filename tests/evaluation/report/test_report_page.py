@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Settings
+from pipeline.evaluation.changes import changed_settings
 from pipeline.evaluation.comparison import Comparison, Difference, Moved
 from pipeline.evaluation.document import Interval, Share
 from pipeline.evaluation.history import Entry
@@ -250,3 +251,7 @@ def test_recall_is_drawn_over_time_where_the_time_of_every_point_is_known(evalua
     seen = [{"parameters": f"nprobe={probe}", "k_factor": factor, "median_ms": probe * factor / 100} for probe, factor in grid]
     page = render(evaluated(measured={"search_latency": {"points": seen}}))
     assert "milliseconds of a vector search, as observed" in page and "vectors scored for a query" not in page
+
+
+def test_settings_that_were_written_and_such_that_were_not_are_the_same() -> None:
+    assert changed_settings({"include": [], "exclude": ["a"]}, {"include": (), "exclude": ("a",)}) == ()
