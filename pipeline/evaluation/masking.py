@@ -1,7 +1,7 @@
-"""Taking text out of chunks: the lines of a query's mask, wherever they stand in the files that answer it.
+"""Taking text out of chunks: the words of a query's mask, wherever they follow each other in the files that answer it.
 
-A mask is documentation as people read it; in a file its lines have comment markers, quotes and indentation around them. Lines
-are compared by their words alone.
+A mask is documentation as people read it. In a file there are comment markers, quotes and indentation between its words, and
+its lines may be broken elsewhere: so only words are compared.
 
 Belongs here: texts in, texts out. Not here: which files, and the index without that text (`twin`).
 """
@@ -9,88 +9,75 @@ Belongs here: texts in, texts out. Not here: which files, and the index without 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 _WORD = re.compile(r"\w+")
 _LEAST_WORDS = 3
-"""A line of fewer words may stand anywhere: it is known only by the lines around it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line with words: the chunk and the place in it where it stands, the text without space around it, and its words."""
-
-    chunk: int
-    place: int
-    text: str
-    words: str
+"""Fewer words may follow each other anywhere, also in code: they must fill their lines."""
 
 
 class FileText:
     """The chunks of a file, in their order, from which text is taken out."""
 
     def __init__(self, contents: Sequence[str]) -> None:
-        self._pieces = [content.split("\n") for content in contents]
-        self._lines = [
-            _Line(chunk, place, text.strip(), found)
-            for chunk, piece in enumerate(self._pieces)
-            for place, text in enumerate(piece)
-            if (found := _words(text))
-        ]
-        self._at: dict[str, list[int]] = {}
-        for number, line in enumerate(self._lines):
-            self._at.setdefault(line.words, []).append(number)
+        self._text = "\n".join(contents)
+        self._starts = [0]
+        """Where each chunk begins, and where one more would."""
+        for content in contents:
+            self._starts.append(self._starts[-1] + len(content) + 1)
+        self._spans = [found.span() for found in _WORD.finditer(self._text)]
+        stream = [self._text[start:end] for start, end in self._spans]
+        self._stream = f" {' '.join(stream)} "
+        self._at: list[int] = []
+        """Where each word begins in the stream."""
+        place = 1
+        for word in stream:
+            self._at.append(place)
+            place += len(word) + 1
+        self._taken: list[tuple[int, int]] = []
         self.changed: set[int] = set()
         """Numbers of chunks that lost something."""
 
     def content(self, chunk: int) -> str:
         """What is left of a chunk; as many lines as before."""
-        return "\n".join(self._pieces[chunk])
+        start, end = self._starts[chunk], self._starts[chunk + 1] - 1
+        left, at = [], start
+        for first, last in sorted(self._taken):
+            first, last = max(first, at), min(last, end)
+            if first < last:
+                left.append(self._text[at:first] + "\n" * self._text.count("\n", first, last))
+                at = last
+        return "".join(left) + self._text[at:end]
 
     def blank(self, mask: str) -> bool:
-        """Take every passage out that has the lines of the mask, or else its longer lines one by one; whether any was there."""
-        lines = [(text.strip(), found) for text in mask.splitlines() if (found := _words(text))]
-        if not lines:
-            return False
-        starts = self._starts(lines[0][1])
-        passages = [start for start in starts if self._is_passage(start, lines)]
-        for start in passages:
-            for offset, (text, _) in enumerate(lines):
-                self._take(start + offset, text)
-        if passages:
+        """Take out every passage of the words of the mask, or else of each of its lines; whether any was there."""
+        words = _WORD.findall(mask)
+        if self._take(words):
             return True
-        longer = [(text, words) for text, words in lines if words.count(" ") + 1 >= _LEAST_WORDS and words in self._at]
-        for text, words in longer:
-            for number in self._at[words]:
-                self._take(number, text)
-        return bool(longer)
+        # It may be cut at its end, or the file may have more between its lines.
+        lines = [_WORD.findall(line) for line in mask.splitlines()]
+        return sum(self._take(line) for line in lines if len(line) >= _LEAST_WORDS) > 0
 
-    def _starts(self, words: str) -> list[int]:
-        """Lines that a passage may begin with: code and quotes may stand before its first words."""
-        if words.count(" ") + 1 < _LEAST_WORDS:
-            return self._at.get(words, [])
-        return [number for number, line in enumerate(self._lines) if _within(words, line.words)]
+    def _take(self, words: Sequence[str]) -> bool:
+        wanted = f" {' '.join(words)} "
+        found = False
+        at = self._stream.find(wanted) if words else -1
+        while at >= 0:
+            first = bisect_left(self._at, at + 1)
+            start, end = self._spans[first][0], self._spans[first + len(words) - 1][1]
+            if len(words) >= _LEAST_WORDS or self._fills_lines(start, end):
+                found = True
+                self._taken.append((start, end))
+                # From the chunk of the first word to that of the last.
+                last = bisect_right(self._starts, end - 1)
+                self.changed.update(range(bisect_right(self._starts, start) - 1, last))
+            at = self._stream.find(wanted, at + 1)
+        return found
 
-    def _is_passage(self, start: int, lines: Sequence[tuple[str, str]]) -> bool:
-        """Whether the lines follow each other from there. The last one may go on: masks are cut, and quotes close."""
-        there = self._lines[start : start + len(lines)]
-        if len(there) < len(lines):
-            return False
-        middle = all(line.words == words for line, (_, words) in zip(there[1:-1], lines[1:-1], strict=True))
-        return middle and (len(lines) == 1 or there[-1].words == lines[-1][1] or _within(lines[-1][1], there[-1].words))
-
-    def _take(self, number: int, text: str) -> None:
-        line = self._lines[number]
-        piece = self._pieces[line.chunk]
-        # Where the words stand otherwise, for example escaped, the whole line goes.
-        piece[line.place] = piece[line.place].replace(text, "") if text in piece[line.place] else ""
-        self.changed.add(line.chunk)
-
-
-def _words(text: str) -> str:
-    return " ".join(_WORD.findall(text))
-
-
-def _within(words: str, line: str) -> bool:
-    return words in line and f" {words} " in f" {line} "
+    def _fills_lines(self, start: int, end: int) -> bool:
+        """Whether no other word stands on the lines of a passage."""
+        before = self._text[self._text.rfind("\n", 0, start) + 1 : start]
+        stop = self._text.find("\n", end)
+        after = self._text[end : stop if stop >= 0 else len(self._text)]
+        return not _WORD.search(before) and not _WORD.search(after)

@@ -44,6 +44,17 @@ def test_short_lines_of_a_mask_take_nothing_out_elsewhere() -> None:
     assert text.content(0).endswith(code) and "Adds" not in text.content(0)
 
 
+def test_where_lines_are_broken_does_not_matter() -> None:
+    text = FileText(["/**\n * Count the ropes. Those\n * that are frayed are counted, too. Ask Ada.\n */\nint count;\n"])
+    assert text.blank(MASK) and text.content(0) == "/**\n * \n. Ask Ada.\n */\nint count;\n"
+
+
+def test_every_passage_is_taken_out_and_overlapping_masks_are_no_harm() -> None:
+    text = FileText(["# Count the ropes that are frayed.\nx = 1\n", "# Count the ropes that are frayed.\ny = 2\n"])
+    assert text.blank("Count the ropes that are frayed.") and text.blank("ropes that are frayed.")
+    assert [text.content(0), text.content(1)] == ["# .\nx = 1\n", "# .\ny = 2\n"]
+
+
 def test_lines_that_do_not_follow_each_other_are_taken_out_one_by_one() -> None:
     text = FileText(["# Those that are frayed\nx = 1\n# Count the ropes.\n"])
     assert text.blank(MASK)
