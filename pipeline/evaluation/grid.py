@@ -1,6 +1,7 @@
 """A grid of operating points as somebody writes it: `nprobe=1,4,16;k_factor=1,2`.
 
-Belongs here: the text and the points that it stands for. Not here: what a point may be (`index.dense.operating_point`), measuring.
+Belongs here: the text and the points that it stands for. Not here: what a point may be (`index.dense.operating_point`),
+measuring.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ def points_of(text: str, index: VectorIndex, default: OperatingPoint) -> tuple[O
         raise QueryError("The grid is empty.", hint=_HINT)
     if (count := math.prod(map(len, named.values()))) > MOST_POINTS:
         raise QueryError(f"The grid has {count:,} points.", hint=f"Use at most {MOST_POINTS}.")
-    factors = [_factor(value) for value in named.pop(_K_FACTOR, ())] or [None]
-    written = [",".join(pairs) for pairs in itertools.product(*([f"{name}={value}" for value in named[name]] for name in named))]
+    factors: list[float | None] = [_factor(value) for value in named.pop(_K_FACTOR, ())] or [None]
+    written = [
+        ",".join(pairs) for pairs in itertools.product(*([f"{name}={value}" for value in named[name]] for name in named))
+    ]
     points = (
         parse(parameters, factor, family=index.family, nlist=index.nlist, default=default)
         for parameters, factor in itertools.product(written, factors)

@@ -66,7 +66,9 @@ class OwnQueries:
             if names
         ]
         if self.hopeless:
-            told.append(f"queries all of whose answers are unknown score 0: {len(self.hopeless):,}, {_first(self.hopeless)}")
+            count = len(self.hopeless)
+            only = f"{count:,} queries have only such answers and score 0"
+            told.append(f"{'1 query has only such answers and scores 0' if count == 1 else only}: {_first(self.hopeless)}")
         if self.masked:
             told.append(f"queries that are masked where a version is evaluated are asked here as they are: {self.masked:,}")
         return told

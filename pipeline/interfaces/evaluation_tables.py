@@ -6,15 +6,16 @@ Belongs here: tables for people. Not here: where the figures come from (`evaluat
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.interfaces.output import counts, print_table, print_warning, printable
+from pipeline.interfaces.output import console, counts, print_table, print_warning, printable
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.document import ChannelFigures, Figures, Interval, MetricsDocument, Nearest, TokenOracle
+    from pipeline.evaluation.document import ChannelFigures, Figures, Interval, MetricsDocument, Nearest, TokenOracle, TwinFacts
     from pipeline.interfaces.evaluation import Report
 
 _METRICS = ("hit", "recall", "mrr", "ndcg")
@@ -53,26 +54,24 @@ def shortened(query: str, most: int = _QUERY_CHARACTERS) -> str:
 
 def print_report(report: Report) -> None:
     """All of one evaluation."""
-    from rich.text import Text
-
-    from pipeline.interfaces.output import console
-
     document = report.document
-    console().print(Text(f"{report.repo} {report.version}: {_what(report)}"))
+    print_lines(f"{report.repo} {report.version}: {_what(report)}", 0)
     if document.fused is not None:
         typer.echo()
         _print_groups(document)
     if document.channels:
         typer.echo()
         _print_channels(document.channels)
-    for line in (*_nearest_lines(document.nearest, document.k), *_agreement_lines(document)):
-        typer.echo(line)
+    if document.nearest is not None:
+        typer.echo()
+    for line in (*_twin_lines(document.twin), *_nearest_lines(document.nearest, document.k), *_agreement_lines(document)):
+        print_lines(line, 0)
     if len(report.points) > 1:
         typer.echo()
         _print_points(report)
     if document.tokens is not None:
         typer.echo()
-        _print_tokens(document.tokens, document.k)
+        _print_tokens(document.tokens, document.k, judged=document.fused is not None)
     if report.times:
         typer.echo()
         _print_times(report.times)
@@ -91,32 +90,35 @@ def _what(report: Report) -> str:
     whose = f"{asked} of {printable(report.file)}" if report.file else asked
     if report.unjudged and report.document.fused is not None:
         whose += f" ({report.unjudged:,} of them without answers)"
-    return f"{whose}, {'asked now' if report.times else 'asked when it was built'}; the first {report.document.k} results count"
+    return f"{whose}, {'asked now' if report.times else 'asked at its build'}; the first {report.document.k} count"
 
 
 def _print_groups(document: MetricsDocument) -> None:
     """The whole engine, in all and by what queries are."""
     assert document.fused is not None
-    k = document.k
-    groups: list[tuple[str, Iterable[tuple[str, Figures]]]] = [
-        ("half", document.by_half.items()),
-        ("label", _largest(document.by_label)),
-        ("language", _largest(document.by_language)),
+    k, whole = document.k, document.fused
+    names = (f"hit@{k}", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}")
+    for name, metric in zip(names, _METRICS, strict=True):
+        one: Interval = getattr(whole, metric)
+        typer.echo(f"{name:<{len(names[1]) + 2}}{share(one.mean)} ({share(one.low)} to {share(one.high)})")
+    rows: list[Sequence[str]] = []
+    for title, members in (
+        ("by half", list(document.by_half.items())),
+        ("by label", _largest(document.by_label)),
+        ("by language", _largest(document.by_language)),
         ("worst modules", _worst(document.by_module)),
-    ]
-    rows: list[Sequence[str]] = [_row("all", document.fused)]
-    for title, members in groups:
-        named = list(members)
+    ):
         # One group is all there is.
-        if len(named) > 1:
-            rows += [("",) * 6, (f"by {title}" if title != "worst modules" else title, *[""] * 5)]
-            rows += [_row(f"  {name or '(other)'}", figures) for name, figures in named]
-    columns = ["", "queries", f"hit@{k}", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"]
-    print_table(columns, rows, right=["queries"])
+        if len(members) > 1:
+            rows += [(title, *[""] * 5), *(_row(f"  {name or '(other)'}", figures) for name, figures in members)]
+    if rows:
+        typer.echo()
+        print_table(["", "queries", *names], rows, right=["queries", *names[:3]])
 
 
 def _row(name: str, figures: Figures) -> Sequence[str]:
-    return (printable(name), f"{figures.queries:,}", *(with_ends(getattr(figures, metric)) for metric in _METRICS))
+    means = [share(getattr(figures, metric).mean) for metric in _METRICS[:3]]
+    return (printable(name), f"{figures.queries:,}", *means, with_ends(figures.ndcg))
 
 
 def _largest(groups: Mapping[str, Figures]) -> list[tuple[str, Figures]]:
@@ -136,36 +138,48 @@ def _print_channels(channels: Mapping[str, ChannelFigures]) -> None:
                 name, f"{one.states.get('answered', 0):,} of {sum(one.states.values()):,}", with_ends(one.alone.ndcg),
                 with_ends(one.without.ndcg), signed(one.lost),
             )
-            for name, one in channels.items()
+            for name, one in sorted(channels.items(), key=lambda item: (-item[1].lost.mean, item[0]))
         ],
         right=["answered"],
     )  # fmt: skip
 
 
+def _twin_lines(twin: TwinFacts | None) -> Iterable[str]:
+    if twin is None:
+        return
+    notes = [
+        f"{twin.missed:,} texts were not found there" if twin.missed else "",
+        *(f"without {name}" for name in twin.without),
+    ]
+    words = "; ".join(filter(None, (f"{counts(twin.chunks, 'chunk')} differ", *notes)))
+    yield f"masked queries: asked to a copy without the text that they are made of; {words}"
+
+
 def _nearest_lines(nearest: Nearest | None, k: int) -> Iterable[str]:
     if nearest is None:
         return
-    yield ""
     how = "exact search" if nearest.exact else f"{nearest.parameters}, k-factor {nearest.k_factor:g}"
-    yield f"nearest vectors: {with_ends(nearest.recall)} of the {k} nearest of all are found by {how}"
+    ends = f"({share(nearest.recall.low)} to {share(nearest.recall.high)})"
+    yield f"vectors: {share(nearest.recall.mean)} {ends} of the {k} nearest, by {how}"
 
 
 def _agreement_lines(document: MetricsDocument) -> Iterable[str]:
     if document.agreement is not None and document.agreement.sample:
         sample = counts(document.agreement.sample, "chunk")
-        yield f"vectors: {sample} embedded once more, the lowest cosine with what is stored is {document.agreement.least:.4f}"
+        yield f"vectors: {sample} embedded once more are as stored, with a cosine of {document.agreement.least:.4f} or more"
 
 
 def _print_points(report: Report) -> None:
     k = report.document.k
-    columns = ["", "point", "k-factor", f"nearest@{k}", f"hit@{k}", f"MRR@{k}", f"nDCG@{k}"]
+    judged = ("hit", "rr", "ndcg") if report.document.fused is not None else ()
+    columns = ["", "point", "k-factor", f"nearest@{k}", *(f"{name}@{k}" for name in ("hit", "MRR", "nDCG") if judged)]
     print_table(
         columns,
         [
             (
                 "→" if row["chosen"] else "", row["parameters"] or "–", f"{row['k_factor']:g}",
                 f"{share(row['ann_recall'])} {share(row['low'], 2)}–{share(row['high'], 2)}",
-                *(share(row[name]) for name in ("hit", "rr", "ndcg")),
+                *(share(row[name]) for name in judged),
             )
             for row in report.points
         ],
@@ -173,18 +187,18 @@ def _print_points(report: Report) -> None:
     )  # fmt: skip
 
 
-def _print_tokens(tokens: TokenOracle, k: int) -> None:
-    print_table(
-        [f"tokens, {counts(tokens.queries, 'query', 'queries')}", f"hit@{k}", f"MRR@{k}"],
-        [
-            ("exact MaxSim over all chunks", with_ends(tokens.hit), with_ends(tokens.mrr)),
-            ("candidates of the engine, by tokens", with_ends(tokens.rescored_hit), with_ends(tokens.rescored_mrr)),
-            ("the engine as it is set", with_ends(tokens.fused_hit), with_ends(tokens.fused_mrr)),
-        ],
-    )
-    typer.echo(
+def _print_tokens(tokens: TokenOracle, k: int, *, judged: bool) -> None:
+    rows = [
+        ("exact MaxSim over all chunks", with_ends(tokens.hit), with_ends(tokens.mrr)),
+        ("candidates of the engine, by tokens", with_ends(tokens.rescored_hit), with_ends(tokens.rescored_mrr)),
+        ("the engine as it is set", with_ends(tokens.fused_hit), with_ends(tokens.fused_mrr)),
+    ]
+    if judged:
+        print_table([f"tokens, {counts(tokens.queries, 'query', 'queries')}", f"hit@{k}", f"MRR@{k}"], rows)
+    print_lines(
         f"of the {k} best by exact MaxSim, the channel `xtr` finds {with_ends(tokens.channel_recall)}, "
-        f"and the engine's pool has {with_ends(tokens.engine_recall)}"
+        f"and the engine's pool has {with_ends(tokens.engine_recall)}",
+        0,
     )
 
 
@@ -192,40 +206,47 @@ def _print_times(times: Sequence[Mapping[str, Any]]) -> None:
     columns = ["milliseconds", "median", "p95", "measured"]
     print_table(
         columns,
-        [(row["stage"], f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['measured']:,}") for row in times],
+        [(row["stage"], f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['searches']:,}") for row in times],
         right=columns[1:],
     )
 
 
 def _print_first(first: Sequence[Mapping[str, Any]]) -> None:
     """What comes first for queries without answers."""
-    from rich.text import Text
-
-    from pipeline.interfaces.output import console
-
-    out = console()
     for row in first[:_MOST_FIRST]:
-        out.print(Text(shortened(row["query"])))
-        place = f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}" if row["uri"] else "no result"
-        out.print(Text(f"    {printable(place).rstrip()}", style="dim"))
-    if more := len(first) - _MOST_FIRST:
-        typer.echo(f"and {counts(more, 'more query', 'more queries')}; --json has all" if more > 0 else "")
+        print_lines(shortened(row["query"]), 0)
+        place = (
+            f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}" if row["uri"] else "no result"
+        )
+        print_lines(place, 4, style="dim")
+    if (more := len(first) - _MOST_FIRST) > 0:
+        typer.echo(f"and {counts(more, 'more query', 'more queries')}; --json has all")
 
 
 def _print_worst(report: Report) -> None:
-    from rich.text import Text
-
-    from pipeline.interfaces.output import console
-
-    k, out = report.document.k, console()
+    k = report.document.k
     missed = sum(row["hit"] == 0 for row in report.queries)
     if not missed:
         typer.echo(f"every query finds an answer within {k}")
         return
     typer.echo(f"{missed:,} of {counts(len(report.queries), 'query finds', 'queries find')} no answer within {k}, for example")
-    for row in report.worst[:_MOST_WORST]:
-        rank = f"rank {row['rank']:,}" if row["rank"] is not None else "not found"
-        out.print(Text(f"  {shortened(row['query'])}"))
-        looked = " ".join(filter(None, (row["uri"], row["symbol"])))
-        said = " · ".join(filter(None, (rank, row["label"] + (", masked" if row["masked"] else ""), looked)))
-        out.print(Text(f"      {printable(said)}", style="dim"))
+    for row in report.examples(_MOST_WORST):
+        rank = "not found" if row["rank"] is None else f"rank {row['rank']:,}"
+        print_query(row["query"], rank, row["label"], f"{row['uri']} {row['symbol']}".strip(), masked=row["masked"])
+
+
+def print_query(query: str, rank: str, label: str, looked_for: str, *, masked: bool) -> None:
+    """A query, and below it what became of it and what it looks for."""
+    print_lines(shortened(query), 2)
+    print_lines(" · ".join(filter(None, (rank, label + (", masked" if masked else ""), looked_for))), 6, style="dim")
+
+
+def print_lines(text: str, indent: int, style: str = "") -> None:
+    """Text as far to the right as `indent`, also where it goes on in the next line."""
+    from rich.text import Text
+
+    out, space = console(), " " * indent
+    for line in textwrap.wrap(
+        printable(text), max(out.width, 40), initial_indent=space, subsequent_indent=space, break_on_hyphens=False
+    ):
+        out.print(Text(line, style=style))

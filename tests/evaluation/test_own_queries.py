@@ -122,7 +122,7 @@ def test_what_the_version_does_not_have_is_told_and_counts_as_not_found(own: Any
     assert found.warnings() == [
         "2 ids are of no chunk in the version: `5`, `6`",
         "3 paths match nothing in the version: `gone.py`, `old/`, `gone.py:3`",
-        "queries all of whose answers are unknown score 0: 2, `none`, `other`",
+        "2 queries have only such answers and score 0: `none`, `other`",
     ]
 
 

@@ -182,8 +182,8 @@ def _comparable(shown: Shown, entry: Entry) -> bool:
 def _versions(shown: Shown, entries: Sequence[Entry]) -> Html:
     k = shown.metrics.k
     columns = [
-        Column("version", "fixed"), Column("published", "fixed"), Column(f"nDCG@{k}", "n"), Column(f"hit@{k}", "n"), Column("found", "n"),
-        Column("chunks", "n"), Column("search", "n roomy"), Column("what changed", "long roomy"),
+        Column("version", "fixed"), Column("published", "fixed"), Column(f"nDCG@{k}", "n"), Column(f"hit@{k}", "n"),
+        Column("found", "n"), Column("chunks", "n"), Column("search", "n roomy"), Column("what changed", "long roomy"),
     ]  # fmt: skip
     rows: list[list[Child]] = []
     for entry in reversed(entries):
