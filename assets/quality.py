@@ -102,14 +102,14 @@ def report(
     inputs = (source_snapshot, chunks, embeddings, faiss_index, tuning, eval_metrics, coverage)
     repository, settings = store.repository(context.partition_key), store.settings(context.partition_key)
     scanned = recall_scan(repository, source_snapshot)
-    subject = reporting.of_artefacts(
-        repository,
-        {artefact.asset: artefact for artefact in inputs},
-        settings.recorded(),
+    building = reporting.Building(
+        artefacts={artefact.asset: artefact for artefact in inputs},
+        recorded=settings.recorded(),
         tools=tool_versions(),
         commit=scanned.commit,
         dirty=scanned.dirty,
     )
+    subject = reporting.of_building(repository, building)
     made = page(shown := read(subject))
     path = reporting.report_path(repository, reporting.evaluation_name(eval_metrics.key))
     metadata = report_metadata(shown, path)

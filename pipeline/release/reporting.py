@@ -8,18 +8,19 @@ Belongs here: finding what a report is about. Not here: what it says (`pipeline.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.errors import CodeIntelError
-from pipeline.evaluation.changes import changes
+from pipeline.evaluation.changes import changed_settings, changes
 from pipeline.evaluation.comparison import Comparison, compare_metrics
 from pipeline.evaluation.history import history
 from pipeline.evaluation.report.subject import Checked, Evaluated
 from pipeline.release.checks import CHECKS
 from pipeline.release.findings import Roots
-from pipeline.release.quality_gate import GATES, before_manifest, judge_alone
+from pipeline.release.quality_gate import GATES, Candidate, Standard, before_manifest, quality_settings
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact
 from pipeline.store.layout import Repository
@@ -28,10 +29,8 @@ from pipeline.store.versions import (
     ManifestDocument,
     Version,
     allowed_of,
-    current_or_none,
     open_version,
     read_build_facts,
-    read_manifest,
 )
 
 FOLDER = "reports"
@@ -55,36 +54,52 @@ def write_report(path: Path, page: str) -> None:
     files.write_file(path, page.encode())
 
 
-def of_artefacts(
-    repository: Repository,
-    artefacts: Mapping[str, Artefact[Any]],
-    recorded: Mapping[str, Any],
-    *,
-    tools: Mapping[str, str],
-    commit: str | None,
-    dirty: bool,
-) -> Evaluated:
-    """A version that is being built, from its artefacts by asset, beside the published one.
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A version that is being built, before there is a manifest."""
 
-    Where the published one has the very same evaluation, it is that one, and is compared with its parent.
-    """
-    key = artefacts[EvalMetrics.asset].key
-    if (published := _with_evaluation(repository, key)) is not None:
-        with open_version(repository, published) as version:
-            return of_version(version)
-    roots = {asset: artefact.path for asset, artefact in artefacts.items()}
-    candidate = before_manifest(repository, roots, recorded)
+    artefacts: Mapping[str, Artefact[Any]]
+    """By asset, those of `ASSETS`."""
+    recorded: Mapping[str, Any]
+    tools: Mapping[str, str]
+    commit: str | None
+    dirty: bool
+
+    @property
+    def key(self) -> str:
+        """Of the evaluation."""
+        return self.artefacts[EvalMetrics.asset].key
+
+    @property
+    def roots(self) -> Roots:
+        """Asset -> folder of the object."""
+        return {asset: artefact.path for asset, artefact in self.artefacts.items()}
+
+    def is_of(self, manifest: ManifestDocument) -> bool:
+        """Whether a version is made of the very same."""
+        known = {asset: artefact.key for asset, artefact in manifest.artefacts.items()}
+        same = all(known.get(asset) == artefact.key for asset, artefact in self.artefacts.items())
+        identity = (manifest.commit, manifest.dirty) == (self.commit, self.dirty)
+        return same and identity and not changed_settings(manifest.settings, self.recorded)
+
+
+def of_building(repository: Repository, building: Building) -> Evaluated:
+    """A version that is being built beside the published one; where it is the published one, beside its parent."""
+    roots = building.roots
+    candidate = before_manifest(repository, roots, building.recorded)
     standard = candidate.standard
+    if standard.manifest is not None and building.is_of(standard.manifest):
+        return _published(repository, standard.manifest, roots)
     compared = None
-    if standard.name is not None:
-        failed = Comparison(incomparable=standard.problem, changed=candidate.changed)
-        measured = roots[EvalMetrics.asset]
-        compared = failed if standard.problem else compare_metrics(standard.folder, measured, candidate.changed)
+    if standard.problem and standard.name is not None:
+        compared = Comparison(incomparable=standard.problem, changed=candidate.changed)
+    elif standard.name is not None:
+        compared = compare_metrics(standard.folder, roots[EvalMetrics.asset], candidate.changed)
     checks = [Checked(name=gate.name, problems=gate.run(candidate).problems) for gate in GATES]
     return Evaluated(
-        repository=repository.name, roots=roots, settings=recorded, tools=tools, commit=commit, dirty=dirty,
-        measured=_seen(repository, key),
-        history=history(repository), before=standard.name, comparison=compared, checks=[*checks, *_invariants(roots)],
+        repository=repository.name, roots=roots, settings=building.recorded, tools=building.tools, commit=building.commit,
+        dirty=building.dirty, measured=_seen(repository, building.key), history=history(repository), before=standard.name,
+        comparison=compared, checks=[*checks, *_invariants(roots)],
     )  # fmt: skip
 
 
@@ -93,42 +108,32 @@ def of_version(version: Version) -> Evaluated:
 
     Raises what `Version.ensure` does.
     """
-    repository, manifest, folder = version.repository, version.manifest, version.ensure(*ASSETS)
-    facts = read_build_facts(folder)
-    roots = dict.fromkeys(ASSETS, folder)
+    return _published(version.repository, version.manifest, dict.fromkeys(ASSETS, version.ensure(*ASSETS)))
+
+
+def _published(repository: Repository, manifest: ManifestDocument, roots: Roots) -> Evaluated:
+    """A version that is in the store, read from wherever its artefacts lie."""
+    facts = read_build_facts(repository.versions / manifest.version)
     allowed = allowed_of(facts)
-    found = {name: list(finding.problems) for name, finding in judge_alone(manifest, folder).items()}
-    gates = [Checked(name=gate.name, problems=found.get(gate.name) or list(allowed.get(gate.name, ()))) for gate in GATES]
-    before, compared = _beside_parent(repository, manifest, folder)
+    alone = Candidate(roots, quality_settings(manifest.settings), Standard(None, repository.versions, None, "it is published"))
+    found = {gate.name: list(gate.run(alone).problems) or list(allowed.get(gate.name, ())) for gate in GATES}
+    before, compared = _beside_parent(repository, manifest, roots[EvalMetrics.asset])
     return Evaluated(
         repository=repository.name, roots=roots, settings=manifest.settings, tools=manifest.tools, commit=manifest.commit,
         dirty=manifest.dirty, version=manifest.version, published_at=facts.get("published_at"),
-        measured=_kept(repository, manifest, facts),
-        history=history(repository), before=before, comparison=compared, checks=[*gates, *_invariants(roots)],
+        measured=_kept(repository, manifest, facts), history=history(repository), before=before, comparison=compared,
+        checks=[*(Checked(name=name, problems=problems) for name, problems in found.items()), *_invariants(roots)],
     )  # fmt: skip
 
 
-def _with_evaluation(repository: Repository, key: str) -> str | None:
-    """The published version, where its evaluation has this key."""
-    name = current_or_none(repository)
-    if name is None:
-        return None
-    try:
-        manifest = read_manifest(repository.versions / name)
-    except CodeIntelError:
-        return None
-    artefact = manifest.artefacts.get(EvalMetrics.asset)
-    return name if artefact is not None and artefact.key == key else None
-
-
-def _beside_parent(repository: Repository, manifest: ManifestDocument, folder: Path) -> tuple[str | None, Comparison | None]:
+def _beside_parent(repository: Repository, manifest: ManifestDocument, measured: Path) -> tuple[str | None, Comparison | None]:
     """The parent's name and how the version compares with it; where it is gone, that."""
     if manifest.parent is None:
         return None, None
     try:
         with open_version(repository, manifest.parent) as parent:
-            measured = parent.ensure(EvalMetrics.asset)
-            return parent.name, compare_metrics(measured, folder, changes(parent.manifest, manifest))
+            folder = parent.ensure(EvalMetrics.asset)
+            return parent.name, compare_metrics(folder, measured, changes(parent.manifest, manifest))
     except CodeIntelError as error:
         return manifest.parent, Comparison(incomparable=error.message)
 
