@@ -86,7 +86,8 @@ details dl{grid-template-columns:1fr;gap:0}
 details dt{color:var(--ink);font-weight:600;margin-top:.7rem}
 @media(max-width:640px){
 main{padding:1.4rem 1rem 3rem}h1{font-size:1.45rem}h2{margin-top:2.4rem}
-.roomy{display:none}figure svg[width="640"]{max-width:none;width:560px}th,td{padding-right:.6rem}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.35rem}
+.roomy{display:none}figure svg[width="640"]{max-width:none;width:560px}
+th,td{padding-right:.6rem}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.35rem}
 }
 @media print{
 :root{"""
