@@ -17,7 +17,19 @@ from pipeline import tables
 from pipeline.catalog.losses import indexers
 from pipeline.evaluation.coverage_reading import percent, read_tree, worst_first
 from pipeline.evaluation.heat_map import ROWS
-from pipeline.schemas import ChunkSymbols, Coverage, Kind, Modules, ScipIndex, ScipOccurrences, ScipSymbols, Table, Tuning
+from pipeline.evaluation.report.cases import worst_queries
+from pipeline.schemas import (
+    ChunkSymbols,
+    Coverage,
+    EvalMetrics,
+    Kind,
+    Modules,
+    ScipIndex,
+    ScipOccurrences,
+    ScipSymbols,
+    Table,
+    Tuning,
+)
 
 _MOST = 10
 _ROLES = {1: "definition", 2: "import", 4: "write", 8: "read", 16: "generated", 32: "test"}
@@ -77,6 +89,17 @@ def _sweep(root: Path) -> pa.Table:
     return rows.drop_columns([name for name in ("nprobe", "ef_search") if rows[name].null_count == rows.num_rows])
 
 
+def _worst_queries(root: Path) -> pa.Table:
+    """The test queries that were answered worst, with the rank of the first answer there."""
+    rows = [
+        {"query": one["query"], "label": one["label"], "masked": one["masked"], "answer": one["uri"],
+         "rank": "not found" if one["rank"] is None else str(one["rank"])}
+        for one in worst_queries(root)
+    ]  # fmt: skip
+    names = ("query", "label", "masked", "answer", "rank")
+    return pa.table({name: [row[name] for row in rows] for name in names})
+
+
 def _worst_modules(root: Path) -> pa.Table:
     """The modules of the heat map of which least is indexed or found."""
     tree = read_tree(root)
@@ -112,6 +135,7 @@ HIGHLIGHTS: Mapping[type[Kind], tuple[str, Callable[[Path], pa.Table]]] = {
     ScipSymbols: ("by_kind", _symbols_by_kind),
     ChunkSymbols: ("by_role", _chunks_by_role),
     Tuning: ("sweep", _sweep),
+    EvalMetrics: ("worst_queries", _worst_queries),
     Coverage: ("worst_modules", _worst_modules),
 }
 """Kind -> name and maker of its table."""

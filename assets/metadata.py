@@ -69,10 +69,10 @@ def result_metadata(
     if issubclass(table, Table):
         paths = tables.parts(artefact.path, table)
         metadata["dagster/row_count"] = tables.count_rows(paths)
-        metadata["sample"] = dg.MetadataValue.md(_markdown(_first_rows(paths, table)))
+        metadata["sample"] = dg.MetadataValue.md(markdown(_first_rows(paths, table)))
     if kind in HIGHLIGHTS:
         name, pick = HIGHLIGHTS[kind]
-        metadata[name] = dg.MetadataValue.md(_markdown(pick(artefact.path)))
+        metadata[name] = dg.MetadataValue.md(markdown(pick(artefact.path)))
     if kind in PLOTS:
         name, draw = PLOTS[kind]
         if (svg := draw(artefact.path)) is not None:
@@ -94,7 +94,7 @@ def result_metadata(
 def _observed_metadata(observed: Observed) -> dict[str, Any]:
     """What was seen, under its names; rows as a table."""
     shown = {
-        name: dg.MetadataValue.md(_markdown(pa.Table.from_pylist(value))) if isinstance(value, list) and value else value
+        name: dg.MetadataValue.md(markdown(pa.Table.from_pylist(value))) if isinstance(value, list) and value else value
         for name, value in observed.facts.items()
     }
     return {**shown, "observed_at": dg.MetadataValue.timestamp(observed.at)}
@@ -106,7 +106,7 @@ def markdown_losses(lost: pa.Table) -> str:
     more = (
         f"\n\n… and {len(rows) - _MOST_LOSSES} more; `indexctl status --losses` lists all" if len(rows) > _MOST_LOSSES else ""
     )
-    return _markdown(rows.slice(0, _MOST_LOSSES)) + more
+    return markdown(rows.slice(0, _MOST_LOSSES)) + more
 
 
 def _first_rows(paths: Sequence[Path], kind: type[Table]) -> pa.Table:
@@ -140,7 +140,8 @@ def _list(values: list[Any]) -> str:
     return joined if joined is not None and len(joined) <= _CELL else f"{len(values)} values"
 
 
-def _markdown(rows: pa.Table) -> str:
+def markdown(rows: pa.Table) -> str:
+    """A table; nothing in it is read as markup."""
     names = [name for name in rows.column_names if name not in ("content",)]
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     lines.extend(f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows.select(names).to_pylist())

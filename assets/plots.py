@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.evaluation.document import MetricsDocument, read_metrics
 from pipeline.evaluation.heat_map import heat_map
+from pipeline.evaluation.report.charts import intervals
+from pipeline.evaluation.report.drawing import alone
+from pipeline.evaluation.report.quality import main_groups
 from pipeline.index.tuning.document import point_of, read_tuning
-from pipeline.schemas import Coverage, Kind, Tuning
+from pipeline.schemas import Coverage, EvalMetrics, Kind, Tuning
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 56, 16, 16, 44
 
@@ -82,6 +86,18 @@ def _text(x: float, y: float, words: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
 
+def quality(root: Path) -> str | None:
+    """nDCG with its interval: all queries, plain and masked ones, each kind; None where nothing was evaluated."""
+    return quality_of(read_metrics(root))
+
+
+def quality_of(metrics: MetricsDocument) -> str | None:
+    """The same of a document."""
+    groups = main_groups(metrics)
+    title = f"nDCG@{metrics.k} with 95 % intervals, by group of queries"
+    return alone(intervals([(name, of.ndcg) for name, of in groups], title)) if groups else None
+
+
 def as_markdown(svg: str, title: str) -> str:
     """The picture inside of Markdown, with no file beside it."""
     return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
@@ -89,6 +105,7 @@ def as_markdown(svg: str, title: str) -> str:
 
 PLOTS: Mapping[type[Kind], tuple[str, Callable[[Path], str | None]]] = {
     Tuning: ("recall_over_cost", recall_over_cost),
+    EvalMetrics: ("quality", quality),
     Coverage: ("heat_map", heat_map),
 }
 """Kind -> name and maker of its plot."""

@@ -3,15 +3,27 @@
 Belongs here: the assets of evaluation. Not here: how anything is measured (`pipeline.evaluation`), the gate (`release`).
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset bodies as objects.
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from assets.adapter import Card, asset_of
+import dagster as dg
+
+from assets.adapter import DAGSTER_TYPES, OWNERS, Card, asset_of
+from assets.partitions import REPOSITORIES
+from assets.quality_metadata import report_metadata
+from pipeline.evaluation.report.page import page
+from pipeline.evaluation.report.reading import read
+from pipeline.files import digest_bytes
 from pipeline.index.tuning.locked_point import Lock, read_lock
+from pipeline.release import reporting
+from pipeline.release.manifest import tool_versions
+from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact, External
 from pipeline.stages import COVERAGE, EVAL_METRICS, EVAL_QUERIES
+from pipeline.store.scans import recall_scan
 from resources.store import StoreResource
 
 
@@ -54,3 +66,58 @@ coverage = asset_of(
         )
     },
 )
+
+
+_ABOUT = (
+    "One page that tells how good the index is, of every build, also of one that is refused; `indexctl report` makes it anew."
+)
+
+
+@dg.asset(
+    name="report",
+    ins={
+        asset: dg.AssetIn(key=asset, dagster_type=DAGSTER_TYPES[asset], input_manager_key="artefacts")
+        for asset in reporting.ASSETS
+    },
+    group_name="quality",
+    kinds={"html"},
+    owners=OWNERS,
+    code_version="1",
+    partitions_def=REPOSITORIES,
+    description=_ABOUT,
+)
+def report(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    source_snapshot: Artefact[Snapshot],
+    chunks: Artefact[Chunks],
+    embeddings: Artefact[Embeddings],
+    faiss_index: Artefact[FaissIndex],
+    tuning: Artefact[Tuning],
+    eval_metrics: Artefact[EvalMetrics],
+    coverage: Artefact[Coverage],
+) -> dg.MaterializeResult[None]:
+    """No stage, because it has times and history: always made, in a fraction of a second."""
+    started = time.perf_counter()
+    inputs = (source_snapshot, chunks, embeddings, faiss_index, tuning, eval_metrics, coverage)
+    repository, settings = store.repository(context.partition_key), store.settings(context.partition_key)
+    scanned = recall_scan(repository, source_snapshot)
+    building = reporting.Building(
+        artefacts={artefact.asset: artefact for artefact in inputs},
+        recorded=settings.recorded(),
+        tools=tool_versions(),
+        commit=scanned.commit,
+        dirty=scanned.dirty,
+    )
+    subject = reporting.of_building(repository, building)
+    made = page(shown := read(subject))
+    path = reporting.report_path(repository, reporting.evaluation_name(eval_metrics.key))
+    metadata = report_metadata(shown, path)
+    try:
+        reporting.write_report(path, made)
+    except OSError as error:
+        # The index can be published all the same; `indexctl report` makes the page again.
+        context.log.warning(f"The report cannot be written: {error}")
+        metadata["problem"] = str(error)
+    metadata["seconds"] = round(time.perf_counter() - started, 3)
+    return dg.MaterializeResult(data_version=dg.DataVersion(digest_bytes(made.encode())), metadata=metadata)

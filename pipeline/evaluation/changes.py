@@ -50,8 +50,13 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> tup
 
 def _named(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
+        if _plain(before.get(name)) != _plain(after.get(name)):
             yield Change(what, name, _shown(before.get(name)), _shown(after.get(name)))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, where settings that were not written yet have tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _one(what: str, before: str, after: str) -> Iterator[Change]:

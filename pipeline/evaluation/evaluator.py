@@ -89,7 +89,7 @@ def evaluate(
         details=tables.details(queries, outcomes),
         pool=tables.pool(opened, queries, outcomes, k),
         points=tables.points(measured),
-        seconds=latency(opened, queries, k, rounds=rounds) if rounds else {},
+        seconds=latency(opened, queries, k, rounds=rounds, points=[opened.point, *others]) if rounds else {},
     )
 
 

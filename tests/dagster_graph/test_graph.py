@@ -25,7 +25,8 @@ from pipeline.store.layout import Repository, open_store
 from pipeline.store.locks import builder
 from pipeline.store.versions import current_name
 
-ASSETS = {*KINDS, "current"}
+MADE_ALWAYS = {"report", "current"}
+ASSETS = {*KINDS, *MADE_ALWAYS}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_materialize_all_of_a_built_repository_reuses_everything(store: Path, in
     first = materializations(materialize(store, instance))
     second = materializations(materialize(store, instance))
     assert set(first) == ASSETS
-    assert all(made["reused"] for asset, made in first.items() if asset != "current")
+    assert all(made["reused"] for asset, made in first.items() if asset not in MADE_ALWAYS)
     assert {asset: made["data_version"] for asset, made in first.items()} == {
         asset: made["data_version"] for asset, made in second.items()
     }
@@ -300,3 +301,19 @@ def test_an_unregistered_partition_is_a_clear_error(tmp_path: Path, store: Path,
     with pytest.raises(dg.DagsterUserCodeExecutionError) as refused:
         job.execute_in_process(instance=instance, partition_key="ghost")
     assert "There is no repository `ghost`" in str(refused.value.__cause__)
+
+
+def test_the_report_is_linked_from_its_metadata(store: Path, instance: dg.DagsterInstance) -> None:
+    made = materializations(materialize(store, instance))
+    page = Path(made["report"]["path"])
+    assert page.parent == place(store).path / "reports" and page.as_uri() == made["report"]["page"]
+    assert "find an answer" in page.read_text() and "find an answer" in made["report"]["verdict"]
+    assert "| checks | all hold |" in made["report"]["summary"]
+    assert made["report"]["quality"].startswith("![quality](data:image/svg+xml;base64,")
+
+
+def test_the_evaluation_tells_its_figures_and_worst_queries(store: Path, instance: dg.DagsterInstance) -> None:
+    made = materializations(materialize(store, instance))["eval_metrics"]
+    assert 0 <= made["ndcg"] <= 1 and 0 <= made["hit"] <= 1 and 0 <= made["recall"] <= 1
+    assert made["worst_queries"].startswith("| query | label | masked | answer | rank |")
+    assert made["quality"].startswith("![quality](data:image/svg+xml;base64,")

@@ -65,7 +65,7 @@ def test_allowing_it_builds_nothing_again(world: Any, rebuilt: Callable[..., Any
     assert "everything is built" in world("plan", world.repo).out
     again = world.build("--allow-regression").json
     assert again["published"] and again["version"] == world.version != before
-    assert again["built"] == ["current"] and set(again["reused"]) == set(KINDS)
+    assert set(again["built"]) == {"report", "current"} and set(again["reused"]) == set(KINDS)
     assert "in spite of quality_not_regressed" in again["problems"][0]["problem"]
 
 
@@ -94,3 +94,11 @@ def test_a_version_that_is_known_is_switched_to_whatever_its_quality(world: Any,
     (world.repo / "edit.py").write_text(text)
     done = world.build().json
     assert done["version"] == bad == world.version and done["built"] == ["current"]
+
+
+def test_a_build_that_is_refused_has_a_report_that_says_why(world: Any, rebuilt: Callable[..., Any]) -> None:
+    assert rebuilt(GOOD).code == 0
+    known = set((world.home / "reports").iterdir())
+    assert rebuilt(BAD).code == 1
+    (page,) = (path.read_text() for path in set((world.home / "reports").iterdir()) - known)
+    assert "a version that is not published" in page and "quality_not_regressed" in page and "got worse" in page

@@ -1,0 +1,1 @@
+"""One page that tells how good a version is."""
