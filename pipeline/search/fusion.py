@@ -2,7 +2,7 @@
 
 Two ways, and the setting `fusion` chooses. *Scores*: a channel's scores are divided by its best for the query, which makes
 channels comparable. *Ranks*: weighted reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), scaled so that the
-first place is worth the channel's weight. `docs/evaluation.md` has them side by side.
+first place is worth the channel's weight. `docs/search-quality.md` has them side by side.
 
 Belongs here: arithmetic over arrays. Not here: where scores come from (`channels`).
 """

@@ -209,6 +209,16 @@ def _cut(text: str, most: int, *, whole: bool = False) -> str:
     return " ".join(words).strip(" ,;:.")
 
 
+def trimmed(text: str) -> str:
+    """Without the words at both ends that lead to nothing: "of the", "for"."""
+    words = text.split()
+    while words and words[-1].lower().strip(",;:.") in _LOOSE:
+        words.pop()
+    while words and words[0].lower() in _LOOSE:
+        del words[0]
+    return " ".join(words).strip(" ,;:.")
+
+
 def _clause_end(words: list[str], most: int) -> int:
     """Where to cut: in front of the last clause that begins within `most` words, else in front of what would be cut in two."""
     ends = [place for place in range(3, most + 1) if words[place].lower() in _CLAUSE or words[place - 1].endswith(",")]

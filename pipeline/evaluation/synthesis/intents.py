@@ -25,7 +25,7 @@ from pipeline.evaluation.synthesis.drafts import (
     spans,
     worded,
 )
-from pipeline.evaluation.synthesis.forms import phrase
+from pipeline.evaluation.synthesis.forms import phrase, trimmed
 from pipeline.evaluation.synthesis.sampling import draw, seated
 
 DOCSTRING, MODULE = "docstring", "module"
@@ -72,7 +72,7 @@ def _masked(sentence: str, name: str, kind: str, number: int) -> str | None:
     query = worded(kept, form_of(number), kind)
     if prose.without_words_of(query, name) != query:
         # What has holes is no sentence and no question any more.
-        query = prose.without_words_of(phrase(kept), name)
+        query = trimmed(prose.without_words_of(phrase(kept), name))
     return query if len(prose.content_words(query)) >= prose.FEWEST_CONTENT_WORDS else None
 
 
