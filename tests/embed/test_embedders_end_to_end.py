@@ -28,7 +28,10 @@ def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def using(server: EmbeddingServer, **more: str) -> dict[str, str]:
-    variables = {"EMBEDDER": "http", "EMBED_URL": server.url, "EMBED_MODEL": "m", "EMBED_RETRIES": "1", **more}
+    """Without an evaluation, which would ask the server, too."""
+    variables = {
+        "EMBEDDER": "http", "EMBED_URL": server.url, "EMBED_MODEL": "m", "EMBED_RETRIES": "1", "EVAL_QUERIES": "0", **more,
+    }  # fmt: skip
     return {f"CODEINTEL_{name}": value for name, value in variables.items()}
 
 
@@ -201,3 +204,21 @@ def test_a_repository_chooses_no_embedder(world: Any, server: EmbeddingServer, n
     (world.repo / "codeintel.toml").unlink()
     (world.store / "codeintel.toml").write_text(f'embedder = "http"\nembed_url = "{server.url}"\nembed_model = "m"\n')
     assert world.build().code == 0 and server.texts
+
+
+def test_a_server_that_is_silent_while_the_index_is_evaluated_is_no_result_of_it(world: Any, server: EmbeddingServer) -> None:
+    environment = using(server, EMBED_QUERY_PREFIX="find: ", EVAL_QUERIES="400")
+    honest, version = server.answer, world.version
+
+    def failing(texts: list[str]) -> list[dict[str, Any]]:
+        if texts[0].startswith("find: "):
+            raise ConnectionError
+        return honest(texts)
+
+    server.answer = failing
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+    done = world.build(env=environment)
+    assert done.code == 1 and "cannot be evaluated" in done.err and server.url in done.err
+    assert "Build again when the server answers" in done.err and world.version == version
+    server.answer = honest
+    assert world.build(env=environment).code == 0 and world.version != version

@@ -50,5 +50,6 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def light_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publication checks digests only, because toy versions have nothing else."""
+    """Publication checks digests only, because toy versions have nothing else, and no quality."""
     monkeypatch.setattr(publication, "verify_folder", _TOYS.verify_digests)
+    monkeypatch.setattr(publication, "judge", _TOYS.no_judgement)

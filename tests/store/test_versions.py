@@ -88,7 +88,7 @@ def _rewrite(path: Path, **changes: Any) -> None:
     path.write_bytes(files.canonical_json(document))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"format": 1}', b'{"\xff": 1}'])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"format": 2}', b'{"\xff": 1}'])
 def test_a_damaged_manifest_is_corruption(content: bytes | None, repository: Repository, name: str) -> None:
     path = repository.versions / name / MANIFEST
     path.unlink()
@@ -119,6 +119,13 @@ def test_a_manifest_of_a_newer_format_is_told_from_a_damaged_one(repository: Rep
     with pytest.raises(IndexFormatError, match="format 99") as caught:
         open_version(repository)
     assert "Update" in caught.value.hint
+
+
+def test_a_manifest_of_an_older_format_is_built_again(repository: Repository, name: str) -> None:
+    _rewrite(repository.versions / name / MANIFEST, format=1, evaluation=None)
+    with pytest.raises(IndexFormatError, match="format 1") as caught:
+        open_version(repository)
+    assert "indexctl build" in caught.value.hint
 
 
 def test_a_version_under_another_name_is_refused(repository: Repository, name: str) -> None:

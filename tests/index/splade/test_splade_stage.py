@@ -18,7 +18,10 @@ from pipeline.settings_files import FILE_NAME, load
 from pipeline.stage import Artefact, Output
 from pipeline.workers import Runtime
 
-ON = {"CODEINTEL_SPLADE": "on", "CODEINTEL_SPLADE_MODEL": "/any", "CODEINTEL_SPLADE_DOCUMENT_TERMS": "64"}
+ON = {
+    "CODEINTEL_SPLADE": "on", "CODEINTEL_SPLADE_MODEL": "/any", "CODEINTEL_SPLADE_DOCUMENT_TERMS": "64",
+    "CODEINTEL_EVAL_QUERIES": "0",  # An evaluation encodes, too.
+}  # fmt: skip
 
 
 def chunks_of(world: Any) -> Artefact[Chunks]:
