@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import corpus
-from stages import Cost, profile
+from stages import REPOSITORY, Cost, profile
 
 from pipeline.stages import COVERAGE, EVAL_METRICS, EVAL_QUERIES
 from pipeline.store.layout import open_store
@@ -35,7 +35,7 @@ def share(costs: list[Cost], what: str) -> float:
 
 def bytes_of(data: Path) -> dict[str, bytes]:
     """Every file of the evaluation's objects, but the records."""
-    [repository] = open_store(data).repositories()
+    repository = open_store(data).repository(REPOSITORY)
     return {
         str(path.relative_to(repository.objects)): path.read_bytes()
         for asset in ("eval_queries", "eval_metrics", "coverage")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,25 +135,7 @@ def test_damaged_coverage_is_refused(world: Any) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("arguments", [(), ("--by", "reason"), ("--by", "channel"), ("--missed",)])
-def test_lines_fit_the_terminal(built: Any, columns: int, arguments: tuple[str, ...]) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CODEINTEL_", "COLUMNS"))}
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "pipeline.interfaces.main", "coverage", "--data", str(built.store), *arguments]
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL,
-        env={**clean, "COLUMNS": str(columns), "TERM": "xterm-256color"},
-    )  # fmt: skip
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # What Linux says when the other end is closed.
-            break
-        if not block:
-            break
-        shown += block
-    os.close(master)
-    assert child.wait(60) == 0
-    lines = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode().splitlines()
-    assert len(lines) > 3 and all(len(line) <= columns for line in lines)
+def test_lines_fit_the_terminal(built: Any, terminal: Any, columns: int, arguments: tuple[str, ...]) -> None:
+    done = terminal(columns, "coverage", "--data", built.store, *arguments)
+    assert done.code == 0
+    assert len(done.lines) > 3 and all(len(line) <= columns for line in done.lines)

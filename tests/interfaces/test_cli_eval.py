@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -284,30 +283,10 @@ def test_a_hostile_query_does_not_drive_the_terminal(evaluated: Any, tmp_path: P
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("options", [(), ("--now",), ("--history",)])
-def test_lines_fit_the_terminal(evaluated: Any, columns: int, options: tuple[str, ...]) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("CODEINTEL_")}
-    env = {**clean, **GRAPH, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-    master, slave = pty.openpty()
-    program = (sys.executable, "-c", "from pipeline.interfaces.main import main; main()")
-    command = [*program, "eval", "--data", str(evaluated.store), *options]
-    child = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env=env)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # What Linux says when the other end is closed.
-            break
-        if not block:
-            break
-        shown += block
-    os.close(master)
-    assert child.stderr is not None
-    complaint = child.stderr.read()
-    child.stderr.close()
-    assert child.wait(60) == 0, complaint
-    lines = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode().splitlines()
-    assert len(lines) > 2 and all(len(line) <= columns for line in lines)
+def test_lines_fit_the_terminal(evaluated: Any, terminal: Any, columns: int, options: tuple[str, ...]) -> None:
+    done = terminal(columns, "eval", "--data", evaluated.store, *options, env={**GRAPH, "NO_COLOR": "1"})
+    assert done.code == 0, done.err
+    assert len(done.lines) > 2 and all(len(line) <= columns for line in done.lines)
 
 
 def test_help_loads_nothing_that_measures() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -58,6 +57,10 @@ run("--help")
 run("build", "--help")
 run("plan", {str(world.repo)!r})
 run("search", "tide", "--lang", "python")
+run("eval")
+run("eval", "--history")
+run("coverage")
+run("report")
 run("show", {identifier!r})
 run("status")
 run("versions")
@@ -132,29 +135,14 @@ def test_lines_are_not_broken_in_a_pipe(world: Any) -> None:
 
 
 @pytest.mark.parametrize(("columns", "plain"), [(30, False), (200, False), (80, True)])
-def test_terminals_of_any_width_are_written_to_and_no_color_is_respected(built: Any, columns: int, plain: bool) -> None:
-    env = environment(COLUMNS=str(columns), TERM="xterm-256color", **({"NO_COLOR": "1"} if plain else {}))
-    master, slave = pty.openpty()
-    command = [*PROGRAM, "search", "berth fee", "--data", str(built.store)]
-    child = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env=env)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # What Linux says when the other end is closed.
-            break
-        if not block:
-            break
-        shown += block
-    assert child.wait(60) == 0
-    os.close(master)
-    assert child.stderr is not None and child.stderr.read() == b""
-    child.stderr.close()
-    text = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode()
-    assert "harbour/fees.py" in text
-    assert all(len(line) <= columns for line in text.splitlines())
-    assert (re.search(rb"\x1b\[[0-9;]*3[0-9]m", shown) is None) is plain
+def test_terminals_of_any_width_are_written_to_and_no_color_is_respected(
+    built: Any, terminal: Any, columns: int, plain: bool
+) -> None:
+    done = terminal(columns, "search", "berth fee", "--data", built.store, env={"NO_COLOR": "1"} if plain else {})
+    assert (done.code, done.err) == (0, b"")
+    assert "harbour/fees.py" in "\n".join(done.lines)
+    assert all(len(line) <= columns for line in done.lines)
+    assert (re.search(rb"\x1b\[[0-9;]*3[0-9]m", done.raw) is None) is plain
 
 
 def test_a_hostile_file_name_neither_drives_the_terminal_nor_forges_a_line(tmp_path: Path, indexctl: Any) -> None:
