@@ -26,13 +26,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from indexed import searcher_of
-from pipeline.evaluation.asking import reply
-from pipeline.evaluation.twin import Twin, twin_of
 from scoring import K, Place, ndcg, ranks_of
 
 from pipeline.config import SearchSettings
+from pipeline.evaluation.asking import reply
 from pipeline.evaluation.metrics import score
 from pipeline.evaluation.queries import TEST, Query, read_queries
+from pipeline.evaluation.twin import Twin, twin_of
 from pipeline.search.engine import Searcher
 
 _CHANNELS = ("lexical", "dense", "symbol", "path")
