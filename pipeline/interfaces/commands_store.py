@@ -1,4 +1,4 @@
-"""`indexctl status`, `versions`, `verify` and `rollback`.
+"""`indexctl status`, `versions`, `verify`, `rollback` and `gc`.
 
 Belongs here: looking at what is published, and moving CURRENT among what exists. Not here: building.
 """
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("versions")(versions)
     app.command("verify")(verify)
     app.command("rollback")(rollback)
+    app.command("gc")(gc)
 
 
 def _moment(moment: float | None) -> str:
@@ -240,3 +241,31 @@ def rollback(
         typer.echo(f"{repository.name}: {done.previous} -> {done.version}")
     else:
         typer.echo(f"{repository.name}: {done.version} is current already")
+
+
+def gc(
+    keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="Versions that stay beside the published one.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    repo: Repo = None, data: Data = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Remove old versions and what only they need; what is published, read by somebody or kept stays."""
+    from pipeline.evaluation.report.figures import size
+    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.output import counts, print_json
+    from pipeline.release.collection import collect
+
+    repository = choose_repository(choose_store(data), repo)
+    done = collect(repository, keep=keep, dry_run=dry_run)
+    if json:
+        print_json({
+            "repo": repository.name, "dry_run": dry_run, "bytes": done.bytes, "versions": list(done.versions),
+            "objects": list(done.objects), "beside": list(done.beside),
+            "kept": [{"version": one.version, "reason": one.reason} for one in done.kept],
+        })  # fmt: skip
+        return
+    for one in done.kept:
+        typer.echo(f"  kept     {one.version}  {one.reason}")
+    for name in done.versions:
+        typer.echo(f"  {'would go' if dry_run else 'removed '} {name}")
+    what = f"{counts(len(done.versions), 'version')} and {counts(len(done.objects), 'object')}"
+    typer.echo(f"{repository.name}: {what} {'would go' if dry_run else 'removed'}, {size(done.bytes)} freed")

@@ -99,7 +99,7 @@ def _lock_soon(descriptor: int) -> None:
 
 
 def _sweep(repository: Repository) -> None:
-    folders = [repository.path, repository.versions, repository.refs, repository.path / "verified"]
+    folders = [repository.path, repository.versions, repository.refs, repository.path / "verified", repository.path / "reports"]
     if repository.objects.is_dir():
         folders.extend(repository.objects.iterdir())
     for folder in folders:
