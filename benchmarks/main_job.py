@@ -139,7 +139,7 @@ def rows(ours: Figures | None, others: Sequence[Figures]) -> list[Row]:
         Row(
             "… of the Python files alone, as semble does", over("build_same"), same_files_verdicts(ours, others) if ours else ()
         ),
-        Row("… with precise symbols and concrete syntax, as by default", over("build_full")),
+        Row("… with precise symbols, concrete syntax and evaluation, as by default", over("build_full")),
         Row("… the indexing call alone, s", over("build_inner")),
         Row("… processor s", over("build_cpu"), note=processor_note(ours, others) if ours else ""),
         Row("… peak memory of the process tree, MiB", over("build_peak", 0), memory),

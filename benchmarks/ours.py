@@ -16,8 +16,9 @@ from figures import Figures
 from measure import MeasuredProcessError, Run, environment, file_bytes, run
 
 SYMBOLS_BY_SYNTAX = "--no-scip"
-_ENGINE = {"CODEINTEL_CST": "false"}
-"""Peers run no SCIP indexer and no libcst: neither do we where we are compared with them."""
+_ENGINE = {"CODEINTEL_CST": "false", "CODEINTEL_EVAL_QUERIES": "0"}
+"""Peers run no SCIP indexer and no libcst, and do not measure themselves: neither do we where we are compared with them."""
+_WHOLE = {"CODEINTEL_CST": "true", "CODEINTEL_EVAL_QUERIES": "400"}
 COLD_QUERIES = 5
 """Cold search processes a round."""
 _DRIVER = Path(__file__).parent / "drivers" / "codeintel_driver.py"
@@ -58,7 +59,7 @@ class Ours:
         figures.build_same.add(measured.wall)
         shutil.rmtree(same)
         if not warm_up:
-            figures.build_full.add(self._indexctl(same, "build", self._source, CODEINTEL_CST="true").wall)
+            figures.build_full.add(self._indexctl(same, "build", self._source, **_WHOLE).wall)
             shutil.rmtree(same)
         measured = self._indexctl(store, "build", self._source, SYMBOLS_BY_SYNTAX)
         if built := json.loads(measured.stdout)["built"]:
