@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipeline.evaluation.document import FUSED
 from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.queries import Query
 from pipeline.index.dense.operating_point import OperatingPoint
@@ -21,8 +22,6 @@ from pipeline.search.opened import Opened
 from pipeline.search.query import parse_query
 from pipeline.search.ranking import Ranked, pool_size, rank
 
-FUSED = "fused"
-"""What the whole engine is called among the channels."""
 DENSE = "dense"
 
 

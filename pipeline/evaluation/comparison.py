@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.changes import Change, changes
-from pipeline.evaluation.document import FORMAT, Interval, MetricsDocument, read_metrics
+from pipeline.evaluation.document import FORMAT, HALVES, Interval, MetricsDocument, of_engine, read_metrics
 from pipeline.evaluation.intervals import difference_of
 from pipeline.schemas import EvalMetrics
 from pipeline.store.versions import read_manifest
@@ -31,9 +31,6 @@ LEAST_SHARED = 20
 """Fewer queries than that tell nothing."""
 LEAST_GROUP = 30
 """Halves and labels with fewer shared queries than that are left out."""
-HALVES = {False: "plain", True: "masked"}
-FUSED = "fused"
-"""The channel of `eval_details` that is the whole engine."""
 _SEED, _RESAMPLES = 20_261_121, 4000
 """More resamples than of one interval, because the ends lie further out."""
 _COLUMNS = ["qid", "query", "label", "masked", "uri", "symbol", "rank", "hit", "rr", "ndcg"]
@@ -135,7 +132,7 @@ def _details(folder: Path) -> pa.Table:
     """What the whole engine made of each query, ascending by qid."""
     path = folder / EvalMetrics.DETAILS
     table = pq.read_table(path, columns=[*_COLUMNS, "channel"])
-    return table.filter(pc.equal(table["channel"].cast(pa.string()), FUSED)).select(_COLUMNS).sort_by("qid")
+    return of_engine(table).select(_COLUMNS).sort_by("qid")
 
 
 def _compare(before: pa.Table, after: pa.Table, k: int, changed: tuple[Change, ...]) -> Comparison:

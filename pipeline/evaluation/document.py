@@ -1,7 +1,7 @@
 """`metrics.json` and `coverage.json`: what an evaluation comes to.
 
-Belongs here: the shape of both files, and what the manifest keeps of them. Not here: how figures come about (`metrics`,
-`evaluator`, `cover`).
+Belongs here: the shape of both files, what the manifest keeps of them, and names in the tables behind them. Not here: how
+figures come about (`metrics`, `evaluator`, `cover`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.schemas import Coverage, EvalMetrics
 
 FORMAT = 1
+FUSED = "fused"
+"""What the whole engine is called among the channels."""
+HALVES = {False: "plain", True: "masked"}
+"""What the halves of queries are called, by whether they are masked."""
 METHOD = 1
 """Rises whenever queries, judgements or metrics change their meaning: figures of different methods are not compared."""
 
@@ -154,6 +160,11 @@ class CoverageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Definitions that lie inside of chunks, of all."""
     indexes: dict[str, Share] = msgspec.field(default_factory=dict)
     """Those of all that are chunked with every chunk in this index, by index."""
+
+
+def of_engine(rows: pa.Table) -> pa.Table:
+    """Of rows of `eval_details` or `eval_pool` those of the whole engine."""
+    return rows.filter(pc.equal(rows["channel"].cast(pa.string()), FUSED))
 
 
 def read_metrics(folder: Path) -> MetricsDocument:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pipeline.evaluation import tables
 from pipeline.evaluation.agreement import agreement
-from pipeline.evaluation.asking import FUSED, Outcome, Reply, reply
-from pipeline.evaluation.document import FORMAT, METHOD, ChannelFigures, MetricsDocument
+from pipeline.evaluation.asking import Outcome, Reply, reply
+from pipeline.evaluation.document import FORMAT, FUSED, HALVES, METHOD, ChannelFigures, MetricsDocument
 from pipeline.evaluation.figures import figures_by, figures_of, loss_of, modules_of
 from pipeline.evaluation.latency import latency
 from pipeline.evaluation.outcomes import outcomes_of
@@ -107,7 +107,7 @@ def no_evaluation(k: int) -> Evaluation:
 def _figures(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The whole engine, by what queries are."""
     scores = [outcome.channels[FUSED].scores for outcome in outcomes]
-    halves = ["plain" if query.mask is None else "masked" for query in queries]
+    halves = [HALVES[query.mask is not None] for query in queries]
     return {
         "fused": figures_of(scores),
         "by_half": figures_by(halves, scores),

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from pipeline.evaluation.asking import FUSED, Outcome
-from pipeline.evaluation.document import Interval, Nearest
+from pipeline.evaluation.asking import Outcome
+from pipeline.evaluation.document import FUSED, Interval, Nearest
 from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.queries import Query
 from pipeline.index.dense.arrays import TrueVectors

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -86,20 +87,11 @@ def _write_files(path: Path, chunk_parts: Sequence[Path], definition_parts: Sequ
 def write_index(folder: Path, documents: Iterable[tantivy.Document]) -> int:
     """A new index in `folder`; returns the number of documents. Equal documents in equal order give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = tantivy.Index(lexical.schema(), path=str(folder), reuse=False)
-    index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
     count = 0
-    with _disk_errors():
-        writer = index.writer(_HEAP_BYTES, num_threads=1)
+    with _writer(tantivy.Index(lexical.schema(), path=str(folder), reuse=False), folder) as writer:
         for document in documents:
             writer.add_document(document)
             count += 1
-        writer.commit()
-        writer.wait_merging_threads()
-        del writer
-    del index
-    for name in _LOCK_FILES:
-        (folder / name).unlink(missing_ok=True)
     _name_by_content(folder)
     return count
 
@@ -109,18 +101,22 @@ def replace_documents(folder: Path, rows: Sequence[_Row]) -> None:
 
     `folder` may hold links to an index's files: none of them is written, new ones take their place.
     """
-    index = tantivy.Index.open(str(folder))
-    index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
-    with _disk_errors():
-        writer = index.writer(_HEAP_BYTES, num_threads=1)
+    with _writer(tantivy.Index.open(str(folder)), folder) as writer:
         for row in rows:
             writer.delete_documents_by_term(lexical.ID, row.identifier)
         for row in rows:
             writer.add_document(_document(row))
+
+
+@contextlib.contextmanager
+def _writer(index: tantivy.Index, folder: Path) -> Iterator[Any]:
+    """One writer thread over the index in `folder`, committed when the block ends well; no lock file is left then."""
+    index.register_tokenizer(lexical.ANALYZER, lexical.analyzer())
+    with _disk_errors():
+        writer = index.writer(_HEAP_BYTES, num_threads=1)
+        yield writer
         writer.commit()
         writer.wait_merging_threads()
-        del writer
-    del index
     for name in _LOCK_FILES:
         (folder / name).unlink(missing_ok=True)
 

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, QueryError
-from pipeline.evaluation.asking import FUSED
-from pipeline.evaluation.document import FORMAT, MetricsDocument, read_metrics
+from pipeline.evaluation.document import FORMAT, MetricsDocument, of_engine, read_metrics
 from pipeline.evaluation.evaluator import Evaluation, evaluate
 from pipeline.evaluation.grid import points_of
 from pipeline.evaluation.own_queries import OwnQueries, read_own
@@ -184,8 +183,7 @@ def _evaluated(opened: Opened, own: OwnQueries, k: int, points: Sequence[Operati
 
 def _fused(details: pa.Table) -> list[dict[str, Any]]:
     """The rows of the whole engine."""
-    rows = details.filter(pc.equal(details["channel"].cast(pa.string()), FUSED))
-    found: list[dict[str, Any]] = rows.select(_COLUMNS).to_pylist()
+    found: list[dict[str, Any]] = of_engine(details).select(_COLUMNS).to_pylist()
     return found
 
 
@@ -207,7 +205,7 @@ def _first(opened: Opened, pool: pa.Table, unjudged: Sequence[Query]) -> list[di
     """For each query the chunk that comes first, as a line of results has it; nothing where nothing was found."""
     if not unjudged:
         return []
-    best = pool.filter(pc.and_(pc.equal(pool["channel"].cast(pa.string()), FUSED), pc.equal(pool["rank"], 1)))
+    best = of_engine(pool.filter(pc.equal(pool["rank"], 1)))
     chunk_of = dict(zip(best["query_id"].to_pylist(), best["chunk_id"].to_pylist(), strict=True))
     asked = [query for query in unjudged if query.qid in chunk_of]
     shown = opened.lexical.documents([chunk_of[query.qid] for query in asked])

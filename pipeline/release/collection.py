@@ -12,10 +12,7 @@ Belongs here: what is reachable, and removing the rest. Not here: caches across 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from pipeline.release import reporting
 from pipeline.schemas import EvalMetrics
 from pipeline.store import versions
 from pipeline.store.layout import Repository, not_writable
-from pipeline.store.locks import builder
+from pipeline.store.locks import builder, unread
 from pipeline.store.objects import forget_checked
 
 KEEP = 3
@@ -65,7 +62,7 @@ def collect(repository: Repository, *, keep: int = KEEP, dry_run: bool = False) 
             doomed = [name for name in versions.version_names(repository) if name not in names]
             removed, counted = [], _Counted()
             for name in doomed:
-                with _unread(repository.versions / name) as free:
+                with unread(repository.versions / name) as free:
                     if free:
                         removed.append(name)
                         counted.take(repository.versions / name, remove=not dry_run)
@@ -117,21 +114,6 @@ def _shown(repository: Repository) -> str | None:
     except CodeIntelError:
         return None
     return contents.version if contents is not None else None
-
-
-@contextlib.contextmanager
-def _unread(folder: Path) -> Iterator[bool]:
-    """Whether no reader holds a version; while the block lasts none can begin to."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
 
 
 def _wanted_objects(repository: Repository, names: set[str]) -> set[str]:

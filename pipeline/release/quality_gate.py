@@ -12,7 +12,6 @@ Belongs here: what is good enough, and the words of a refusal. Not here: compari
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from pipeline.config import QualitySettings
 from pipeline.errors import CodeIntelError
 from pipeline.evaluation.changes import Change, changed_settings, changes
 from pipeline.evaluation.comparison import LEAST_SHARED, Comparison, Difference, compare_metrics
-from pipeline.evaluation.document import Share, read_coverage, read_metrics
+from pipeline.evaluation.coverage_reading import at_best
+from pipeline.evaluation.document import read_coverage, read_metrics
 from pipeline.release.findings import Finding, Roots, finding
 from pipeline.schemas import Coverage, EvalMetrics
 from pipeline.store.layout import Repository
@@ -161,7 +161,7 @@ def coverage_bound(candidate: Candidate) -> Finding:
             f"{inside.part} of {inside.whole} definitions lie inside of chunks that are in every index, and "
             f"{settings.coverage_bound:g} of them are asked for (`coverage_bound`){_reasons(covered.missed)}"
         )
-    if found.whole and _upper_end(found) < settings.found_bound:
+    if found.whole and at_best(found.part, found.whole) < settings.found_bound:
         problems.append(
             f"{found.part} of {found.whole} definitions asked for are found among the first {covered.k}, and "
             f"{settings.found_bound:g} of them are wanted (`found_bound`){_reasons(covered.missed)}"
@@ -173,17 +173,6 @@ def coverage_bound(candidate: Candidate) -> Finding:
 def _reasons(missed: Mapping[str, int]) -> str:
     most = sorted(missed.items(), key=lambda item: (-item[1], item[0]))[:_MOST_QUERIES]
     return f"; missed for: {', '.join(f'{reason} ({count})' for reason, count in most)}" if most else ""
-
-
-_Z = 1.959964
-"""Of 95 %."""
-
-
-def _upper_end(share: Share) -> float:
-    """Of the 95 % interval of a share (Wilson 1927): what was asked for is a sample."""
-    count, mean = share.whole, share.part / share.whole
-    centre, spread = mean + _Z**2 / (2 * count), _Z * math.sqrt(mean * (1 - mean) / count + _Z**2 / (4 * count**2))
-    return (centre + spread) / (1 + _Z**2 / count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,21 @@ def pin(directory: Path) -> int:
     return descriptor
 
 
+@contextlib.contextmanager
+def unread(directory: Path) -> Iterator[bool]:
+    """Whether no reader holds a version (`pin`); where none does, none can begin to while the block lasts."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
     """What a file looked like when its digest was checked."""
 

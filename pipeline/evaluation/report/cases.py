@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import tables
-from pipeline.evaluation.comparison import FUSED
+from pipeline.evaluation.document import FUSED, of_engine
 from pipeline.schemas import Chunks, EvalMetrics
 
 _BAD = 0.5
@@ -56,17 +56,12 @@ class Case:
 def worst_cases(metrics: Path, chunks: Path) -> list[Case]:
     """The queries that were answered worst, from the objects (or the version) that `eval_metrics` and `chunks` lie in."""
     details = tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))
-    return _described(_worst(_of_engine(details)), details, metrics, chunks)
+    return _described(_worst(of_engine(details).to_pylist()), details, metrics, chunks)
 
 
 def worst_queries(metrics: Path) -> list[Mapping[str, Any]]:
     """The same as rows of `eval_details` alone."""
-    return _worst(_of_engine(tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))))
-
-
-def _of_engine(details: pa.Table) -> list[Mapping[str, Any]]:
-    rows: list[Mapping[str, Any]] = details.filter(pc.equal(details["channel"], FUSED)).to_pylist()
-    return rows
+    return _worst(of_engine(tables.plain(pq.read_table(metrics / EvalMetrics.DETAILS))).to_pylist())
 
 
 def _worst(fused: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -107,7 +102,7 @@ def _described(rows: Sequence[Mapping[str, Any]], details: pa.Table, metrics: Pa
 
 def _first(pool: pa.Table, rank: int | None) -> list[tuple[int, str]]:
     """Ids of the chunks that the whole engine put first, before the answer, each with what of the query was in it."""
-    fused = pool.filter(pc.equal(pool["channel"], FUSED))
+    fused = of_engine(pool)
     if fused.num_rows:
         order = [("rank", "ascending")]
     else:
