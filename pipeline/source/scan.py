@@ -29,6 +29,7 @@ from pipeline.source.languages import HEAD_BYTES
 from pipeline.source.memory import Finding, recall, remember
 from pipeline.source.selection import IGNORED, INDEXED, SKIPPED, SYMLINK, UNREADABLE, judge
 from pipeline.source.worktree import Walk, open_regular, read_regular, read_to
+from pipeline.tables import place_of
 
 _BLOCK = 1 << 20
 _EMPTY: Stamp = (0, 0, 0, 0)
@@ -67,6 +68,11 @@ class Scan:
         """
         columns = zip(self.uri, self.lang, self.size, self.content_hash, self.reason, strict=True)
         return hash_of(msgspec.msgpack.encode([row for row in columns if row[-1] != IGNORED])).hex()
+
+    @cached_property
+    def places(self) -> bytes:
+        """`tables.place_of` each uri, a byte each."""
+        return bytes(map(place_of, self.uri))
 
     @cached_property
     def _row(self) -> Mapping[str, int]:
