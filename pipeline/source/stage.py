@@ -43,8 +43,6 @@ def source_snapshot(scan: Scan, runtime: Runtime, out: Output[Snapshot]) -> Fact
     members = _members(scan, parts)
     rows = [_digests(scan, part) for part in members]
     root, before = _before(runtime.earlier, parts)
-    for folder in (Files, Sources):
-        (out.path / folder.name).mkdir()
     for part, (now, old) in enumerate(zip(rows, before, strict=True)):
         if old is not None and now.files == old.files:
             delta.link_part(root, out.path, Files, part)
