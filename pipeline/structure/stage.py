@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import delta, tables
+from pipeline.artefacts import Earlier
 from pipeline.columns import codes_of, runs
 from pipeline.config import Settings
 from pipeline.files import digest_bytes
@@ -79,28 +80,31 @@ def syntax(
     """
     earlier = runtime.earlier if delta.cut_alike(runtime.earlier, source, Sources) else None
     unchanged = delta.unchanged_parts(earlier, (source, Sources))
-    outputs = {AstNodes: ast_nodes.path / AstNodes.name, Definitions: definitions.path / Definitions.name}
+    if earlier is not None:
+        for part in sorted(unchanged):
+            for kind, folder in ((AstNodes, ast_nodes.path), (Definitions, definitions.path)):
+                delta.link_part(earlier.outputs[kind.asset].path, folder, kind, part)
     jobs: list[_Job] = []
     work = 0
-    gone: list[Facts] = []
     for part, path in enumerate(tables.parts(source.path, Sources)):
-        before = None
-        if earlier is not None and part in unchanged:
-            for kind, folder in outputs.items():
-                delta.link_part(earlier.outputs[kind.asset].path, folder.parent, kind, part)
+        if part in unchanged:
             continue
-        if earlier is None:
-            work += tables.stored_bytes([path])
-        else:
+        before = None
+        if earlier is not None:
             changes = delta.part_changes(earlier, source, part)
-            old = [tables.part_path(earlier.outputs[kind.asset].path / kind.name, part) for kind in outputs]
-            before = _Before(*old, changes.same)
-            work += changes.bytes
-            gone.append(_told(before).counts())
-        jobs.append(_Job(path, part, *outputs.values(), before))
-    come = run_jobs(_write_part, jobs, runtime, work_bytes=work)
-    known = earlier.outputs[AstNodes.asset].facts if earlier is not None else {}
-    return delta.totals(known, gone, [told.counts() for told in come])
+            before = _before(earlier, part, changes.same)
+        work += tables.stored_bytes([path]) if earlier is None else changes.bytes
+        jobs.append(_Job(path, part, ast_nodes.path / AstNodes.name, definitions.path / Definitions.name, before))
+    come = [told.counts() for told in run_jobs(_write_part, jobs, runtime, work_bytes=work)]
+    if earlier is None:
+        return delta.totals({}, [], come)
+    gone = [_told(job.before).counts() for job in jobs if job.before is not None]
+    return delta.totals(earlier.outputs[AstNodes.asset].facts, gone, come)
+
+
+def _before(earlier: Earlier, part: int, same: frozenset[str]) -> _Before:
+    nodes, found = (tables.part_path(earlier.outputs[kind.asset].path / kind.name, part) for kind in (AstNodes, Definitions))
+    return _Before(nodes, found, same)
 
 
 def _told(before: _Before) -> _Told:

@@ -172,7 +172,7 @@ def _make(job: Job) -> Summary:
 
 
 def _known_before(job: Job) -> tuple[dict[str, Place], pa.Table | None]:
-    """uri -> where in the part as it was the rows of an unchanged file are, and that part's rows; none where it was not made."""
+    """uri -> where in the part as it was the rows of an unchanged file are, and the rows of that part, where there is one."""
     if job.before is None or not job.before.same:
         return {}, None
     told = read_facts(job.before.table)

@@ -32,8 +32,8 @@ _PYTHON_ENDINGS = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
 _RUST_ENDINGS = (".rs", "/mod.rs")
 _RUST_ROOTS = ("lib.rs", "main.rs")
 _ENDINGS = (
-    *_ECMASCRIPT_ENDINGS, *_PYTHON_ENDINGS, *_RUST_ENDINGS, *_RUST_ROOTS, "__init__.py", "__init__.pyi", "mod.rs", ".rb", ".lua",
-    "/init.lua",
+    *_ECMASCRIPT_ENDINGS, *_PYTHON_ENDINGS, *_RUST_ENDINGS, *_RUST_ROOTS, "__init__.py", "__init__.pyi", "mod.rs", ".rb",
+    ".lua", "/init.lua",
 )  # fmt: skip
 """All that a path that is looked for is tried with."""
 _INCLUDE_ROOTS = ("", "include/", "src/")

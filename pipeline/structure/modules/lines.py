@@ -1,4 +1,4 @@
-"""`modules.jsonl`: the rows of all parts as JSON, one a line, sorted by uri; in a small build the lines that change are replaced.
+"""`modules.jsonl`: the rows of all parts as JSON, one a line, sorted by uri; in a small build lines are replaced.
 
 Belongs here: that file. Not here: the table (`part`).
 """

@@ -134,8 +134,9 @@ def write_part(job: Job) -> PartFacts:
 def _with_history(table: pa.Table, history: Mapping[str, Counts]) -> pa.Table:
     """The same rows with what is known of the history of their files."""
     counts = [history.get(uri, _NO_COUNTS) for uri in table["uri"].to_pylist()]
-    scores = [hotspot_score(churn, complexity) for (churn, _), complexity in zip(counts, table["complexity"].to_pylist(), strict=True)]
-    found = {"churn": [churn for churn, _ in counts], "authors": [authors for _, authors in counts], "hotspot_score": scores}
+    churn, authors = [churn for churn, _ in counts], [authors for _, authors in counts]
+    scores = list(map(hotspot_score, churn, table["complexity"].to_pylist()))
+    found = {"churn": churn, "authors": authors, "hotspot_score": scores}
     columns = [
         pa.array(found[column.name], column.type) if column.name in found else table[column.name] for column in Modules.schema
     ]

@@ -18,7 +18,7 @@ from pipeline.source.listing import read_listing
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.modules.imports import Catalogue, probes_of, root_probe
 from pipeline.structure.modules.lines import splice_lines, write_lines
-from pipeline.structure.modules.part import Counts, Job, PartFacts, checksums, digest_of_history, read_facts, write_part
+from pipeline.structure.modules.part import Counts, Job, checksums, digest_of_history, read_facts, write_part
 from pipeline.workers import Runtime, run_jobs
 
 _CHEAPER_THAN_PARSING = 8
