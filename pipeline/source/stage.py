@@ -71,7 +71,7 @@ def _facts(scan: Scan) -> Facts:
 
 def _members(scan: Scan, parts: int) -> list[list[int]]:
     """The rows of each part, in the order of the scan."""
-    of = np.frombuffer(scan.places, np.uint8) % parts
+    of = np.frombuffer(scan.places, np.uint8).astype(np.int64) % parts
     edges = np.searchsorted(np.sort(of), np.arange(1, parts))
     return [rows.tolist() for rows in np.split(np.argsort(of, kind="stable"), edges)]
 

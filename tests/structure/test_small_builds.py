@@ -115,7 +115,8 @@ BEFORE: Tree = {f"m{number}.py": f"import m{number + 1}\n\n\ndef f{number}(x):\n
     "picture.png": "",
 }
 TABLES = (
-    (Snapshot, Files), (Snapshot, Sources), (AstNodes, AstNodes), (Definitions, Definitions), (CstNodes, CstNodes), (Modules, Modules),
+    (Snapshot, Files), (Snapshot, Sources), (AstNodes, AstNodes), (Definitions, Definitions), (CstNodes, CstNodes),
+    (Modules, Modules),
 )  # fmt: skip
 
 
