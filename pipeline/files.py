@@ -95,6 +95,20 @@ def write_file(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def write_cache(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically but not durably: for what a power cut may take, or damage so that it shows."""
+    make_directory(path.parent)
+    temporary = temporary_sibling(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
     """Move a finished file, on the same device, to `path` atomically and durably.
 
