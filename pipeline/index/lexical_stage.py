@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,6 +31,7 @@ from pipeline.errors import CodeIntelError
 from pipeline.files import canonical_json, digest_file
 from pipeline.index import chunk_files, lexical
 from pipeline.index.file_roles import roles_of
+from pipeline.installed import version
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.kinds import CLASS_LIKE, FUNCTION_LIKE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipeline.config import Settings
 from pipeline.evaluation.document import summary
 from pipeline.index.tuning.document import operating_point
 from pipeline.index.tuning.locked_point import LockedPoint
+from pipeline.installed import version
 from pipeline.schemas import (
     AstNodes,
     Chunks,

@@ -86,12 +86,13 @@ def assemble(listed: Listed, memory: Memory, find: Callable[[Entry], Finding | N
     at = np.where(is_known, listed.row, 0)
     if len(memory.uri):
         is_known &= (memory.stamp[at] == listed.stamp).all(axis=1) & (memory.size[at] != UNREAD) & ~static
-    rows = listed.row.tolist()
+    # Most scans see the very files of the last one.
+    rows = None if np.array_equal(listed.row, np.arange(len(memory.uri))) else listed.row.tolist()
     lang, size, content_hash, reason = (
         _taken(column, rows) for column in (memory.lang, memory.size_or_none, memory.content_hash, memory.reason)
     )
     stamp = listed.stamp.copy()
-    changed = [memory.uri[row] for row in np.setdiff1d(np.arange(len(memory.uri)), listed.row).tolist()]
+    changed = [] if rows is None else _gone(memory, rows)
     for row in np.flatnonzero(static).tolist():
         if listed.row[row] < 0 or reason[row] != listed.reason[row] or size[row] is not None:
             changed.append(listed.uri[row])
@@ -110,7 +111,7 @@ def assemble(listed: Listed, memory: Memory, find: Callable[[Entry], Finding | N
             gone.append(row)
             continue
         stamp[row], size[row], content_hash[row], lang[row], reason[row] = finding
-    place = _places(listed, memory)
+    place = bytearray(memory.place) if rows is None else _places(listed, memory)
     uris = list(listed.uri)
     columns: tuple[Any, ...] = (uris, lang, size, content_hash, reason, place)
     for row in reversed(gone):
@@ -120,9 +121,16 @@ def assemble(listed: Listed, memory: Memory, find: Callable[[Entry], Finding | N
     return Rows(tuple(uris), tuple(lang), tuple(size), tuple(content_hash), tuple(reason), bytes(place), stamp, changed)
 
 
-def _taken(column: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    """What a column of the memory has in some rows; None for -1."""
-    return [column[row] if row >= 0 else None for row in rows]
+def _taken(column: Sequence[Any], rows: Sequence[int] | None) -> list[Any]:
+    """What a column of the memory has in some rows (None: in all), and None for -1."""
+    return list(column) if rows is None else [column[row] if row >= 0 else None for row in rows]
+
+
+def _gone(memory: Memory, rows: Sequence[int]) -> list[str]:
+    """The uris of the other rows of the memory."""
+    left = np.ones(len(memory.uri) + 1, np.bool_)
+    left[list(rows)] = False
+    return [memory.uri[row] for row in np.flatnonzero(left[:-1]).tolist()]
 
 
 def _places(listed: Listed, memory: Memory) -> bytearray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pipeline.artefacts import Earlier
 from pipeline.columns import codes_of, runs
 from pipeline.config import Settings
 from pipeline.files import digest_bytes
+from pipeline.installed import version
 from pipeline.schemas import AstNodes, Definitions, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.definitions import QUERIES, Columns, definitions

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument
 from pipeline.index.tuning.queries import QUERIES, query_texts
 from pipeline.index.tuning.sweep import K, Measured, Tuned, latencies, questions, tune
+from pipeline.installed import version
 from pipeline.schemas import Embeddings, EvalQueries, FaissIndex, Tuning
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from pipeline import delta, tables
 from pipeline.artefacts import Earlier
 from pipeline.config import CstSettings, Settings
 from pipeline.files import link_or_copy, write_json
+from pipeline.installed import version
 from pipeline.schemas import CstNodes, Files, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.cst import part_cache
