@@ -190,8 +190,13 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def tree_files(root: Path) -> list[Path]:
     """All regular files under `root`, sorted by their relative POSIX path. Symlinks are not followed."""
-    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+    return [root / name for name in tree_names(root)]
+
+
+def tree_names(root: Path) -> list[str]:
+    """The relative POSIX paths of `tree_files`, sorted. Objects have hundreds of files, hence strings."""
+    start = len(str(root).rstrip("/")) + 1
+    return sorted(f"{folder}/{name}"[start:] for folder, _, names in os.walk(str(root).rstrip("/")) for name in names)
 
 
 def sweep_temporaries(folder: Path) -> int:

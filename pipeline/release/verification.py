@@ -106,7 +106,7 @@ def _digests(folder: Path, manifest: ManifestDocument, *, reread: bool) -> tuple
         if (problem := check_file(folder, stored, reread=reread))
     ]
     listed = {stored.path for stored in manifest.all_files()} | {MANIFEST, BUILD}
-    extra = [path.relative_to(folder).as_posix() for path in files.tree_files(folder)]
+    extra = files.tree_names(folder)
     problems.extend(Problem("manifest", f"{path} is not in the manifest") for path in extra if path not in listed)
     return Finding(tuple(problem.problem for problem in problems), {"files": len(listed)}), problems
 

@@ -9,6 +9,7 @@ Belongs here: the life of objects and refs. Not here: what a stage computes, or 
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,18 +81,18 @@ def sealed_digest(record: msgspec.Struct) -> str:
 def list_files(root: Path, *, without: Sequence[str] = ()) -> list[StoredFile]:
     """Every file under `root` with size and digest."""
     listed = []
-    for path in files.tree_files(root):
-        relative = path.relative_to(root).as_posix()
+    for relative in files.tree_names(root):
         if relative not in without:
-            listed.append(StoredFile(relative, path.stat().st_size, digests.digest(path)))
+            path = f"{root}/{relative}"
+            listed.append(StoredFile(relative, os.stat(path).st_size, digests.digest(path)))  # noqa: PTH116 - hot
     return listed
 
 
 def check_file(root: Path, stored: StoredFile, *, reread: bool = False) -> str:
     """What is wrong with a stored file, or an empty text. Reads it where its digest is not known; always, with `reread`."""
-    path = root / stored.path
+    path = f"{root}/{stored.path}"
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return f"{stored.path} is missing"
     if not stat.S_ISREG(status.st_mode):
@@ -109,7 +110,7 @@ def _damage(root: Path, record: ObjectRecord) -> str:
     if sealed_digest(record) != record.digest:
         return f"{OBJECT_FILE} is not what it was when it was written"
     expected = {stored.path for stored in record.files} | {OBJECT_FILE}
-    found = {path.relative_to(root).as_posix() for path in files.tree_files(root)}
+    found = set(files.tree_names(root))
     if extra := sorted(found - expected):
         return f"{extra[0]} does not belong there"
     for stored in record.files:

@@ -46,10 +46,12 @@ CONTENTS = (
     "print 'neither', (\n",
     "source tool.sh\n. notes.md\n",
 )
-trees = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS), min_size=1, max_size=len(NAMES))
-commits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(1, 1), (30, 4)]), max_size=3)
+trees = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS), min_size=10, max_size=len(NAMES))
+edits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from((None, None, *CONTENTS)), min_size=1, max_size=2)
+"""What becomes of one or two files; None: they are deleted."""
+commits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(1, 1), (30, 4)]), max_size=2)
 """What is known of the history of some files."""
-histories = st.lists(st.tuples(trees, commits), min_size=2, max_size=4)
+histories = st.tuples(trees, st.lists(st.tuples(edits, commits), min_size=2, max_size=5))
 
 
 class World:
@@ -97,12 +99,15 @@ numbers = itertools.count()
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, shared=st.booleans())
 def test_after_any_history_the_objects_are_those_of_a_build_of_everything(
-    tmp_path: Path, history: Sequence[tuple[Tree, Commits]], shared: bool
+    tmp_path: Path, history: tuple[Tree, Sequence[tuple[Mapping[str, str | None], Commits]]], shared: bool
 ) -> None:
     root = tmp_path / str(next(numbers))
     world = World(root / "small")
-    for number, (tree, known) in enumerate([*history, history[0]]):
-        if not any(tree.values()) or set(tree) <= {"image.png"}:
+    first, steps = history
+    tree = dict(first)
+    for number, (edit, known) in enumerate([({}, {}), *steps, (first, {})]):
+        tree = {name: text for name, text in {**tree, **edit}.items() if text is not None}
+        if not any(text for name, text in tree.items() if name != "image.png"):
             continue  # nothing to index
         made = world.settle(tree, known, shared=shared)
         whole = World(root / f"whole{number}").settle(tree, known, shared=False)
