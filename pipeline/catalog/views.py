@@ -255,6 +255,15 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]
     return table
 
 
+def count_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[int]:
+    """Rows of each of these Parquet files of the version, as DuckDB counts them."""
+    if not paths:
+        return []
+    sql = "SELECT filename, count(*) FROM read_parquet({files}, hive_partitioning = false, filename = true) GROUP BY filename"
+    counts: dict[str, int] = dict(connection.execute(sql.format(files=_path_literals(list(paths)))).fetchall())
+    return [counts.get(str(path), 0) for path in paths]
+
+
 def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[str]:
     """One view a table that exists; returns their names."""
     names: set[str] = set()

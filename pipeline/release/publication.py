@@ -8,6 +8,7 @@ Belongs here: everything that changes CURRENT. Not here: what the checks are (`v
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from pipeline.release.quality_gate import judge
 from pipeline.release.verification import Verification, verify_folder
 from pipeline.schemas import Manifest
 from pipeline.stage import Artefact
-from pipeline.store import versions
+from pipeline.store import digests, readings, versions
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import Stamp, builder
 
@@ -59,6 +60,8 @@ def publish(
     document = versions.read_manifest(manifest.path)
     target = repository.versions / document.version
     allowed: Mapping[str, Sequence[str]] = {}
+    digests.recall(repository)
+    readings.recall(repository)
     with builder(repository):
         try:
             verification = verify_folder(target, reread=False) if target.exists() else None
@@ -85,17 +88,7 @@ def _assemble(
 ) -> tuple[Mapping[str, Sequence[str]], Verification]:
     """Make the version's folder. Returns what the gate found and was allowed, too."""
     with files.directory_commit(target) as folder:
-        for asset, artefact in document.artefacts.items():
-            origin = repository.objects / asset / artefact.key
-            for stored in artefact.files:
-                (folder / stored.path).parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    files.link_or_copy(origin / stored.path, folder / stored.path)
-                except FileNotFoundError:
-                    raise InvariantViolationError(
-                        f"The version {document.version} cannot be published: {asset}/{artefact.key} is gone from the store.",
-                        hint="Run `indexctl build` again.",
-                    ) from None
+        _link(repository, document, folder)
         shutil.copyfile(manifest.path / versions.MANIFEST, folder / versions.MANIFEST)
         # What is linked was digested by whoever wrote it; `verify` reads it all again.
         verification = verify_folder(folder, reread=False, recheck=False)
@@ -119,10 +112,28 @@ def _assemble(
         if target.exists():
             # A damaged one makes room only now: until there is a good one, it may still answer in part.
             target.rename(files.temporary_sibling(target))
-        stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
+        statuses = files.tree_statuses(folder)
+        stamps = {stored.path: Stamp.of(statuses[stored.path]) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.
     versions.remember_digests(repository, document.version, stamps)
+    readings.remember(repository)
     return allowed, verification
+
+
+def _link(repository: Repository, document: versions.ManifestDocument, folder: Path) -> None:
+    """Give the files of a version's artefacts a second name in its folder."""
+    for path in sorted({os.path.dirname(stored.path) for stored in document.all_files()}):  # noqa: PTH120 - thousands
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    for asset, artefact in document.artefacts.items():
+        origin = repository.objects / asset / artefact.key
+        for stored in artefact.files:
+            try:
+                files.link_or_copy(f"{origin}/{stored.path}", f"{folder}/{stored.path}")
+            except FileNotFoundError:
+                raise InvariantViolationError(
+                    f"The version {document.version} cannot be published: {asset}/{artefact.key} is gone from the store.",
+                    hint="Run `indexctl build` again.",
+                ) from None
 
 
 def _judged(version: str, findings: Mapping[str, Finding], allow_regression: bool) -> Mapping[str, Sequence[str]]:
