@@ -38,6 +38,8 @@ from pipeline.schemas import AstNodes, Chunks, Definitions, FaissIdmap, Files, S
 from pipeline.source.entries import hash_of
 from pipeline.store import readings
 
+CURRENT = "current"
+"""The last asset, which has no artefact: its checks are about the others together."""
 SAMPLED_PARTS = 8
 """Parts that a sample of chunks is taken from."""
 
@@ -61,7 +63,7 @@ class Check:
         """
         if isinstance(self.function, ByPart):
             return self._find(subject)
-        digests = subject.digests((self.asset, *self.needs))
+        digests = subject.digests(self.needs if self.asset == CURRENT else (self.asset, *self.needs))
         key = None if digests is None else readings.key_of(name_of(self.function), digests)
         if key is not None and (passed := readings.known(key)) is not None:
             return Finding((), passed)
@@ -253,7 +255,7 @@ CHECKS: tuple[Check, ...] = tuple(
 """The checks of single assets; each needs only the asset itself and its direct inputs."""
 
 VERSION_CHECKS: tuple[Check, ...] = tuple(
-    Check(function.__name__, "current", inspect.getdoc(function) or "", function, needs)
+    Check(function.__name__, CURRENT, inspect.getdoc(function) or "", function, needs)
     for function, needs in (
         (ids_agree, ("chunks", "embeddings", "faiss_idmap")),
         (vector_checks.self_search, ("embeddings", "faiss_index")),

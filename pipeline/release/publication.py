@@ -64,7 +64,7 @@ def publish(
     readings.recall(repository)
     with builder(repository):
         try:
-            verification = verify_folder(target, reread=False) if target.exists() else None
+            verification = verify_folder(target, reread=False, recheck=False) if target.exists() else None
             if verification is None or not verification.ok or verification.version != document.version:
                 allowed, verification = _assemble(repository, manifest, document, target, build or {}, allow_regression)
                 if allowed:

@@ -24,10 +24,10 @@ from pipeline import files
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError, RuntimeLifecycleError
 from pipeline.stage import Artefact, Base, Earlier, External, Stage
-from pipeline.store import bases, digests, readings
+from pipeline.store import bases, digests, locks, readings
 from pipeline.store.bases import Choice
 from pipeline.store.layout import FORMAT, Repository, not_writable
-from pipeline.store.locks import builder
+from pipeline.store.locks import Stamp, builder
 from pipeline.store.observed import Observed, recall, remember
 from pipeline.workers import Runtime
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from pipeline.schemas import Kind
 
 OBJECT_FILE = "object.json"
+
+_loaded: dict[Path, tuple[int, dict[Path, tuple[Stamp | None, Artefact[Any]]]]] = {}
+"""Folder of a repository -> the term of its builder, and the objects verified in it with what their records looked like."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,9 +147,30 @@ def _object_path(repository: Repository, asset: str, key: str) -> Path:
 
 
 def load(repository: Repository, kind: type[Kind], key: str) -> Artefact[Any]:
-    """A stored object, verified. Raises `IndexCorruptionError` when it is missing or damaged, `IndexFormatError` when it is
-    of another schema or format."""
+    """A stored object, verified; once, by a builder that holds the lock all the while. Raises `IndexCorruptionError` when it is
+    missing or damaged, `IndexFormatError` when it is of another schema or format."""
     root = _object_path(repository, kind.asset, key)
+    term = locks.term(repository)
+    if term is None:
+        return _load(repository, root, kind, key)
+    if _loaded.get(repository.path, (None,))[0] != term:
+        _loaded[repository.path] = (term, {})
+    seen = _loaded[repository.path][1]
+    stamp, artefact = seen.get(root, (None, None))
+    if artefact is None or stamp != _stamp(root / OBJECT_FILE):
+        artefact = _load(repository, root, kind, key)
+        seen[root] = (_stamp(root / OBJECT_FILE), artefact)
+    return artefact
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return Stamp.of(path.stat())
+    except OSError:
+        return None
+
+
+def _load(repository: Repository, root: Path, kind: type[Kind], key: str) -> Artefact[Any]:
     try:
         raw = (root / OBJECT_FILE).read_bytes()
         head = msgspec.json.decode(raw, type=_Head)
@@ -265,9 +289,18 @@ def settle(
                     remember(repository, asset, observed)
         for asset, choice in choices.items():
             bases.remember(repository, asset, choice)
-            files.write_file(repository.refs / asset, f"{choice.key}\n".encode())
+            _refer(repository, asset, choice.key)
     known = {asset: recall(repository, asset, choice.key) for asset, choice in choices.items()}
     return Settled(artefacts, seconds, {asset: observed for asset, observed in known.items() if observed is not None})
+
+
+def _refer(repository: Repository, asset: str, key: str) -> None:
+    """Point the asset's ref at an object. One that points there stays as it is."""
+    path, line = repository.refs / asset, f"{key}\n".encode()
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == line:
+            return
+    files.write_file(path, line)
 
 
 class _Work:
