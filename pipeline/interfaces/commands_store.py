@@ -229,10 +229,10 @@ def rollback(
     """Make an earlier version current again, after verifying it."""
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
-    from pipeline.release import publication
+    from pipeline.release import switching
 
     repository = choose_repository(choose_store(data), repo)
-    done = publication.rollback(repository, version)
+    done = switching.rollback(repository, version)
     if json:
         print_json({"repo": repository.name, "version": done.version, "previous": done.previous, "flipped": done.flipped})
     elif done.flipped:

@@ -149,9 +149,7 @@ def _counted(
     known = [readings.known(key) for key in keys]
     if parts and any(count is not None for count in known):
         fresh = [place for place, count in enumerate(known) if count is None]
-        for place, count in zip(
-            fresh, count_files(connection, [root / parts[place] for place in fresh]), strict=True
-        ):
+        for place, count in zip(fresh, count_files(connection, [root / parts[place] for place in fresh]), strict=True):
             known[place] = count
             readings.note(keys[place], count)
         return int(sum(known))

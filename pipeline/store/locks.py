@@ -61,7 +61,7 @@ def builder(repository: Repository) -> Iterator[None]:
 
 
 def term(repository: Repository) -> int | None:
-    """A number that stays the same while this thread is the builder of a repository, and never returns; None where it is not."""
+    """A number that stays while this thread is the builder of a repository, and never returns; None where it is not."""
     owner = _held.get(repository.path.resolve() / _LOCK)
     return _terms.get(repository.path) if owner is not None and owner[0] == threading.get_ident() else None
 
