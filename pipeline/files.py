@@ -178,7 +178,7 @@ def _fsync_tree(root: Path, began: int) -> None:
         fsync_directory(Path(folder))
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """Hard-link a published file, or copy it where linking is impossible (another device, no hard links)."""
     try:
         os.link(source, target)
@@ -192,6 +192,21 @@ def tree_files(root: Path) -> list[Path]:
     """All regular files under `root`, sorted by their relative POSIX path. Symlinks are not followed."""
     found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def tree_statuses(root: Path) -> dict[str, os.stat_result]:
+    """What each file under `root` looks like, by relative POSIX path. A link is a file of its own, wherever it leads."""
+    found: dict[str, os.stat_result] = {}
+    folders = [("", str(root))]
+    while folders:
+        prefix, folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{prefix}{entry.name}/", entry.path))
+                else:
+                    found[prefix + entry.name] = entry.stat(follow_symlinks=False)
+    return found
 
 
 def sweep_temporaries(folder: Path) -> int:
