@@ -30,7 +30,7 @@ from pipeline.evaluation.document import TwinFacts
 from pipeline.evaluation.masking import FileText
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.staged import Staged
-from pipeline.index import lexical_stage
+from pipeline.index import lexical_rows, lexical_segments
 from pipeline.index.dense.arrays import Ids
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.splade import encoder, index_files
@@ -111,7 +111,7 @@ def _has_splade(opened: Opened) -> bool:
     return built is not None and built.facts["state"] != "off"
 
 
-_COLUMNS = (*lexical_stage.CHUNK_COLUMNS, "content_hash")
+_COLUMNS = (*lexical_rows.CHUNK_COLUMNS, "content_hash")
 
 
 def _masked(root: Path, queries: Sequence[Query]) -> _Changes:
@@ -186,13 +186,13 @@ def _write_lexical(root: Path, folder: Path, changes: _Changes) -> None:
     uris = pc.unique(changes.files["uri"])
     parts = tables.parts(root, Definitions)
     numbers = sorted({tables.part_of(uri, len(parts)) for uri in uris.to_pylist()})
-    columns = list(lexical_stage.DEFINITION_COLUMNS)
+    columns = list(lexical_rows.DEFINITION_COLUMNS)
     none = tables.plain(Definitions.schema.empty_table()).select(columns)
     read = (tables.plain(tables.read_part(parts[number], Definitions, columns)) for number in numbers)
     defined = pa.concat_tables([none, *read])
     defined = defined.filter(pc.is_in(defined["uri"], value_set=uris))
-    rows = lexical_stage.rows_of(changes.files, defined)
-    lexical_stage.replace_documents(target, [rows[row] for row in changes.changed])
+    rows = lexical_rows.rows_of(changes.files, defined)
+    lexical_segments.replace_documents(target, [rows[row] for row in changes.changed])
 
 
 def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Sequence[str]) -> str | None:
