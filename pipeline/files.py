@@ -9,6 +9,7 @@ Belongs here: what would be the same for any store. Not here: which files an art
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -22,6 +23,8 @@ import msgspec
 
 TEMPORARY_PREFIX = ".tmp-"
 _BLOCK = 1 << 20
+_AT_CWD, _EXCHANGE = -100, 2
+"""Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What linking fails with where a file cannot be linked at all: another device, a file system without hard links."""
 
@@ -120,10 +123,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def directory_commit(target: Path) -> Iterator[Path]:
+def directory_commit(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary directory that becomes `target` when the block ends well, and vanishes when it does not.
 
-    Where `target` exists by then, somebody finished first: theirs stays and ours is dropped.
+    Where `target` exists by then, somebody finished first: theirs stays and ours is dropped. With `replace` ours takes its
+    place, and theirs is removed; where the system can exchange names there is no moment without either.
     """
     make_directory(target.parent)
     temporary = temporary_sibling(target)
@@ -131,15 +135,35 @@ def directory_commit(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         _fsync_tree(temporary)
-        try:
-            temporary.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+        if not (replace and _exchange(temporary, target)):
+            try:
+                temporary.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not replace:
+                    raise
+                if replace:
+                    target.rename(temporary_sibling(target))
+                    temporary.rename(target)
         fsync_directory(target.parent)
     finally:
-        if temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(temporary)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step. False where there is no second one, or where the system has no such step."""
+    if not os.path.lexists(second):
+        return False
+    try:
+        rename: Any = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    if rename(_AT_CWD, os.fsencode(first), _AT_CWD, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
+        return False
+    raise OSError(number, os.strerror(number), str(second))
 
 
 def _fsync_tree(root: Path) -> None:
@@ -169,6 +193,14 @@ def tree_files(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a symlink or a whole directory, whatever there is. Raises OSError for what cannot be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sweep_temporaries(folder: Path) -> int:
     """Remove what crashed writers left directly in `folder`; returns how many. Call only while nobody writes there."""
     count = 0
@@ -176,9 +208,7 @@ def sweep_temporaries(folder: Path) -> int:
         return 0
     for entry in folder.iterdir():
         if entry.name.startswith(TEMPORARY_PREFIX):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                remove(entry)
             count += 1
     return count

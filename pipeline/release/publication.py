@@ -8,6 +8,7 @@ Belongs here: everything that changes CURRENT. Not here: what the checks are (`v
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,8 @@ def _assemble(
     allow_regression: bool,
 ) -> tuple[Mapping[str, Sequence[str]], Verification]:
     """Make the version's folder. Returns what the gate found and was allowed, too."""
-    with files.directory_commit(target) as folder:
+    # A damaged one makes room only in the end: until there is a good one, it may still answer in part.
+    with files.directory_commit(target, replace=os.path.lexists(target)) as folder:
         for asset, artefact in document.artefacts.items():
             origin = repository.objects / asset / artefact.key
             for stored in artefact.files:
@@ -116,10 +118,7 @@ def _assemble(
             "verification_seconds": dict(verification.seconds),
         }
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
-        if target.exists():
-            # A damaged one makes room only now: until there is a good one, it may still answer in part.
-            forget_checked(target)
-            target.rename(files.temporary_sibling(target))
+        forget_checked(target)
         stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.
     versions.remember_digests(repository, document.version, stamps)

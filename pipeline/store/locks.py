@@ -78,9 +78,11 @@ def _acquire(repository: Repository, path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise not_writable(repository.path, error) from error
-    try:
+    # Who holds the lock is a courtesy to others: on a full disk, room must still be made.
+    with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    try:
         _sweep(repository)
     except OSError as error:
         os.close(descriptor)
