@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 import msgspec
 
 TEMPORARY_PREFIX = ".tmp-"
+_LITTER = (TEMPORARY_PREFIX, ".bad-")
+"""What is no longer wanted once its writer is dead; the second is what caches call what they found damaged."""
 _BLOCK = 1 << 20
 _AT_CWD, _EXCHANGE = -100, 2
 """Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
@@ -84,6 +87,15 @@ def temporary_sibling(path: Path) -> Path:
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically and durably."""
     make_directory(path.parent)
+    try:
+        _write_file(path, data)
+    except FileNotFoundError:
+        # Whoever began to build meanwhile took the unfinished file for that of a dead process.
+        _write_file(path, data)
+    fsync_directory(path.parent)
+
+
+def _write_file(path: Path, data: bytes) -> None:
     temporary = temporary_sibling(path)
     try:
         with temporary.open("xb") as file:
@@ -95,7 +107,6 @@ def write_file(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    fsync_directory(path.parent)
 
 
 def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
@@ -212,14 +223,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep_temporaries(folder: Path) -> int:
-    """Remove what crashed writers left directly in `folder`; returns how many. Call only while nobody writes there."""
+def sweep_temporaries(folder: Path, *, older: float = 0.0) -> int:
+    """Remove what crashed writers left directly in `folder`, and what was set aside there as damaged; returns how many.
+
+    Where others may be writing, only what is `older` than so many seconds.
+    """
     count = 0
-    if not folder.is_dir():
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.name.startswith(_LITTER)]
+    except OSError:
         return 0
-    for entry in folder.iterdir():
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            with contextlib.suppress(OSError):
-                remove(entry)
-            count += 1
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if not older or time.time() - entry.stat(follow_symlinks=False).st_mtime > older:
+                remove(Path(entry.path))
+                count += 1
     return count

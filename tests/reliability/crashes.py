@@ -1,10 +1,11 @@
-"""A process that is killed, or whose disk fails, at one system call after the other; and what a reader and the next builder find.
+"""A process that is killed, or whose disk fails, at one system call after the other; and what others find then.
 
 A script: `crashes.py SCENARIO FAULT SHIM FOLDER POINTS` prints one JSON line for each point, after a first line that says how
-many calls there are. It has imported everything and opened nothing; each point works in forked children, on a store of its own:
-the files of objects and versions are linked from a store prepared once, which has to be the same at the end, the rest is copied.
+many calls there are. It has imported everything and opened nothing; each point works in forked children, on a store of its
+own: the files of objects and versions are linked from a store prepared once, which has to be the same at the end, the rest is
+copied.
 
-Not a test module: `test_crashes.py` starts it.
+Not a test module: `test_crash_matrix.py` starts it.
 """
 
 from __future__ import annotations
@@ -261,6 +262,9 @@ class Matrix:
             code, said = in_child(lambda: self._act(store, point, self.fault, told.fileno()), self.log)
         line = {"point": point, "call": call.read_text(errors="replace").strip(), "ended": code, "said": said}
         line["left"] = leftovers(store)
+        for path in store.rglob(f"{TEMPORARY_PREFIX}*"):
+            # What repositories share is swept later, because others may be writing there.
+            os.utime(path, (0, 0))
         code, line["after"] = in_child(lambda: after(self.scenario, store, self.root), self.log)
         if code != ENDED or line["ended"] == CRASHED:
             line["log"] = self.log.read_text()[-4000:]

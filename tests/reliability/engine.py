@@ -6,21 +6,15 @@ Not a test module: `conftest.py` hands it to the tests, and the processes that t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pygit2
 
 from pipeline import planning
-from pipeline.config import Settings
+from pipeline.building import build_here
 from pipeline.errors import CodeIntelError, InvariantViolationError
-from pipeline.index.tuning.locked_point import Lock, read_lock
-from pipeline.release.publication import publish, switch
-from pipeline.stage import Artefact
-from pipeline.stages import STAGES, identity_of
+from pipeline.release.publication import switch
 from pipeline.store.layout import Repository, create_store, open_store, write_origin
 from pipeline.store.locks import builder
-from pipeline.store.objects import settle
-from pipeline.store.scans import remember_scan
 from pipeline.store.versions import open_version
 from pipeline.workers import Runtime
 
@@ -38,8 +32,7 @@ ENVIRONMENT = {
 }
 """What makes a build quick."""
 
-_THINGS = ("anchor", "berth", "cargo", "dock", "engine", "ferry", "gale", "harbour", "island", "jetty", "keel", "lantern", "mast",
-           "notice", "oar", "pilot", "quay")  # fmt: skip
+_THINGS = "anchor berth cargo dock engine ferry gale harbour island jetty keel lantern mast notice oar pilot quay".split()
 
 
 def write_repository(root: Path) -> Path:
@@ -49,7 +42,7 @@ def write_repository(root: Path) -> Path:
         (root / "port" / f"{thing}.py").write_text(module(thing, number))
     (root / "README.md").write_text("# Port\n\nHow ships are kept.\n\n## Fees\n\nWhat a night at the quay costs.\n")
     (root / "app.js").write_text("function renderQuay(ships) {\n  return ships.map((ship) => ship.name).join(', ');\n}\n")
-    (root / "port.toml").write_text('[port]\nberths = 12\n')
+    (root / "port.toml").write_text("[port]\nberths = 12\n")
     commit(root, "First")
     return root
 
@@ -60,7 +53,8 @@ def module(thing: str, number: int) -> str:
         f'"""All about the {thing}."""\n\n\nclass {thing.title()}:\n    """A {thing} of the port."""\n\n'
         f"    def weigh_{thing}(self, load: int) -> int:\n"
         f'        """How heavy the {thing} is with its load."""\n        return load * {number + 2}\n\n\n'
-        f'def find_{thing}(name: str) -> {thing.title()}:\n    """Look a {thing} up by its name."""\n    return {thing.title()}()\n'
+        f"def find_{thing}(name: str) -> {thing.title()}:\n"
+        f'    """Look a {thing} up by its name."""\n    return {thing.title()}()\n'
     )
 
 
@@ -101,23 +95,8 @@ def build(store_path: Path, root: Path) -> str:
                 return switch(repository, decided.version, reason="build").version
             except InvariantViolationError:
                 pass
-        return publish(repository, _settle_all(store.shared, repository, decided)).version
-
-
-def _settle_all(shared: Path, repository: Repository, decided: planning.Plan) -> Artefact[Any]:
-    scan, settings = decided.scan, decided.settings
-    remember_scan(repository, scan.digest, scan.commit, scan.dirty)
-    history = planning.history_of(repository, decided.origin, scan.commit, settings.modules.churn_days)
-    externals: dict[str, Any] = {"scan": scan, "history": history, "lock": Lock(read_lock(repository))}
-    known: dict[str, Artefact[Any]] = {}
-    for stage in STAGES:
-        if "identity" in stage.externals:
-            keys = {asset: artefact.key for asset, artefact in known.items()}
-            externals["identity"] = identity_of(settings, repository, scan.commit, scan.dirty, keys)
-        inputs = {kind.asset: known[kind.asset] for kind in stage.inputs.values()}
-        done = settle(repository, stage, inputs, settings, externals=externals, runtime=Runtime(workers=1, shared=shared))
-        known |= done.artefacts
-    return known["manifest"]
+        built = build_here(store, decided, runtime=Runtime(workers=1, shared=store.shared), progress=lambda name, settled: None)
+        return built.publication.version
 
 
 def _damaged(repository: Repository) -> bool:
