@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A small repository, and builds of it without Dagster."""
+    specification = importlib.util.spec_from_file_location("engine", HERE / "engine.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    for name, value in module.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return module
 
 
 @pytest.fixture(scope="session")
