@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.chunks.contents import text_slices
+from pipeline.embed.arrays import hashes_of, open_all, open_arrays
+from pipeline.index.dense.index_files import read_rows
 from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.lexical import LexicalReader
@@ -190,10 +192,8 @@ def _other_text(sources: pa.Table, chunks: pa.Table) -> Iterator[str]:
 def vectors_finite_unit(roots: Roots) -> Finding:
     """Vectors are finite and of unit length; ids are sorted and unique."""
     root = roots[Embeddings.asset]
-    ids, vectors = np.load(root / Embeddings.IDS, mmap_mode="r"), np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    ids, hashes, vectors = open_all(root)
     problems = []
-    if ids.shape[0] != vectors.shape[0]:
-        problems.append(f"there are {ids.shape[0]} ids and {vectors.shape[0]} vectors")
     if np.any(np.diff(ids) <= 0):
         problems.append("ids.npy is not strictly ascending")
     worst = 0.0
@@ -204,6 +204,9 @@ def vectors_finite_unit(roots: Roots) -> Finding:
             break
         norms = np.sqrt(np.einsum("ij,ij->i", block, block))
         worst = max(worst, float(np.abs(norms - 1).max(initial=0)))
+        if not np.array_equal(hashes_of(block), hashes[start : start + len(block)]):
+            problems.append("a vector is not the one that its hash says")
+            break
     if worst > _NORM_TOLERANCE:
         problems.append(f"a vector's length differs from 1 by {worst:.4f}")
     return finding(problems, vectors=int(vectors.shape[0]), dimension=int(vectors.shape[1]))
@@ -216,7 +219,7 @@ def vectors_match_chunks(roots: Roots) -> Finding:
     problems = []
     if not np.array_equal(chunk_ids, np.load(root / Embeddings.IDS)):
         problems.append("ids.npy does not hold the chunks' ids")
-    arrays = np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    _, arrays = open_arrays(root)
     parquet_ids = []
     for path in tables.parts(root, Embeddings):
         part = tables.read_part(path, Embeddings)
@@ -240,7 +243,7 @@ def faiss_matches_embeddings(roots: Roots) -> Finding:
     """The FAISS index has as many vectors as there are, of the same dimension, made by the same embedder."""
     meta = _meta(roots[FaissIndex.asset])
     root = roots[Embeddings.asset]
-    vectors = np.load(root / Embeddings.VECTORS, mmap_mode="r")
+    _, vectors = open_arrays(root)
     embedder = msgspec.json.decode((root / Embeddings.EMBEDDER).read_bytes(), type=dict[str, Any])
     problems = []
     if (meta["count"], meta["dimension"]) != vectors.shape:
@@ -257,6 +260,9 @@ def idmap_bijection(roots: Roots) -> Finding:
     index = VectorIndex.open(roots[FaissIndex.asset])
     own = index.idmap()
     problems = []
+    stored = read_rows(roots[FaissIndex.asset], index.meta, verified=True)
+    if not np.array_equal(stored.ids, index.primary_ids()):
+        problems.append("what is written of the rows of the index is not what it has in them")
     if len(own.rows) != index.count:
         problems.append(f"the index says that it has {index.count} vectors, and {len(own.rows)} rows hold one")
     if not np.array_equal(rows, own.rows):
