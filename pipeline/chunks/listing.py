@@ -1,4 +1,4 @@
-"""Id, part and size of every chunk, in one small file beside the table: `chunk_rows.npy`.
+"""Id, part and size of every chunk, in one small file beside the table: `chunk_listing.npy`.
 
 What is asked of all chunks at once (that their ids differ, how large they are) is asked of this file, so that a small build
 reads none of the parts that it links.
@@ -38,7 +38,7 @@ class Listing:
         """Write it into the folder of a table of chunks."""
         rows = np.empty(len(self.ids), _ROW)
         rows["id"], rows["part"], rows["size"] = self.ids, self.parts, self.sizes
-        np.save(folder / Chunks.ROWS, rows)
+        np.save(folder / Chunks.LISTING, rows)
 
 
 def listed(parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Listing:
@@ -53,7 +53,7 @@ def listed(parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> List
 
 def read_listing(folder: Path) -> Listing:
     """That of a table of chunks. Raises `IndexCorruptionError`."""
-    path = folder / Chunks.ROWS
+    path = folder / Chunks.LISTING
     problem = "it is not a list of chunks"
     try:
         rows = np.load(path, allow_pickle=False)

@@ -13,13 +13,13 @@ from pipeline.schemas.base import WORD, Kind, Table, columns, nullable
 class Chunks(Table):
     """Chunks: consecutive byte ranges that cover each indexed file without gap or overlap.
 
-    `chunk_rows.npy` lists id, part and size of each, in the order of the rows (`chunks.listing`).
+    `chunk_listing.npy` lists id, part and size of each, in the order of the rows (`chunks.listing`).
     """
 
     asset = "chunks"
     version = 2
     name = "chunks"
-    ROWS = "chunk_rows.npy"
+    LISTING = "chunk_listing.npy"
     schema = columns(
         id=pa.int64(),
         uri=pa.string(),
