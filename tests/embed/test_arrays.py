@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_shards_one_after_the_other_are_the_vectors_in_the_order_of_their_ids(tm
     shards = [np.load(shard_path(folder, number)) for number in range(shard_count(100))]
     assert np.array_equal(np.concatenate(shards), vectors)
     starts = shard_starts(ids)
-    for number, (low, high) in enumerate(zip(starts, starts[1:], strict=False)):
+    for number, (low, high) in enumerate(itertools.pairwise(starts)):
         assert (ids[low:high] >> (63 - 5) == number).all()
 
 

@@ -92,11 +92,11 @@ class World:
         return built
 
     def tune(self, built: Built, base: Built | None) -> None:
+        count = len(self.queries)
         columns: dict[str, Any] = {
-            "qid": [f"{at:05}" for at in range(len(self.queries))], "query": self.queries, "label": ["name"] * len(self.queries),
-            "split": ["tune"] * len(self.queries), "uri": [""] * len(self.queries), "symbol": [""] * len(self.queries),
-            "lang": ["python"] * len(self.queries), "positives": [[]] * len(self.queries),
-            "answers": [[]] * len(self.queries), "neutral": [[]] * len(self.queries), "mask": [None] * len(self.queries),
+            "qid": [f"{at:05}" for at in range(count)], "query": self.queries, "label": ["name"] * count,
+            "split": ["tune"] * count, "uri": [""] * count, "symbol": [""] * count, "lang": ["python"] * count,
+            "positives": [[]] * count, "answers": [[]] * count, "neutral": [[]] * count, "mask": [None] * count,
         }  # fmt: skip
         source, out = self.folder(f"queries{len(list(self.root.iterdir()))}"), self.folder(f"t{len(list(self.root.iterdir()))}")
         tables.write_parquet(source / EvalQueries.FILE, pa.table(columns, schema=EvalQueries.schema), EvalQueries.tag())
