@@ -29,6 +29,7 @@ from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalM
 _SINGLE_FILES: Mapping[str, str] = {
     FaissIdmap.asset: FaissIdmap.FILE,
     "sweep": Tuning.SWEEP,
+    "tuning_nearest": Tuning.NEAREST,
     "eval_queries": EvalQueries.FILE,
     "eval_details": EvalMetrics.DETAILS,
     "eval_pool": EvalMetrics.POOL,
