@@ -54,6 +54,10 @@ class ScipSettings(Section, frozen=True, kw_only=True):
     """Path of scip-typescript; when empty, the one on PATH."""
     scip_timeout: int = 600
     """Seconds that one indexer may take."""
+    scip_refresh: Literal["always", "stale", "nightly"] = "stale"
+    """When indexers run again: at every change; once many files have changed; at night. `--refresh-scip` does it, too."""
+    scip_stale_share: float = 0.1
+    """`stale`: the share of a language's files that may have changed since it was indexed; these have symbols from syntax."""
 
 
 class CstSettings(Section, frozen=True, kw_only=True):
