@@ -54,6 +54,7 @@ def files_have_precise_symbols(roots: Roots) -> Finding:
         without = sorted(uri for uri, precise in asked.items() if not precise)
         if len(without) > max(MOST_WITHOUT_PRECISE * len(asked), 1):
             why = f" ({indexer.problem})" if indexer.problem else ""
+            why += f" ({indexer.moved} changed since it was indexed)" if indexer.moved else ""
             shown = ", ".join(without[:5])
             problems.append(f"{indexer.language}{why}: {len(without)} of {len(asked)} files have syntax alone: {shown}")
     share = sum(everything) / max(len(everything), 1)

@@ -197,11 +197,11 @@ def _identified(
     columns = {"file": found.file, "word": word, **_placed(texts, found.file, found.start, found.end)}
     write_scratch(part.left("identifiers"), pa.table(columns))
     # Each word once for each family.
-    numbers, code_of = np.unique(families, return_inverse=True)
-    pairs = np.unique(code_of[found.file] * max(len(found.words), 1) + found.word) if len(found.file) else np.zeros(0, np.int64)
-    family, word_of = np.divmod(pairs, max(len(found.words), 1))
+    numbers = {family: number for number, family in enumerate(sorted(set(families)))}
+    family_of = np.array([numbers[family] for family in families], np.int64)[found.file]
+    family, word_of = np.divmod(np.unique(family_of * max(len(found.words), 1) + found.word), max(len(found.words), 1))
     return part_names.asked_hashes(
-        pa.array(numbers.tolist(), pa.string()).take(pa.array(family)), found.words.take(pa.array(word_of))
+        pa.array(list(numbers), pa.string()).take(pa.array(family)), found.words.take(pa.array(word_of))
     )
 
 
