@@ -95,8 +95,8 @@ def _ages(symbols: Mapping[str, Any]) -> Iterator[str]:
     """Which indexes were kept though files have changed since they were made."""
     for one in symbols["indexers"]:
         if one["moved"] and one["status"] == "indexed":
-            since = f"{counts(one['moved'], 'file')} of {one['files']:,} changed since the symbols of {one['language']} were indexed"
-            yield f"{since}; `indexctl build --refresh-scip` does it again"
+            known = f"{one['language']}: {counts(one['moved'], 'file')} of {one['files']:,} changed since symbols were indexed"
+            yield f"{known}; `indexctl build --refresh-scip` does it again"
 
 
 def _problems(symbols: Mapping[str, Any]) -> Iterator[str]:
