@@ -146,6 +146,7 @@ def _small(work: _Work, earlier: Earlier, same: frozenset[int]) -> list[dict[str
         for part, found in work.gathered.items()
     }
     facts = work.write(small_tables.names(before, work.gathered, words), described)
+    part_names.path_in(work.occurrences, 0).parent.mkdir(exist_ok=True)
     for part in range(len(before)):
         if part not in facts:
             delta.link_part(root, work.occurrences, ScipOccurrences, part)
