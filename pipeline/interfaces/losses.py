@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SYMBOLS = ("scip_index", "scip_occurrences")
 _MOST_REASONS = 4
+_MUCH = 0.1
+"""The share of files that have changed since they were indexed above which a build tells of it. A status always does."""
 
 
 def describe_losses(version: Version, *, every_file: bool = False) -> dict[str, Any]:
@@ -84,17 +86,17 @@ def build_notes(version: Version) -> Iterator[str]:
     if by_syntax:
         whole = counts(symbols["precise_files"] + by_syntax, "file")
         yield f"symbols: {by_syntax:,} of {whole} by syntax only; `indexctl status --losses` lists them"
-    yield from (f"symbols: {note}" for note in _ages(symbols))
+    yield from (f"symbols: {note}" for note in _ages(symbols, beyond=_MUCH))
     if gone:
         yield f"symbols: the index describes {counts(gone, 'file')} that the snapshot does not have"
     if rejected := described["cst"]["rejected"]:
         yield f"cst: libcst rejected {counts(rejected, 'file')}; `indexctl status --losses` lists them"
 
 
-def _ages(symbols: Mapping[str, Any]) -> Iterator[str]:
-    """Which indexes were kept though files have changed since they were made."""
+def _ages(symbols: Mapping[str, Any], *, beyond: float = 0.0) -> Iterator[str]:
+    """Which indexes were kept though a larger share of files than `beyond` has changed since they were made."""
     for one in symbols["indexers"]:
-        if one["moved"] and one["status"] == "indexed":
+        if one["moved"] > beyond * one["files"] and one["status"] == "indexed":
             known = f"{one['language']}: {counts(one['moved'], 'file')} of {one['files']:,} changed since symbols were indexed"
             yield f"{known}; `indexctl build --refresh-scip` does it again"
 

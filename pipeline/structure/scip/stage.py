@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -228,13 +228,24 @@ def _supplied(settings: ScipSettings) -> dict[str, Path]:
 def _uses(settings: Settings) -> Mapping[str, str]:
     if settings.scip.scip == "off":
         return {}
-    supplied = {f"{language}.scip": digest_file(path) for language, path in _supplied(settings.scip).items()}
+    supplied = {f"{language}.scip": _digest_of(path) for language, path in _supplied(settings.scip).items()}
     programs = {
         "python": indexers.python_program(settings.scip),
         "typescript": indexers.typescript_program(settings.scip),
     }
     named = {language: f"{program.tool} {program.version}" if program else "absent" for language, program in programs.items()}
     return supplied | named
+
+
+def _digest_of(path: Path) -> str:
+    """The digest of a supplied index, which is asked for many times in a build."""
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    return digest_file(path)
 
 
 def _keeps(settings: Settings) -> bool:
