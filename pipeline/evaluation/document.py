@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.schemas import Coverage, EvalMetrics
 
-FORMAT = 1
+FORMAT = 2
 FUSED = "fused"
 """What the whole engine is called among the channels."""
 HALVES = {False: "plain", True: "masked"}
@@ -111,6 +111,10 @@ class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     k: int
     queries: int
+    asked: int
+    """Queries that were asked in this evaluation; what became of the others was carried over from earlier ones."""
+    since: dict[str, int]
+    """Those carried over, by the key of the evaluation that asked them."""
     fused: Figures | None
     by_half: dict[str, Figures]
     """`plain` and `masked` queries."""
@@ -147,6 +151,8 @@ class CoverageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Those that lie inside of chunks which are in every index, of all."""
     found: Share
     """Found within k, of those asked for."""
+    asked: int
+    """Definitions that were asked for in this build; the answers of the others were carried over from earlier ones."""
     skipped: dict[str, int]
     """Files by the reason why they are not indexed, the ignored ones among them."""
     missed: dict[str, int]

@@ -178,7 +178,7 @@ def _evaluated(opened: Opened, own: OwnQueries, k: int, points: Sequence[Operati
         return replace(every, document=msgspec.structs.replace(every.document, fused=None, **nothing))
     # The nearest vectors, times and what comes first are of all.
     document = msgspec.structs.replace(judged.document, nearest=every.document.nearest, broken=every.document.broken)
-    return Evaluation(document, judged.details, every.pool, judged.points, every.seconds)
+    return replace(every, document=document, details=judged.details, points=judged.points)
 
 
 def _fused(details: pa.Table) -> list[dict[str, Any]]:
