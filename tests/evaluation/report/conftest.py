@@ -75,8 +75,8 @@ def metrics_document(**changes: Any) -> MetricsDocument:
 
 def off() -> MetricsDocument:
     return metrics_document(
-        state="off", queries=0, asked=0, fused=None, by_half={}, by_label={}, by_language={}, by_module={}, channels={}, nearest=None,
-        agreement=None,
+        state="off", queries=0, asked=0, fused=None, by_half={}, by_label={}, by_language={}, by_module={}, channels={},
+        nearest=None, agreement=None,
     )  # fmt: skip
 
 
