@@ -35,7 +35,6 @@ _SINGLE_FILES: Mapping[str, str] = {
     "eval_pool": EvalMetrics.POOL,
     "last_eval_pool": EvalMetrics.POOL,
     "eval_points": EvalMetrics.POINTS,
-    "coverage": Coverage.TABLE,
     "coverage_modules": Coverage.MODULES,
 }
 """View -> the file of a version that it shows whole."""
