@@ -55,12 +55,12 @@ def note(status: os.stat_result, digest: str) -> None:
     _used.add(status.st_ino)
 
 
-def digest(path: Path | str, *, reread: bool = False) -> str:
+def digest(path: Path, *, reread: bool = False) -> str:
     """The digest of a file, read only where it is not known, or always with `reread`. Raises OSError."""
-    status = os.lstat(path)
+    status = path.lstat()
     found = None if reread else known(status)
     if found is None:
-        found = files.digest_file(Path(path))
+        found = files.digest_file(path)
         note(status, found)
     return found
 
