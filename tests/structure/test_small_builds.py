@@ -164,6 +164,17 @@ def test_a_new_file_is_looked_up_again_only_by_those_who_looked_for_it(tmp_path:
     assert {part for name, part in written if name != "modules"} == {own}
 
 
+def test_a_new_package_is_found_by_those_who_import_its_name_from_elsewhere(tmp_path: Path) -> None:
+    before = {**BEFORE, "m3.py": "import pkg\n"}
+    world = World(tmp_path / "small")
+    world.settle(before)
+    after = {**before, "deep/pkg/__init__.py": ""}
+    made = world.settle(after)
+    rows = {row["uri"]: row for row in tables.read_table(made["modules"].path, Modules).to_pylist()}
+    assert rows["m3.py"]["imports"] == ["deep/pkg/__init__.py"]
+    assert digests(made) == digests(World(tmp_path / "whole").settle(after))
+
+
 def test_a_file_that_did_not_change_is_neither_read_nor_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, bytes]] = []
 
