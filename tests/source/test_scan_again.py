@@ -246,7 +246,7 @@ steps = st.lists(
 numbers = itertools.count()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, with_git=st.booleans())
 def test_whatever_happens_between_two_scans_the_second_sees_it(
     tmp_path: Path, commit, steps: list[Any], with_git: bool

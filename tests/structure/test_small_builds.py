@@ -96,7 +96,7 @@ def _small_parts() -> Iterator[None]:
 numbers = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, shared=st.booleans())
 def test_after_any_history_the_objects_are_those_of_a_build_of_everything(
     tmp_path: Path, history: tuple[Tree, Sequence[tuple[Mapping[str, str | None], Commits]]], shared: bool
