@@ -27,6 +27,8 @@ from pipeline.stages import KINDS
 from pipeline.store.objects import settle
 from resources.store import StoreResource
 
+FULL_TAG = "codeintel/full"
+"""A run that has this tag builds on nothing that was built before: it trains, splits and evaluates anew."""
 OWNERS = ("team:codeintel",)
 
 Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
@@ -112,6 +114,7 @@ def asset_of(
             store.settings(name),
             externals=externals(store, name, by_asset),
             runtime=store.runtime(),
+            full=FULL_TAG in context.run.tags,
         )
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}

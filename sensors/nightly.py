@@ -9,8 +9,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.adapter import FULL_TAG
 from assets.partitions import PARTITION_SET
 from resources.store import StoreResource
+
+_TAGS = {"codeintel/trigger": "nightly", FULL_TAG: "true"}
+"""Nights are for building anew what by day was built on something earlier."""
 
 
 def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
@@ -24,7 +28,7 @@ def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinit
         register_partitions(context.instance, names)
         day = context.scheduled_execution_time.strftime("%Y-%m-%d")
         for name in names:
-            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly"})
+            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags=_TAGS)
 
     return nightly
 

@@ -259,14 +259,15 @@ def settle(
     *,
     externals: Mapping[str, External] | None = None,
     runtime: Runtime | None = None,
+    full: bool = False,
 ) -> Settled:
     """Look the stage's outputs up by their keys, or run it; either way point the refs at them.
 
-    A stage that is run is handed what it settled on before, where that was made by the same method. Raises
-    `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
+    A stage that is run is handed what it settled on before, where that was made by the same method; with `full` it has no base.
+    Raises `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
     """
     check_lineage(stage.name, inputs)
-    work = _Work(stage, inputs, settings, externals or {})
+    work = _Work(stage, inputs, settings, externals or {}, full=full)
     digests.recall(repository)
     readings.recall(repository)
     with builder(repository), _write_errors(repository):
@@ -307,8 +308,15 @@ class _Work:
     """A stage with what it is given; `kinds` and `methods` of its outputs by asset."""
 
     def __init__(
-        self, stage: Stage, inputs: Mapping[str, Artefact[Any]], settings: Settings, externals: Mapping[str, External]
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artefact[Any]],
+        settings: Settings,
+        externals: Mapping[str, External],
+        *,
+        full: bool,
     ) -> None:
+        self.full = full
         self.stage, self.inputs, self.settings, self.externals = stage, inputs, settings, externals
         self.input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
         self.kinds = {kind.asset: kind for kind in stage.outputs.values()}
@@ -318,7 +326,8 @@ class _Work:
     def choice(self, repository: Repository, kind: type[Kind]) -> Choice:
         """The key of one output, and on what it is built."""
         method = self.methods[kind.asset]
-        return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method)
+        inputs, externals = self.input_keys, self.externals
+        return bases.choose(repository, self.stage, kind, self.settings, inputs, externals, method, full=self.full)
 
 
 def _sound_choice(repository: Repository, work: _Work, kind: type[Kind]) -> Choice:
