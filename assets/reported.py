@@ -1,9 +1,10 @@
 """Telling Dagster of builds that were made without it, as a run of the graph would have told it.
 
-`indexctl build` starts `python -m assets.reported DATA` when it is done and does not wait for it: assets are reported as events
-without a run, with the metadata, data versions, code versions and check results that their bodies give. The report page, which
-only the graph makes, is made too. It takes no builder's lock; whoever is killed in the middle leaves the build to the next one,
-which reports it again from the beginning.
+`indexctl build` starts `python -m assets.reported DATA` when it is done and does not wait for it. The build becomes a run that
+is over, with the materialisations, metadata, data versions, code versions and check results that the bodies of the assets give.
+(Events without a run would do for assets; of a partitioned check Dagster keeps one such event only.) The report page, which only
+the graph makes, is made too. No builder's lock is taken; whoever is killed in the middle leaves the build to the next one, which
+reports it again from the beginning, as the same run.
 
 Belongs here: from a build to events. Not here: builds that wait (`pipeline.store.unreported`), assets themselves.
 """
@@ -11,10 +12,12 @@ Belongs here: from a build to events. Not here: builds that wait (`pipeline.stor
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sys
 import time
 import traceback
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,11 +34,13 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from assets import quality, release
 from assets.adapter import check_result
 from assets.metadata import result_metadata
 from assets.partitions import PARTITION_SET
+from pipeline.definitions import BUILD_JOB
 from pipeline.errors import CodeIntelError
 from pipeline.interfaces.run import dagster_home, dagster_instance
 from pipeline.release import reporting
@@ -55,6 +60,8 @@ from resources.duckdb import CatalogResource, catalog_resource
 
 _LOCK = "reporting.lock"
 _NICENESS = 10
+_RUNS = uuid.UUID("6f1c8a52-7f0e-4c39-9d5b-0e6f3a8d2b41")
+"""Makes names of builds to ids of runs."""
 
 
 def report_all(store: Store) -> int:
@@ -99,8 +106,7 @@ def _report(instance: dg.DagsterInstance, repository: Repository) -> int:
             continue
         try:
             instance.add_dynamic_partitions(PARTITION_SET, [repository.name])
-            for event in events(repository, build):
-                instance.report_runless_asset_event(event)
+            _as_run(instance, repository, build, name=path.stem)
         except Exception:
             # The others are not to wait for it; it is tried again the next time, until too many wait.
             _complain(f"{path} is not reported: {traceback.format_exc()}")
@@ -108,6 +114,26 @@ def _report(instance: dg.DagsterInstance, repository: Repository) -> int:
         path.unlink(missing_ok=True)
         count += 1
     return count
+
+
+def _as_run(instance: dg.DagsterInstance, repository: Repository, build: Unreported, *, name: str) -> None:
+    """Record the build as a run that took place when it did. `name` tells it from others: told again, it is the same run."""
+    run_id = str(uuid.uuid5(_RUNS, f"{repository.name}/{name}"))
+
+    def tell(kind: DagsterEventType, data: Any = None, at: float | None = None) -> None:
+        event = DagsterEvent(kind.value, BUILD_JOB, event_specific_data=data)
+        instance.report_dagster_event(event, run_id, timestamp=at)
+
+    if not instance.has_run(run_id):
+        tags = {"dagster/partition": repository.name, "codeintel/trigger": "indexctl", "codeintel/version": build.version}
+        instance.add_run(dg.DagsterRun(BUILD_JOB, run_id=run_id, tags=tags))
+        tell(DagsterEventType.RUN_START, at=build.started)
+    for event in events(repository, build):
+        if isinstance(event, dg.AssetMaterialization):
+            tell(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event))
+        else:
+            tell(DagsterEventType.ASSET_CHECK_EVALUATION, event)
+    tell(DagsterEventType.RUN_SUCCESS, at=build.ended)
 
 
 def _complain(text: str) -> None:
@@ -164,7 +190,8 @@ def _materialization(
     """`inputs`: asset -> data version of what it was made from."""
     tags = {CODE_VERSION_TAG: code_version, DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
     for name, version in inputs.items():
-        tags[get_input_data_version_tag(dg.AssetKey(name))] = version
+        # What Dagster says of the one partition of an input.
+        tags[get_input_data_version_tag(dg.AssetKey(name))] = hashlib.sha256(version.encode()).hexdigest()
         tags[get_input_event_pointer_tag(dg.AssetKey(name))] = NULL_EVENT_POINTER
     return dg.AssetMaterialization(asset, metadata=metadata, partition=repository.name, tags=tags)
 

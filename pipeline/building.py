@@ -36,6 +36,8 @@ class Built:
     artefacts: Mapping[str, Artefact[Any]]
     publication: Publication
     seconds: Mapping[str, float] = field(default_factory=dict)
+    took: float = 0.0
+    """Seconds from the first stage to the flip."""
 
     def seconds_of(self, asset: str) -> float:
         """Those of the stage that makes an asset."""
@@ -72,4 +74,4 @@ def build_here(store: Store, decided: Plan, *, runtime: Runtime, progress: Progr
         finally:
             digests.remember(repository)
             readings.remember(repository)
-    return Built(made, published, seconds)
+    return Built(made, published, seconds, time.perf_counter() - started)

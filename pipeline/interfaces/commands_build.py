@@ -331,6 +331,7 @@ def _leave_for_dagster(store: Store, decided: Plan, built: Built) -> None:
         format=unreported.FORMAT, version=done.version, previous=done.previous, flipped=done.flipped,
         keys={asset: artefact.key for asset, artefact in built.artefacts.items()},
         reused=[asset for asset, artefact in built.artefacts.items() if artefact.reused],
+        started=time.time() - built.took, ended=time.time(),
         seconds={asset: built.seconds_of(asset) for asset in built.artefacts},
         findings={name: unreported.Checked(list(found.problems), dict(found.facts)) for name, found in checked.items()},
         allowed={name: list(problems) for name, problems in done.allowed.items()},

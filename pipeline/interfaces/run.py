@@ -144,6 +144,8 @@ def run_build(
                 )
             if result.error is None:
                 raise
+    if not ephemeral:
+        start_reporting(store)
     return result
 
 

@@ -42,6 +42,9 @@ class Unreported(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     keys: dict[str, str]
     """Asset -> key of what it settled on."""
     reused: list[str]
+    started: float
+    ended: float
+    """Seconds since the epoch, UTC."""
     seconds: dict[str, float]
     """By asset."""
     findings: dict[str, Checked]

@@ -80,6 +80,9 @@ def test_every_asset_and_check_of_the_build_is_reported_once(edited: Any) -> Non
         checks = checked(instance, edited.store)
         assert len(checks) == len(CHECKS) + len(GATES) + len(VERSION_FINDINGS)
         assert all(len(records) == 1 and records[0].status.value == "SUCCEEDED" for records in checks.values())
+        [run] = instance.get_run_records()
+        assert run.dagster_run.status is dg.DagsterRunStatus.SUCCESS and run.dagster_run.tags["dagster/partition"] == "demo"
+        assert run.start_time is not None and run.end_time is not None and run.start_time < run.end_time
     assert list((repository.path / "reports").glob("e-*.html"))
 
 
@@ -117,6 +120,9 @@ def test_a_reporter_that_was_killed_leaves_the_build_to_the_next_one(edited: Any
     assert reported.report_all(store) == 1
     with dagster_instance(store) as instance:
         assert set(latest(instance)) == ASSETS
+        [run] = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        assert all(len(records) == 1 for records in checked(instance, edited.store).values())
 
 
 def test_two_reporters_do_not_do_the_same_work(edited: Any) -> None:
