@@ -27,9 +27,9 @@ from pipeline.stages import KINDS
 from pipeline.store.objects import settle
 from resources.store import StoreResource
 
-FULL_TAG = "codeintel/full"
-"""A run that has this tag builds on nothing that was built before: it trains, splits and evaluates anew."""
 OWNERS = ("team:codeintel",)
+AFRESH_TAG = "codeintel/afresh"
+"""A tag of runs: the assets, with commas between, that are made on nothing that was made before."""
 
 Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
 """Makes a stage's external inputs from (store, repository name, inputs by asset)."""
@@ -114,7 +114,7 @@ def asset_of(
             store.settings(name),
             externals=externals(store, name, by_asset),
             runtime=store.runtime(),
-            full=FULL_TAG in context.run.tags,
+            full=not outputs.keys().isdisjoint(context.run.tags.get(AFRESH_TAG, "").split(",")),
         )
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}

@@ -1,10 +1,10 @@
 """Telling Dagster of builds that were made without it, as a run of the graph would have told it.
 
 `indexctl build` starts `python -m assets.reported DATA` when it is done and does not wait for it. The build becomes a run that
-is over, with the materialisations, metadata, data versions, code versions and check results that the bodies of the assets give.
-(Events without a run would do for assets; of a partitioned check Dagster keeps one such event only.) The report page, which only
-the graph makes, is made too. No builder's lock is taken; whoever is killed in the middle leaves the build to the next one, which
-reports it again from the beginning, as the same run.
+is over, with the materialisations, metadata, data versions, code versions and check results that the bodies of the assets
+give. (Events without a run would do for assets; of a partitioned check Dagster keeps one such event only.) The report page,
+which only the graph makes, is made too. No builder's lock is taken; whoever is killed in the middle leaves the build to the
+next one, which reports it again from the beginning, as the same run.
 
 Belongs here: from a build to events. Not here: builds that wait (`pipeline.store.unreported`), assets themselves.
 """

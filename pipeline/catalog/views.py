@@ -29,12 +29,12 @@ from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalM
 _SINGLE_FILES: Mapping[str, str] = {
     FaissIdmap.asset: FaissIdmap.FILE,
     "sweep": Tuning.SWEEP,
+    "tuning_nearest": Tuning.NEAREST,
     "eval_queries": EvalQueries.FILE,
     "eval_details": EvalMetrics.DETAILS,
     "eval_pool": EvalMetrics.POOL,
     "last_eval_pool": EvalMetrics.POOL,
     "eval_points": EvalMetrics.POINTS,
-    "coverage": Coverage.TABLE,
     "coverage_modules": Coverage.MODULES,
 }
 """View -> the file of a version that it shows whole."""

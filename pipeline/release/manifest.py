@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.config import Settings
 from pipeline.evaluation.document import summary
 from pipeline.index.tuning.document import operating_point
 from pipeline.index.tuning.locked_point import LockedPoint
+from pipeline.installed import version
 from pipeline.schemas import (
     AstNodes,
     Chunks,

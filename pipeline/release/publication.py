@@ -75,7 +75,8 @@ def _assemble(
     allow_regression: bool,
 ) -> tuple[Mapping[str, Sequence[str]], Verification]:
     """Make the version's folder. Returns what the gate found and was allowed, too."""
-    with files.directory_commit(target) as folder:
+    # A damaged one makes room only in the end: until there is a good one, it may still answer in part.
+    with files.directory_commit(target, replace=os.path.lexists(target)) as folder:
         _link(repository, document, folder)
         shutil.copyfile(manifest.path / versions.MANIFEST, folder / versions.MANIFEST)
         # What is linked was digested by whoever wrote it; `verify` reads it all again.
@@ -97,9 +98,6 @@ def _assemble(
             "verification_seconds": dict(verification.seconds),
         }
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
-        if target.exists():
-            # A damaged one makes room only now: until there is a good one, it may still answer in part.
-            target.rename(files.temporary_sibling(target))
         statuses = files.tree_statuses(folder)
         stamps = {stored.path: Stamp.of(statuses[stored.path]) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.

@@ -53,6 +53,7 @@ def _share_of_precise(subject: Subject, parts: Sequence[Mapping[str, Any]]) -> F
         count, lack = (sum(found[language] for language in spoken) for found in (asked, asked - precise))
         if lack > max(MOST_WITHOUT_PRECISE * count, 1):
             why = f" ({indexer.problem})" if indexer.problem else ""
+            why += f" ({indexer.moved} changed since it was indexed)" if indexer.moved else ""
             shown = ", ".join(sorted(uri for language in spoken for uri in without.get(language, []))[:_NAMED])
             problems.append(f"{indexer.language}{why}: {lack} of {count} files have syntax alone: {shown}")
     share = precise.total() / max(asked.total(), 1)

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import files, tables
+from pipeline.embed.arrays import HASHES_FILE, VECTORS_FOLDER, hashes_of
+from pipeline.index.dense.index_files import read_rows
 from pipeline.index.dense.operating_point import parse, thorough
 from pipeline.index.tuning.document import read_tuning
 from pipeline.release.findings import SAMPLE, Finding, Subject, finding, name_of, sample_rows
@@ -28,17 +30,16 @@ _LANES = 2
 
 
 def shards(root: Path) -> list[Path]:
-    """The files that hold the vectors, in the order of the ids: one, or shards."""
-    path = root / Embeddings.VECTORS
-    return sorted(path.iterdir()) if path.is_dir() else [path]
+    """The files that hold the vectors, in the order of the ids."""
+    return sorted((root / VECTORS_FOLDER).iterdir())
 
 
-def _of_shards(subject: Subject, read: Callable[[Any, Any], Any]) -> list[Any]:
-    """What `read` makes of the ids and vectors of each shard, remembered where the digests are known.
+def _of_shards(subject: Subject, read: Callable[[Any, Any], Any], by: Any = None) -> list[Any]:
+    """What `read` makes of the ids (or numbers `by` row) and vectors of each shard, remembered where the digests are known.
 
     Raises ValueError where ids and vectors are not as many.
     """
-    root, ids = subject[Embeddings.asset], subject.vector_ids
+    root, ids = subject[Embeddings.asset], subject.vector_ids if by is None else by
     found = []
     start = 0
     for path in shards(root):
@@ -65,9 +66,15 @@ def _unit(ids: Any, vectors: Any) -> tuple[int, float | None]:
     return vectors.shape[1], worst
 
 
+def _odd_hashes(hashes: Any, vectors: Any) -> int:
+    """How many vectors are not those that their hashes say."""
+    return int(np.count_nonzero(hashes_of(vectors) != hashes))
+
+
 def vectors_finite_unit(subject: Subject) -> Finding:
-    """Vectors are finite and of unit length; ids are sorted and unique."""
+    """Vectors are finite, of unit length and those that their hashes say; ids are sorted and unique."""
     ids = subject.vector_ids
+    hashes = np.load(subject[Embeddings.asset] / HASHES_FILE)
     told = _of_shards(subject, _unit)
     problems = []
     if np.any(np.diff(ids) <= 0):
@@ -77,6 +84,8 @@ def vectors_finite_unit(subject: Subject) -> Finding:
     worst = max((worst for _, worst in told if worst is not None), default=0.0)
     if worst > _NORM_TOLERANCE:
         problems.append(f"a vector's length differs from 1 by {worst:.4f}")
+    if len(hashes) != len(ids) or any(_of_shards(subject, _odd_hashes, hashes)):
+        problems.append("a vector is not the one that its hash says")
     if len({dimension for dimension, _ in told}) > 1:
         problems.append("vectors are of several dimensions")
     return finding(problems, vectors=len(ids), dimension=told[0][0] if told else 0)
@@ -132,9 +141,7 @@ def vectors_match_chunks(subject: Subject) -> Finding:
     if rows != parquet_rows:
         problems.append(f"the table `embeddings` has {parquet_rows} rows, and there are {rows} vectors")
     elif any((left - right) % (1 << 64) for left, right in zip(of_arrays, of_table, strict=True)):
-        problems.append(
-            f"the ids and vectors in the table `embeddings` are not those in {Embeddings.IDS} and {Embeddings.VECTORS}"
-        )
+        problems.append(f"the ids and vectors in the table `embeddings` are not those in {Embeddings.IDS} and {VECTORS_FOLDER}")
     return finding(problems, chunks=len(ids))
 
 
@@ -163,6 +170,8 @@ def idmap_bijection(subject: Subject) -> Finding:
     index = subject.index
     own = index.idmap()
     problems = []
+    if not np.array_equal(read_rows(subject[FaissIndex.asset], index.meta, verified=True).ids, index.primary_ids()):
+        problems.append("what is written of the rows of the index is not what it has in them")
     if len(own.rows) != index.count:
         problems.append(f"the index says that it has {index.count} vectors, and {len(own.rows)} rows hold one")
     if not np.array_equal(rows, own.rows):

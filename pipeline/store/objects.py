@@ -261,17 +261,17 @@ def settle(
     runtime: Runtime | None = None,
     full: bool = False,
 ) -> Settled:
-    """Look the stage's outputs up by their keys, or run it; either way point the refs at them.
+    """Look the stage's outputs up by their keys, or run it; either way point the refs at them. `full`: on no base.
 
-    A stage that is run is handed what it settled on before, where that was made by the same method; with `full` it has no base.
-    Raises `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
+    A stage that is run is handed what it settled on before, where that was made by the same method. Raises
+    `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
     """
     check_lineage(stage.name, inputs)
-    work = _Work(stage, inputs, settings, externals or {}, full=full)
+    work = _Work(stage, inputs, settings, externals or {})
     digests.recall(repository)
     readings.recall(repository)
     with builder(repository), _write_errors(repository):
-        choices = {asset: _sound_choice(repository, work, kind) for asset, kind in work.kinds.items()}
+        choices = {asset: _sound_choice(repository, work, kind, full=full) for asset, kind in work.kinds.items()}
         found = {asset: find(repository, work.kinds[asset], choice.key) for asset, choice in choices.items()}
         artefacts = {asset: artefact for asset, artefact in found.items() if artefact is not None}
         seconds = 0.0
@@ -313,27 +313,23 @@ class _Work:
         inputs: Mapping[str, Artefact[Any]],
         settings: Settings,
         externals: Mapping[str, External],
-        *,
-        full: bool,
     ) -> None:
-        self.full = full
         self.stage, self.inputs, self.settings, self.externals = stage, inputs, settings, externals
         self.input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
         self.kinds = {kind.asset: kind for kind in stage.outputs.values()}
         methods = {asset: artefact.method for asset, artefact in inputs.items()}
         self.methods = {asset: stage.method(kind, settings, methods) for asset, kind in self.kinds.items()}
 
-    def choice(self, repository: Repository, kind: type[Kind]) -> Choice:
+    def choice(self, repository: Repository, kind: type[Kind], *, full: bool) -> Choice:
         """The key of one output, and on what it is built."""
         method = self.methods[kind.asset]
-        inputs, externals = self.input_keys, self.externals
-        return bases.choose(repository, self.stage, kind, self.settings, inputs, externals, method, full=self.full)
+        return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method, full=full)
 
 
-def _sound_choice(repository: Repository, work: _Work, kind: type[Kind]) -> Choice:
+def _sound_choice(repository: Repository, work: _Work, kind: type[Kind], *, full: bool) -> Choice:
     """The key of one output, and a base that can be read. A damaged one is set aside, and another chosen."""
     while True:
-        choice = work.choice(repository, kind)
+        choice = work.choice(repository, kind, full=full)
         needed = choice.base and not _object_path(repository, kind.asset, choice.key).exists()
         if not needed or find(repository, kind, choice.base) is not None:
             return choice

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import files, tables
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.errors import InvariantViolationError
 from pipeline.index.lexical_stage import lexical_index
 from pipeline.index.splade import index_files
@@ -64,9 +65,8 @@ def _without(table: pa.Table, row: int) -> pa.Table:
 
 def _arrays(world: World, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
     root = world.root("embeddings")
-    ids, vectors = change(np.load(root / Embeddings.IDS), np.load(root / Embeddings.VECTORS))
-    np.save(root / Embeddings.IDS, ids)
-    np.save(root / Embeddings.VECTORS, vectors)
+    ids, vectors = open_arrays(root)
+    write_arrays(root, *change(ids.copy(), vectors[:].copy()))
 
 
 def _first_row(vectors: np.ndarray, value: float) -> np.ndarray:
@@ -97,7 +97,7 @@ def _shuffled_idmap(table: pa.Table) -> pa.Table:
 def _shuffled_everywhere(world: World) -> None:
     """In both forms, so that only the index knows better."""
     _arrays(world, lambda ids, vectors: (ids, _shuffled(vectors)))
-    ids, vectors = (np.load(world.root("embeddings") / name) for name in (Embeddings.IDS, Embeddings.VECTORS))
+    ids, vectors = open_arrays(world.root("embeddings"))
 
     def other(table: pa.Table) -> pa.Table:
         rows = vectors[np.searchsorted(ids, table["id"].to_numpy())]
