@@ -17,6 +17,7 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, Revision
 
 if TYPE_CHECKING:
+    from pipeline.building import Built
     from pipeline.errors import CodeIntelError
     from pipeline.interfaces.output import Steps
     from pipeline.planning import Plan
@@ -35,6 +36,9 @@ Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the 
 AllowRegression = Annotated[
     bool, typer.Option("--allow-regression", help="Publish also what the gate on quality refuses, and record what it found.")
 ]
+Graph = Annotated[
+    bool, typer.Option("--graph", help="Run the Dagster graph and record the run, also where a small build would do without.")
+]
 Full = Annotated[bool, typer.Option("--full", help="Build on nothing that was built before: train, split and evaluate anew.")]
 RefreshScip = Annotated[bool, typer.Option("--refresh-scip", help="Run the indexers of symbols again.")]
 
@@ -46,6 +50,7 @@ class Run:
     ephemeral: bool
     allow_regression: bool
     full: bool
+    graph: bool = False
     afresh: tuple[str, ...] = ()
 
 
@@ -135,7 +140,7 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 def build(
     path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
-    refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False,
+    refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False, graph: Graph = False,
     ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
@@ -147,7 +152,7 @@ def build(
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
     with symbols_from(no_scip, scip or [], refresh=refresh_scip) as afresh:
-        run = Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full, afresh=afresh)
+        run = Run(ephemeral, allow_regression=allow_regression, full=full, graph=graph, afresh=afresh)
         _build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
 
 
@@ -272,7 +277,7 @@ def _build(store: Store, decided: Plan, run: Run, *, steps: Steps, damage: str |
         from pipeline.workers import crew, start_crew, worker_count
 
         with crew(worker_count()):
-            if decided.current is not None and not run.full:
+            if decided.current is not None and not (run.full or run.graph):
                 return decided, _build_here(store, decided, run, steps)
             # They start while this process imports Dagster.
             ready = functools.partial(prepare, decided.settings.embed)
@@ -311,7 +316,29 @@ def _build_here(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
         return Outcome(outcome.built, outcome.reused, error)
     steps.done("current", note=built.publication.version)
     outcome.built.append("current")
+    if not run.ephemeral:
+        _leave_for_dagster(store, decided, built)
     return outcome
+
+
+def _leave_for_dagster(store: Store, decided: Plan, built: Built) -> None:
+    """Have the build reported to the Dagster instance of the store by a process that outlives this one."""
+    from pipeline.interfaces.run import start_reporting
+    from pipeline.store import unreported
+
+    done = built.publication
+    checked = {} if done.verification is None else done.verification.findings
+    report = unreported.Unreported(
+        format=unreported.FORMAT, version=done.version, previous=done.previous, flipped=done.flipped,
+        keys={asset: artefact.key for asset, artefact in built.artefacts.items()},
+        reused=[asset for asset, artefact in built.artefacts.items() if artefact.reused],
+        started=time.time() - built.took, ended=time.time(),
+        seconds={asset: built.seconds_of(asset) for asset in built.artefacts},
+        findings={name: unreported.Checked(list(found.problems), dict(found.facts)) for name, found in checked.items()},
+        allowed={name: list(problems) for name, problems in done.allowed.items()},
+    )  # fmt: skip
+    unreported.write(decided.repository, report)
+    start_reporting(store)
 
 
 def _run_graph(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:

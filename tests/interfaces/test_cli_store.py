@@ -115,6 +115,25 @@ def test_after_verify_found_hidden_damage_searches_do_without_and_say_so_and_bui
     assert world("verify").code == 0 and world("search", "tide").code == 0
 
 
+def test_only_what_is_damaged_is_built_again(world: Any) -> None:
+    version = world.version
+    [part] = sorted((world.published / "modules").glob("part-*.parquet"))
+    # Nothing can be seen of it but by reading.
+    flip_a_byte(part, keep_time=True)
+    assert world.build().json["built"] == []
+    assert world("verify", "--json").json["problems"][0]["artefact"] == "modules"
+    repaired = world.build().json
+    assert repaired["built"] == ["modules", "current"] and repaired["version"] == version
+    assert world("verify").code == 0
+
+
+def test_verify_deep_says_what_it_made_again(built: Any) -> None:
+    done = built("verify", "--deep")
+    assert done.code == 0, done.err
+    assert "chunks made again" in done.out and "everything holds" in done.out
+    assert built("verify", "--deep", "--json").json["not_made_again"] == {}
+
+
 def test_rollback_returns_to_the_version_before_and_again_to_the_one_before_that(world: Any) -> None:
     first, second, third = world.version, edit(world, 2), edit(world, 3)
     done = world("rollback", "--json").json
