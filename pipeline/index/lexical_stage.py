@@ -73,7 +73,8 @@ def lexical_index(
 
     every = [group for _, group in sorted(groups.items())]
     segments = [segment for group in every for segment in group.segments]
-    write_lists(folder, segments)
+    before = runtime.earlier.outputs[LexicalIndex.asset].path if runtime.earlier else None
+    write_lists(folder, segments, like=before and before / LexicalIndex.DIRECTORY)
     listed = [part for group in every for part in group.files]
     uris = [uri for part in listed for uri in part.uris]
     roles = with_replaced(uris, np.concatenate([part.alone for part in listed]))
