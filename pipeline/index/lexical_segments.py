@@ -38,7 +38,7 @@ _META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
 
 
 def write_segments(folder: Path, rows: Iterable[Row]) -> list[Segment]:
-    """A new index of these rows in `folder`: the files of its segments, and nothing else when it is done.
+    """A new index of these rows in `folder`: the files of its segments, and at most a lock file beside them.
 
     One segment; more only of more documents than memory is given for; none of none. Equal rows in equal order give equal bytes.
     """
@@ -50,7 +50,8 @@ def write_segments(folder: Path, rows: Iterable[Row]) -> list[Segment]:
     for name in (_META_FILE, _MANAGED_FILE):
         (folder / name).unlink(missing_ok=True)
     known = {segment.name for segment in segments}
-    if stray := [path.name for path in folder.iterdir() if path.stem not in known]:
+    # A thread of the writer may put a lock file back after its end.
+    if stray := [path.name for path in folder.iterdir() if path.stem not in known and path.name not in _LOCK_FILES]:
         raise CodeIntelError(f"Tantivy left the unexpected file {stray[0]} in its index.")
     return segments
 
@@ -74,7 +75,7 @@ def files_by_segment(folder: Path) -> Mapping[str, list[Path]]:
     """The files of each segment in `folder`, by its name."""
     found: dict[str, list[Path]] = {}
     for path in folder.iterdir():
-        if path.name not in (_META_FILE, _MANAGED_FILE):
+        if path.name not in (_META_FILE, _MANAGED_FILE, *_LOCK_FILES):
             found.setdefault(path.stem, []).append(path)
     return found
 

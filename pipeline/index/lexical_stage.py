@@ -13,7 +13,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from pipeline.index.file_roles import roles_alone, with_replaced
 from pipeline.index.lexical import Segment
 from pipeline.index.lexical_rows import CHUNK_COLUMNS, DEFINITION_COLUMNS, Row, rows_of
 from pipeline.index.lexical_segments import files_by_segment, write_lists, write_segments
+from pipeline.installed import version
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.kinds import CLASS_LIKE, FUNCTION_LIKE
