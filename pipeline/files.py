@@ -95,6 +95,13 @@ def write_file(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def write_own_file(path: Path, data: bytes) -> None:
+    """`write_file` in a folder that is this program's own: a folder that is in the way there is set aside."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(temporary_sibling(path))
+    write_file(path, data)
+
+
 def _write_file(path: Path, data: bytes) -> None:
     temporary = temporary_sibling(path)
     try:

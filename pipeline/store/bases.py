@@ -82,7 +82,7 @@ def choose(
 def remember(repository: Repository, asset: str, choice: Choice) -> None:
     """Stay with a choice."""
     if choice.based and _remembered(repository, asset, choice.bare) != choice.base:
-        files.write_file(repository.path / _FOLDER / asset / choice.bare, f"{choice.base}\n".encode())
+        files.write_own_file(repository.path / _FOLDER / asset / choice.bare, f"{choice.base}\n".encode())
 
 
 def pointless(repository: Repository, recipes: Mapping[str, list[Mapping[str, Any]]]) -> list[Path]:

@@ -243,7 +243,7 @@ def settle(
                     remember(repository, asset, observed)
         for asset, choice in choices.items():
             bases.remember(repository, asset, choice)
-            files.write_file(repository.refs / asset, f"{choice.key}\n".encode())
+            files.write_own_file(repository.refs / asset, f"{choice.key}\n".encode())
     known = {asset: recall(repository, asset, choice.key) for asset, choice in choices.items()}
     return Settled(artefacts, seconds, {asset: observed for asset, observed in known.items() if observed is not None})
 
