@@ -116,6 +116,20 @@ def _write_file(path: Path, data: bytes) -> None:
         raise
 
 
+def write_cache(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically but not durably: for what a power cut may take, or damage so that it shows."""
+    make_directory(path.parent)
+    temporary = temporary_sibling(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
     """Move a finished file, on the same device, to `path` atomically and durably.
 
@@ -206,7 +220,7 @@ def _fsync_tree(root: Path, began: int) -> None:
         fsync_directory(Path(folder))
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """Hard-link a published file, or copy it where linking is impossible (another device, no hard links)."""
     try:
         os.link(source, target)
@@ -220,6 +234,21 @@ def tree_files(root: Path) -> list[Path]:
     """All regular files under `root`, sorted by their relative POSIX path. Symlinks are not followed."""
     found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def tree_statuses(root: Path) -> dict[str, os.stat_result]:
+    """What each file under `root` looks like, by relative POSIX path. A link is a file of its own, wherever it leads."""
+    found: dict[str, os.stat_result] = {}
+    folders = [("", str(root))]
+    while folders:
+        prefix, folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{prefix}{entry.name}/", entry.path))
+                else:
+                    found[prefix + entry.name] = entry.stat(follow_symlinks=False)
+    return found
 
 
 def remove(path: Path) -> None:

@@ -30,6 +30,8 @@ _ABANDONED = 3600.0
 """Seconds after which nobody is still writing what other builders cannot see is being written."""
 _held: dict[Path, tuple[int, int]] = {}
 """Lock file -> (thread that took it, how many blocks it is in)."""
+_terms: dict[Path, int] = {}
+"""Folder of a repository -> how often this process has become its builder."""
 _guard = threading.Lock()
 
 
@@ -48,6 +50,7 @@ def builder(repository: Repository) -> Iterator[None]:
             raise _busy(repository, f"another thread of process {os.getpid()}")
         if depth == 0:
             descriptor = _acquire(repository, path)
+            _terms[repository.path] = _terms.get(repository.path, 0) + 1
         _held[path] = (thread, depth + 1)
     try:
         yield
@@ -59,6 +62,12 @@ def builder(repository: Repository) -> Iterator[None]:
                 del _held[path]
         if descriptor is not None:
             os.close(descriptor)
+
+
+def term(repository: Repository) -> int | None:
+    """A number that stays while this thread is the builder of a repository, and never returns; None where it is not."""
+    owner = _held.get(repository.path.resolve() / _LOCK)
+    return _terms.get(repository.path) if owner is not None and owner[0] == threading.get_ident() else None
 
 
 def _busy(repository: Repository, holder: str) -> StoreBusyError:
