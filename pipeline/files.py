@@ -70,6 +70,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable, before it gets another name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, each one durable in its parent."""
     if path.is_dir():
@@ -135,11 +144,7 @@ def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
 
     Without `replace` a file that is there stays. Raises FileExistsError then.
     """
-    descriptor = os.open(made, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_file(made)
     if replace:
         made.replace(path)
     else:

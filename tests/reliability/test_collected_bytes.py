@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from pipeline.release.collection import collect
@@ -33,8 +34,10 @@ def size_of(paths: list[Path]) -> int:
 
 
 def reachable(repository: Repository) -> list[Path]:
-    """The files of all versions that are there, and of the objects that they or the refs name."""
+    """The files of all versions that are there, of the objects that they or the refs name, and of what these are based on."""
     wanted = {f"{ref.name}/{ref.read_text().strip()}" for ref in repository.refs.iterdir()}
+    records = [msgspec.json.decode((repository.objects / one / "object.json").read_bytes()) for one in wanted]
+    wanted |= {f"{one['asset']}/{base}" for one in records for base in (one["base"], one["facts"].get("base")) if base}
     for name in version_names(repository):
         wanted |= {f"{asset}/{made.key}" for asset, made in read_manifest(repository.versions / name).artefacts.items()}
     folders = [

@@ -49,7 +49,9 @@ def wrong(scenario: str, fault: str, first: dict[str, Any], line: dict[str, Any]
         "what was left is swept": not then["leftovers"],
     }
     if fault == "full":
-        held["nothing is left after an error"] = not line["left"] or set(line["left"]) <= set(before["leftovers"])
+        # What is damaged is set aside before it is built again.
+        held["nothing is left after an error"] = scenario == "repair" or set(line["left"]) <= set(before["leftovers"])
+        held["room can be made"] = scenario != "gc" or line["ended"] == ENDED
         held["the error says what to do"] = line["said"] is None or "space" in line["said"]["error"]
     return [promise for promise, kept in held.items() if not kept]
 
