@@ -146,3 +146,10 @@ def test_a_damaged_choice_is_made_again(repository: Repository, grow: _Grow, con
     shutil.rmtree(second.path)
     grow(repository, "ab")
     assert grow(repository, "abc").key == second.key
+
+
+def test_the_last_result_serves_when_what_it_is_based_on_was_collected(repository: Repository, grow: _Grow) -> None:
+    first = grow(repository, "ab")
+    second = grow(repository, "abc")
+    shutil.rmtree(first.path)
+    assert grow(repository, "abcd").facts["base"] == second.key
