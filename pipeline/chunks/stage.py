@@ -147,7 +147,7 @@ def _totals(folder: Path, cut: Mapping[int, object], earlier: Artefact[Chunks] |
 def _cut_part(job: _Job) -> _Cut:
     """Cut the files of one part, but for those that were cut before, and write its chunks."""
     sources = read_part(job.source, Sources)
-    same = delta.same_files(job.files, job.before.files) if job.before is not None else frozenset()
+    same = delta.changes(job.files, job.before.files).same if job.before is not None else frozenset()
     changed = sources.filter(pc.invert(pc.is_in(sources["uri"], value_set=pa.array(sorted(same), pa.string()))))
     rows = _Rows(job.settings)
     if changed.num_rows:

@@ -106,7 +106,7 @@ class LexicalIndex(Kind):
     """A Tantivy index in the directory `lexical`, `lexical.meta.json`, and `lexical.files`: each chunk's file and its roles."""
 
     asset = "lexical_index"
-    version = 2
+    version = 3
     DIRECTORY = "lexical"
     META = "lexical.meta.json"
     FILES = "lexical.files"

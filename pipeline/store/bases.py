@@ -63,7 +63,7 @@ def choose(
 ) -> Choice:
     """The key of one output, with its base where the stage takes one; `full`: without, whatever was chosen before."""
     bare = stage.key(kind, settings, inputs, externals)
-    if kind not in stage.bases.values():
+    if kind not in stage.bases.values() or not stage.based(settings):
         return Choice(bare, bare)
 
     def chosen(base: str) -> Choice:

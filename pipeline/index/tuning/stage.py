@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +28,7 @@ from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument, point
 from pipeline.index.tuning.nearest import Nearest, search_all, updated
 from pipeline.index.tuning.queries import QUERIES, query_texts
 from pipeline.index.tuning.sweep import K, Measured, Questions, Tuned, cost_over, latencies, measure, questions, tune
+from pipeline.installed import version
 from pipeline.schemas import Embeddings, EvalQueries, FaissIndex, Tuning
 from pipeline.stage import Artefact, Base, Facts, Output, Stage
 from pipeline.workers import Runtime
