@@ -73,8 +73,8 @@ def tuning(
     family = FAMILIES[meta.family]
     index: VectorIndex | None = None
     done: _Asked | None = None
-    # Of an exact index there is nothing to find out but how long a search takes, and that was told when it was new.
-    if not family.exact or base.artefact is None:
+    # Of an exact index there is nothing to find out but how long a search takes, and that was told when its primary was new.
+    if not family.exact or faiss_index.facts.get("base") is None:
         index = VectorIndex.open(faiss_index.path, vectors=embeddings.path, verified=True)
     if index is not None and not family.exact and index.count and settings.autotune_on_start:
         texts = tuple(query_texts(eval_queries.path, queries_for(settings, index.count)))
