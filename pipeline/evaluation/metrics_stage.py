@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -29,6 +28,7 @@ from pipeline.evaluation.twin import twin_of
 from pipeline.files import canonical_json
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.tuning.locked_point import Lock
+from pipeline.installed import version
 from pipeline.schemas import (
     Chunks,
     Definitions,

@@ -31,7 +31,7 @@ from pipeline.evaluation.document import TwinFacts
 from pipeline.evaluation.masking import FileText
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.staged import Staged
-from pipeline.index import lexical_stage
+from pipeline.index import lexical_rows, lexical_segments
 from pipeline.index.dense.arrays import Ids
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.splade import encoder, index_files
@@ -112,7 +112,7 @@ def _has_splade(opened: Opened) -> bool:
     return built is not None and built.facts["state"] != "off"
 
 
-_COLUMNS = (*lexical_stage.CHUNK_COLUMNS, "content_hash")
+_COLUMNS = (*lexical_rows.CHUNK_COLUMNS, "content_hash")
 
 
 def _masked(root: Path, queries: Sequence[Query]) -> _Changes:
@@ -179,9 +179,9 @@ def _write_lexical(root: Path, folder: Path, changes: _Changes) -> None:
     for name in (LexicalIndex.META, LexicalIndex.FILES):
         (folder / name).symlink_to((root / name).resolve())
     uris = pc.unique(changes.files["uri"]).to_pylist()
-    defined = rows_of(root, Definitions, uris, lexical_stage.DEFINITION_COLUMNS)
-    rows = lexical_stage.rows_of(changes.files, defined)
-    lexical_stage.replace_documents(target, [rows[row] for row in changes.changed])
+    defined = rows_of(root, Definitions, uris, lexical_rows.DEFINITION_COLUMNS)
+    rows = lexical_rows.rows_of(changes.files, defined)
+    lexical_segments.replace_documents(target, [rows[row] for row in changes.changed])
 
 
 def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Sequence[str]) -> str | None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.columns import codes_of
-from pipeline.index.dense.arrays import open_arrays
+from pipeline.embed.arrays import open_arrays
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.splade import index_files
 from pipeline.index.xtr.description import read_meta
