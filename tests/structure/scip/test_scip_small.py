@@ -14,6 +14,7 @@ import pytest
 from pipeline import planning, tables
 from pipeline.catalog.losses import losses
 from pipeline.config import Settings
+from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.release.symbol_checks import files_have_precise_symbols
 from pipeline.schemas import ScipOccurrences, ScipSymbols
 from pipeline.settings_files import from_flat
@@ -401,11 +402,11 @@ def test_the_names_of_a_part_are_read_as_they_were_written_and_damage_is_told(tm
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:-20], b"x" * len(whole)):
         path.write_bytes(damaged)
-        with pytest.raises(part_names.IndexCorruptionError):
+        with pytest.raises(IndexCorruptionError):
             part_names.read(tmp_path / "again", 0)
     path.write_bytes(whole.replace(part_names.TAG, b"scip_names/9"))
-    with pytest.raises(part_names.IndexFormatError, match="scip_names/9"):
+    with pytest.raises(IndexFormatError, match="scip_names/9"):
         part_names.read(tmp_path / "again", 0)
     path.unlink()
-    with pytest.raises(part_names.IndexCorruptionError):
+    with pytest.raises(IndexCorruptionError):
         part_names.read(tmp_path / "again", 0)
