@@ -167,7 +167,9 @@ def identity_of(
         if (repository.versions / name).is_dir():
             parent = versions.read_manifest(repository.versions / name).parent
         else:
-            parent = versions.current_name(repository)
+            published = versions.current_name(repository)
+            # A version that went missing while it was published is built again, and is not its own parent.
+            parent = None if published == name else published
     except (IndexCorruptionError, IndexFormatError):
         parent = None
     return replace(orphan, parent=parent)

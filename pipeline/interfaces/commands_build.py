@@ -339,7 +339,7 @@ def _run_graph(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
 def _switched(decided: Plan, steps: Steps) -> bool:
     """Make the planned version, which exists, current. False when it is damaged; building again puts it aside."""
     from pipeline.errors import IndexCorruptionError, IndexFormatError, InvariantViolationError
-    from pipeline.release.publication import switch
+    from pipeline.release.switching import switch
 
     try:
         switch(decided.repository, decided.version, reason="build")
