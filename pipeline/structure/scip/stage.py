@@ -78,7 +78,7 @@ _INDEXERS: Mapping[str, tuple[Callable[[ScipSettings], Program | None], Callable
     "python": (lambda settings: indexers.python_program(settings), lambda *run: indexers.index_python(*run)),
     "typescript": (lambda settings: indexers.typescript_program(settings), lambda *run: indexers.index_typescript(*run)),
 }
-"""Language -> how its indexer is found, and run."""
+"""Language -> how its indexer is found, and run; both are looked up when they are called."""
 
 
 def _kept(
