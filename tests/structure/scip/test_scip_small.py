@@ -15,7 +15,7 @@ from pipeline import planning, tables
 from pipeline.catalog.losses import losses
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError
-from pipeline.release.symbol_checks import files_have_precise_symbols
+from pipeline.release.checks import CHECKS
 from pipeline.schemas import ScipOccurrences, ScipSymbols
 from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Output
@@ -372,12 +372,13 @@ def test_stale_files_within_the_bound_are_no_warning_and_beyond_it_the_warning_s
     tmp_path: Path, indexer: Indexer
 ) -> None:
     tree = {f"m{number}.py": f"def f{number}():\n    return 1\n" for number in range(20)}
+    check = next(check for check in CHECKS if check.name == "files_have_precise_symbols")
     harbour = port(tmp_path, scip_refresh="nightly")
     harbour.build(tree)
     for edited, warned in ((2, False), (5, True)):
         tree |= {f"m{number}.py": f"def g{number}():\n    return 1\n" for number in range(edited)}
         made = harbour.build(tree)
-        found = files_have_precise_symbols({asset: artefact.path for asset, artefact in made.items()})
+        found = check.run({asset: artefact.path for asset, artefact in made.items()})
         assert bool(found.problems) == warned
     assert "5 changed since it was indexed" in found.problems[0]
 
