@@ -16,6 +16,7 @@ from pipeline.catalog.losses import losses
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.release.checks import CHECKS
+from pipeline.release.findings import Subject
 from pipeline.schemas import ScipOccurrences, ScipSymbols
 from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Output
@@ -378,7 +379,7 @@ def test_stale_files_within_the_bound_are_no_warning_and_beyond_it_the_warning_s
     for edited, warned in ((2, False), (5, True)):
         tree |= {f"m{number}.py": f"def g{number}():\n    return 1\n" for number in range(edited)}
         made = harbour.build(tree)
-        found = check.run({asset: artefact.path for asset, artefact in made.items()})
+        found = check.run(Subject({asset: artefact.path for asset, artefact in made.items()}))
         assert bool(found.problems) == warned
     assert "5 changed since it was indexed" in found.problems[0]
 
