@@ -53,7 +53,8 @@ def test_only_what_is_there_can_be_pinned_and_only_what_is_pinned_unpinned(repos
     "content",
     [
         b"", b"{", b"[]", b"\x00" * 40, b'{"version": 1}', b'{"version": 1, "pinned": []}',
-        b'{"version": 1, "pinned": {"v-1": ""}}', b'{"version": 1, "pinned": {}, "more": 1}', b'{"pinned": {"v-0000000000000001": 7}, "version": 1}',
+        b'{"version": 1, "pinned": {"v-1": ""}}',
+        b'{"version": 1, "pinned": {}, "more": 1}', b'{"pinned": {"v-0000000000000001": 7}, "version": 1}',
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_told_and_never_taken_for_nothing_pinned(repository: Repository, content: bytes) -> None:
