@@ -84,6 +84,8 @@ class Walk:
     tracked: Tracked | None = None
     skip: str | None = None
     """A folder without rows: the store."""
+    visited: list[tuple[str, int, int]] | None = None
+    """Where every folder that is listed is noted, with its inode and the mtime that it had before."""
     known: Tracked = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,9 @@ class Walk:
         while stack:
             folder = stack.pop()
             try:
+                if self.visited is not None:
+                    facts = os.lstat(folder.path)
+                    self.visited.append((folder.path, facts.st_ino, facts.st_mtime_ns))
                 with os.scandir(folder.path) as found:
                     children = list(found)
             except (FileNotFoundError, NotADirectoryError):
