@@ -31,9 +31,14 @@ def new_hash() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=32)
 
 
+def seal_of(data: bytes) -> bytes:
+    """The digest of `data`, 32 bytes."""
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
 def digest_bytes(data: bytes) -> str:
     """Hex digest of `data`."""
-    return hashlib.blake2b(data, digest_size=32).hexdigest()
+    return seal_of(data).hex()
 
 
 def digest_file(path: Path) -> str:
@@ -128,9 +133,10 @@ def directory_commit(target: Path) -> Iterator[Path]:
     make_directory(target.parent)
     temporary = temporary_sibling(target)
     temporary.mkdir()
+    began = temporary.stat().st_mtime_ns
     try:
         yield temporary
-        _fsync_tree(temporary)
+        _fsync_tree(temporary, began)
         try:
             temporary.rename(target)
         except OSError as error:
@@ -142,10 +148,15 @@ def directory_commit(target: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fsync_tree(root: Path) -> None:
+def _fsync_tree(root: Path, began: int) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)  # noqa: PTH118 - hot loop
+            path = os.path.join(folder, name)  # noqa: PTH118 - hot loop
+            status = os.lstat(path)
+            # A link to what was there before was committed under its other name, and is durable.
+            if status.st_nlink > 1 and status.st_mtime_ns < began:
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:

@@ -15,7 +15,7 @@ from pipeline.source.freshness import git_folder
 from pipeline.source.history import History, read_history
 from pipeline.source.scan import Scan, scan
 from pipeline.stages import KINDS, plan_version
-from pipeline.store import versions
+from pipeline.store import bases, versions
 from pipeline.store.layout import Origin, Repository, Store, read_origin, repository_name_from, settings_of
 from pipeline.store.objects import OBJECT_FILE
 
@@ -28,6 +28,7 @@ class Plan:
     origin: Origin
     settings: Settings
     scan: Scan
+    history: History
     version: str
     keys: dict[str, str]
     missing: tuple[str, ...]
@@ -133,12 +134,20 @@ def plan(
     *,
     skip: Path | None = None,
     building: bool = False,
+    full: bool = False,
 ) -> Plan:
-    """What a build would do now. `skip` is the store's folder where that is not where `store` lies."""
+    """What a build would do now. `skip` is the store's folder where that is not where `store` lies.
+
+    With `full`, nothing is built on what was built before; with `building` too, that is decided for good.
+    """
     settings = settings or settings_of(store, origin)
     scanned = scan_origin(store, repository, origin, settings, skip=skip, building=building)
     current = versions.current_or_none(repository)
     history = history_of(repository, origin, scanned.commit, settings.modules.churn_days)
-    version, keys = plan_version(settings, scanned, history, repository)
+    version, choices = plan_version(settings, scanned, history, repository, full=full)
+    keys = {asset: choice.key for asset, choice in choices.items()}
+    if building and full:
+        for asset, choice in choices.items():
+            bases.remember(repository, asset, choice)
     missing = tuple(asset for asset in KINDS if not (repository.objects / asset / keys[asset] / OBJECT_FILE).is_file())
-    return Plan(repository, origin, settings, scanned, version, keys, missing, current)
+    return Plan(repository, origin, settings, scanned, history, version, keys, missing, current)

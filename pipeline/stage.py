@@ -6,8 +6,9 @@
     CHUNKS = Stage(build_chunks, code_version="1", uses=lambda settings: {"tree-sitter": version("tree-sitter")})
 
 The kinds of parameters: `Artefact[K]` an input; a `Section` the settings that the stage reads; `Output[K]` a directory to write
-into (several for a stage with several outputs); `Runtime` what does not change the result; anything else with a `digest` is an
-external input. The key of a result is a hash of all of it but `Runtime`: equal keys mean equal bytes.
+into (several for a stage with several outputs); `Base[K]` an earlier result of its own that it builds on; `Runtime` what does
+not change the result; anything else with a `digest` is an external input. The key of a result is a hash of all of it but
+`Runtime`: equal keys mean equal bytes.
 
 Belongs here: what a stage is and how its key is made. Not here: storing results (`store`), or the list of stages (`stages`).
 """
@@ -17,13 +18,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 import msgspec
 
+from pipeline.artefacts import NO_BASE, Artefact, Base, Earlier, Facts, Output
 from pipeline.config import Section, Settings
 from pipeline.workers import Runtime
 
@@ -31,34 +33,7 @@ if TYPE_CHECKING:
     # Loads pyarrow, which a search does without.
     from pipeline.schemas import Kind
 
-K = TypeVar("K", bound="Kind", covariant=True)
-Facts = Mapping[str, Any]
-"""What a stage says about its result: JSON values, and only such as are a function of its key (counts, never times;
-those go to `Runtime.observe`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Artefact(Generic[K]):
-    """A settled result: where it lies and what it is."""
-
-    repo: str
-    asset: str
-    key: str
-    path: Path
-    """The object's directory; file and table names in it are those of `schemas`."""
-    schema: str
-    digest: str
-    lineage: Mapping[str, str]
-    """Asset -> key of everything that this was made from, itself included."""
-    facts: Facts = field(default_factory=dict)
-    reused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Output(Generic[K]):
-    """An empty directory that a stage writes its result of kind K into."""
-
-    path: Path
+__all__ = ["NO_BASE", "Artefact", "Base", "Earlier", "External", "Facts", "Output", "Stage"]
 
 
 @runtime_checkable
@@ -91,7 +66,7 @@ class Stage:
         for name in inspect.signature(self.function).parameters:
             hint = hints[name]
             origin = get_origin(hint)
-            found[name] = (origin, get_args(hint)[0]) if origin in (Artefact, Output) else (hint, None)
+            found[name] = (origin, get_args(hint)[0]) if origin in (Artefact, Output, Base) else (hint, None)
         return found
 
     @cached_property
@@ -105,6 +80,11 @@ class Stage:
         return {name: kind for name, (what, kind) in self.parameters.items() if what is Output and kind}
 
     @cached_property
+    def bases(self) -> dict[str, type[Kind]]:
+        """Parameter name -> kind of each earlier result that is built on."""
+        return {name: kind for name, (what, kind) in self.parameters.items() if what is Base and kind}
+
+    @cached_property
     def sections(self) -> dict[str, type[Section]]:
         """Parameter name -> settings section."""
         return {name: what for name, (what, _) in self.parameters.items() if issubclass(what, Section)}
@@ -112,7 +92,7 @@ class Stage:
     @cached_property
     def externals(self) -> tuple[str, ...]:
         """Names of the parameters that come from outside the graph."""
-        known = {*self.inputs, *self.outputs, *self.sections}
+        known = {*self.inputs, *self.outputs, *self.bases, *self.sections}
         return tuple(name for name, (what, _) in self.parameters.items() if name not in known and what is not Runtime)
 
     @property
@@ -128,7 +108,7 @@ class Stage:
     def recipe(
         self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]
     ) -> dict[str, Any]:
-        """All that one output is a function of, as JSON values. `inputs` maps asset names to keys."""
+        """All that one output is a function of but its base, as JSON values. `inputs` maps asset names to keys."""
         return {
             "asset": kind.tag(),
             "code_version": self.code_version,
@@ -138,10 +118,28 @@ class Stage:
             "uses": dict(self.uses(settings)),
         }
 
-    def key(self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]) -> str:
-        """The key of one output, 32 hex digits: the hash of its recipe."""
+    def key(
+        self,
+        kind: type[Kind],
+        settings: Settings,
+        inputs: Mapping[str, str],
+        externals: Mapping[str, External],
+        base: str = NO_BASE,
+    ) -> str:
+        """The key of one output, 32 hex digits: the hash of its recipe, and of the key of its `base` where it has one."""
         recipe = self.recipe(kind, settings, inputs, externals)
-        return hashlib.blake2b(msgspec.json.encode(recipe, order="sorted"), digest_size=16).hexdigest()
+        return _hash(recipe if base == NO_BASE else {**recipe, "base": base})
+
+    def method(self, kind: type[Kind], settings: Settings, methods: Mapping[str, str]) -> str:
+        """How one output is made, 32 hex digits: its recipe with the methods of its inputs in place of their keys, and without
+        what comes from outside. `methods` by asset."""
+        return _hash({
+            "asset": kind.tag(),
+            "code_version": self.code_version,
+            "settings": {what.__name__: settings.section(what).keyed() for what in self.sections.values()},
+            "inputs": {needed.asset: methods[needed.asset] for needed in self.inputs.values()},
+            "uses": dict(self.uses(settings)),
+        })  # fmt: skip
 
     def call(
         self,
@@ -150,11 +148,17 @@ class Stage:
         externals: Mapping[str, External],
         runtime: Runtime,
         outputs: Mapping[str, Path],
+        base: Base[Any] | None = None,
     ) -> Facts:
         """Run the function. `inputs` by asset name, `externals` by parameter name, `outputs` (directories) by asset name."""
         arguments: dict[str, Any] = {name: inputs[kind.asset] for name, kind in self.inputs.items()}
+        arguments |= dict.fromkeys(self.bases, base or Base())
         arguments |= {name: settings.section(what) for name, what in self.sections.items()}
         arguments |= {name: externals[name] for name in self.externals}
         arguments |= {name: Output(outputs[kind.asset]) for name, kind in self.outputs.items()}
         arguments |= {name: runtime for name, (what, _) in self.parameters.items() if what is Runtime}
         return self.function(**arguments)
+
+
+def _hash(recipe: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(msgspec.json.encode(recipe, order="sorted"), digest_size=16).hexdigest()

@@ -29,7 +29,8 @@ from pipeline.schemas import Kind
 from pipeline.source.scan import Scan
 from pipeline.source.stage import STAGE as SOURCE
 from pipeline.stage import External, Stage
-from pipeline.store import versions
+from pipeline.store import bases, versions
+from pipeline.store.bases import Choice
 from pipeline.store.layout import Repository
 from pipeline.structure.cst.stage import STAGE as CST
 from pipeline.structure.modules.stage import STAGE as MODULES
@@ -60,6 +61,7 @@ __all__ = [
     "TUNING",
     "XTR",
     "identity_of",
+    "plan_choices",
     "plan_keys",
     "plan_version",
 ]
@@ -91,23 +93,49 @@ KINDS: Mapping[str, type[Kind]] = {kind.asset: kind for stage in STAGES for kind
 """Asset -> what it is."""
 
 
-def plan_keys(settings: Settings, scan: Scan, history: External, lock: Lock = UNLOCKED) -> dict[str, str]:
-    """Asset -> key for everything up to the manifest, which depends on what was published too and is left to `plan_version`."""
+def plan_choices(
+    settings: Settings, scan: Scan, history: External, repository: Repository | None, *, full: bool = False
+) -> dict[str, Choice]:
+    """Asset -> key and base for everything up to the manifest, which depends on what was published too and is left to
+    `plan_version`. Without a repository, and with `full`, nothing has a base."""
+    lock = UNLOCKED if repository is None else Lock(read_lock(repository))
     externals: dict[str, External] = {"scan": scan, "history": history, "lock": lock}
+    choices: dict[str, Choice] = {}
     keys: dict[str, str] = {}
+    methods: dict[str, str] = {}
     for stage in STAGES:
-        if stage is not MANIFEST:
-            keys |= {kind.asset: stage.key(kind, settings, keys, externals) for kind in stage.outputs.values()}
-    return keys
+        if stage is MANIFEST:
+            continue
+        for kind in stage.outputs.values():
+            if repository is None:
+                bare = stage.key(kind, settings, keys, externals)
+                choices[kind.asset] = Choice(bare, bare)
+            else:
+                methods[kind.asset] = stage.method(kind, settings, methods)
+                choices[kind.asset] = bases.choose(
+                    repository, stage, kind, settings, keys, externals, methods[kind.asset], full=full
+                )
+        keys |= {kind.asset: choices[kind.asset].key for kind in stage.outputs.values()}
+    return choices
 
 
-def plan_version(settings: Settings, scan: Scan, history: External, repository: Repository) -> tuple[str, dict[str, str]]:
+def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, str]:
+    """Asset -> key of a full build of an unlocked repository, up to the manifest."""
+    return {asset: choice.key for asset, choice in plan_choices(settings, scan, history, None).items()}
+
+
+def plan_version(
+    settings: Settings, scan: Scan, history: External, repository: Repository, *, full: bool = False
+) -> tuple[str, dict[str, Choice]]:
     """The version that a build would publish, and the keys of all its assets."""
-    keys = plan_keys(settings, scan, history, Lock(read_lock(repository)))
+    choices = plan_choices(settings, scan, history, repository, full=full)
+    keys = {asset: choice.key for asset, choice in choices.items()}
     identity = identity_of(settings, repository, scan.commit, scan.dirty, keys)
     name = version_name(keys, identity)
-    keys |= {kind.asset: MANIFEST.key(kind, settings, keys, {"identity": identity}) for kind in MANIFEST.outputs.values()}
-    return name, keys
+    for kind in MANIFEST.outputs.values():
+        key = MANIFEST.key(kind, settings, keys, {"identity": identity})
+        choices[kind.asset] = Choice(key, key)
+    return name, choices
 
 
 def identity_of(

@@ -9,9 +9,11 @@ Belongs here: reading and writing of any table. Not here: what the columns mean 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +22,7 @@ from pipeline.schemas import Table
 
 FILES_PER_PART = 128
 MAX_PARTS = 256
-_TAG = b"codeintel.kind"
+_TAG, _FACTS = b"codeintel.kind", b"codeintel.facts"
 
 
 def part_count(files: int) -> int:
@@ -41,16 +43,39 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / f"part-{part:03d}.parquet"
 
 
-def write_part(folder: Path, kind: type[Table], part: int, table: pa.Table, schema: pa.Schema | None = None) -> int:
-    """Write the rows of one part; returns how many. The table is cast to the kind's schema (or `schema`), which must fit."""
+def write_part(
+    folder: Path,
+    kind: type[Table],
+    part: int,
+    table: pa.Table,
+    schema: pa.Schema | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the rows of one part; returns how many. The table is cast to the kind's schema (or `schema`), which must fit.
+
+    `facts` are JSON values that the part says of itself (`part_facts`), so that whoever links it need not read it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return write_whole(part_path(folder, part), kind, table, schema)
+    return write_whole(part_path(folder, part), kind, table, schema, facts)
 
 
-def write_whole(path: Path, kind: type[Table], table: pa.Table, schema: pa.Schema | None = None) -> int:
+def write_whole(
+    path: Path, kind: type[Table], table: pa.Table, schema: pa.Schema | None = None, facts: Mapping[str, Any] | None = None
+) -> int:
     """Write rows of a table as one file, cast to the kind's schema (or `schema`); returns how many."""
     schema = schema or kind.schema
-    return write_parquet(path, table.select(schema.names).cast(schema), tag_of(kind))
+    return write_parquet(path, table.select(schema.names).cast(schema), tag_of(kind), facts)
+
+
+def part_facts(path: Path) -> dict[str, Any]:
+    """What a part says of itself, by its footer alone. Raises `IndexCorruptionError` where that cannot be read."""
+    try:
+        told = (pq.read_metadata(path).metadata or {}).get(_FACTS, b"{}")
+        return msgspec.json.decode(told, type=dict[str, Any])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise IndexCorruptionError(
+            f"{path} cannot be read: {type(error).__name__}.", hint="Run `indexctl verify`, then `indexctl build`."
+        ) from error
 
 
 def tag_of(kind: type[Table]) -> str:
@@ -58,9 +83,10 @@ def tag_of(kind: type[Table]) -> str:
     return f"{kind.tag()}/{kind.name}"
 
 
-def write_parquet(path: Path, table: pa.Table, tag: str) -> int:
-    """One Parquet file, deterministic: fixed compression, fixed row groups, its kind in the metadata."""
-    table = _canonical(table).replace_schema_metadata({_TAG: tag.encode()})
+def write_parquet(path: Path, table: pa.Table, tag: str, facts: Mapping[str, Any] | None = None) -> int:
+    """One Parquet file, deterministic: fixed compression, fixed row groups, its kind (and `facts`) in the metadata."""
+    told = {} if facts is None else {_FACTS: msgspec.json.encode(facts, order="sorted")}
+    table = _canonical(table).replace_schema_metadata({_TAG: tag.encode(), **told})
     # Dictionary pages pay only where values repeat; ids, hashes and contents do not.
     words = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or field.name == "uri"]
     pq.write_table(

@@ -21,6 +21,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.artefacts import Earlier
 from pipeline.errors import CodeIntelError, ConfigError
 
 Observe = Callable[[Mapping[str, Any]], None]
@@ -61,6 +62,8 @@ class Runtime:
     progress: Callable[[int, int], None] = field(default=_no_progress)
     """Called with (done, total) while a stage works."""
     observe: Observe = field(default=_unobserved)
+    earlier: Earlier | None = None
+    """What the stage settled on before, by the same method (`delta`); None: nothing, or nothing that can be compared."""
 
 
 class _Crew:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.interfaces.output import Steps
     from pipeline.planning import Plan
     from pipeline.store.layout import Repository, Store
+    from pipeline.store.objects import Settled
 
 Target = Annotated[
     Path, typer.Argument(metavar="PATH", help="The repository: a git work tree, a bare repository, or any folder.")
@@ -34,6 +35,7 @@ Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the 
 AllowRegression = Annotated[
     bool, typer.Option("--allow-regression", help="Publish also what the gate on quality refuses, and record what it found.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="Build on nothing that was built before: train, split and evaluate anew.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Run:
 
     ephemeral: bool
     allow_regression: bool
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,8 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 def build(
     path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
-    allow_regression: AllowRegression = False, ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
+    allow_regression: AllowRegression = False, full: Full = False, ephemeral: Ephemeral = False, data: Data = None,
+    json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
@@ -143,7 +147,7 @@ def build(
     with symbols_from(no_scip, scip or []):
         _build_and_report(
             path, rev, repo, data,
-            run=Run(ephemeral=ephemeral, allow_regression=allow_regression), json=json, quiet=quiet, started=started,
+            run=Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full), json=json, quiet=quiet, started=started,
         )  # fmt: skip
 
 
@@ -167,7 +171,7 @@ def _build_and_report(
     store = create_store(data_folder(data))
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)
-    decided = planning.plan(store, repository, origin, building=True)
+    decided = planning.plan(store, repository, origin, building=True, full=run.full)
     damage = _damage(repository) if decided.published else None
     if decided.published and damage is None:
         _remember_origin(decided)
@@ -248,45 +252,86 @@ def _remember_origin(decided: Plan) -> None:
 
 
 def _build(store: Store, decided: Plan, run: Run, *, steps: Steps, damage: str | None) -> tuple[Plan, Outcome]:
-    """Switch to the planned version where it exists, else run the graph. `damage` is what is wrong with the published one."""
+    """Switch to the planned version where it exists, else build. `damage` is what is wrong with the published one."""
     from pipeline import planning
-    from pipeline.errors import InvariantViolationError
     from pipeline.store.locks import builder
     from pipeline.store.versions import current_or_none
 
     repository: Repository = decided.repository
     with builder(repository):
         if current_or_none(repository) != decided.current:
-            decided = planning.plan(store, repository, decided.origin, decided.settings)
+            decided = planning.plan(store, repository, decided.origin, decided.settings, building=True, full=run.full)
         _remember_origin(decided)
         if damage is not None:
             steps.note(f"{damage} Building it again.")
         elif decided.known and _switched(decided, steps):
             return decided, Outcome(built=["current"], reused=list(decided.keys))
         from pipeline.embed.stage import prepare
-        from pipeline.interfaces.run import run_build
         from pipeline.workers import crew, start_crew, worker_count
 
-        names = {"started": steps.started, "failed": steps.failed}
-        work = sum(
-            size or 0 for size, status in zip(decided.scan.size, decided.scan.status, strict=True) if status == "indexed"
-        )
         with crew(worker_count()):
+            if decided.current is not None and not run.full:
+                return decided, _build_here(store, decided, run, steps)
             # They start while this process imports Dagster.
             ready = functools.partial(prepare, decided.settings.embed)
-            start_crew(_WORKERS_IMPORT, ready, work_bytes=work if decided.missing else 0)
-            planning.hand_over(repository, decided.scan)
-            result = run_build(
-                store,
-                repository.name,
-                ephemeral=run.ephemeral,
-                allow_regression=run.allow_regression,
-                progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
-            )
+            start_crew(_WORKERS_IMPORT, ready, work_bytes=_work(decided) if decided.missing else 0)
+            return decided, _run_graph(store, decided, run, steps)
+
+
+def _work(decided: Plan) -> int:
+    """Bytes that are indexed."""
+    scan = decided.scan
+    return sum(size or 0 for size, status in zip(scan.size, scan.status, strict=True) if status == "indexed")
+
+
+def _build_here(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
+    """Build on what is published, in this process."""
+    from pipeline.building import build_here
+    from pipeline.errors import CodeIntelError
+    from pipeline.interfaces.run import note_of
+    from pipeline.workers import Runtime, worker_count
+
+    outcome = Outcome()
+
+    def progress(stage: str, settled: Settled | None) -> None:
+        if settled is None:
+            steps.started(stage)
+            return
+        for asset, artefact in settled.artefacts.items():
+            (outcome.reused if artefact.reused else outcome.built).append(asset)
+            steps.done(asset, note=note_of(artefact, settled.seconds))
+
+    try:
+        runtime = Runtime(workers=worker_count(), shared=store.shared)
+        built = build_here(store, decided, runtime=runtime, progress=progress, allow_regression=run.allow_regression)
+    except CodeIntelError as error:
+        steps.failed("build")
+        return Outcome(outcome.built, outcome.reused, error)
+    steps.done("current", note=built.publication.version)
+    outcome.built.append("current")
+    return outcome
+
+
+def _run_graph(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
+    """Materialise the graph, which records the run."""
+    from pipeline import planning
+    from pipeline.errors import InvariantViolationError
+    from pipeline.interfaces.run import run_build
+    from pipeline.store.versions import current_or_none
+
+    names = {"started": steps.started, "failed": steps.failed}
+    planning.hand_over(decided.repository, decided.scan)
+    result = run_build(
+        store,
+        decided.repository.name,
+        ephemeral=run.ephemeral,
+        allow_regression=run.allow_regression,
+        progress=lambda what, name, note: steps.done(name, note=note) if what == "done" else names[what](name),
+    )
     error = result.error
-    if error is None and current_or_none(repository) is None:
+    if error is None and current_or_none(decided.repository) is None:
         error = InvariantViolationError("The run ended without publishing a version.", hint="See the run in `indexctl ui`.")
-    return decided, Outcome(result.built, result.reused, error)
+    return Outcome(result.built, result.reused, error)
 
 
 def _switched(decided: Plan, steps: Steps) -> bool:

@@ -192,7 +192,6 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import counts, print_json, printable
     from pipeline.release.verification import verify_folder
-    from pipeline.store.objects import forget_checked
     from pipeline.store.versions import current_name, open_version, remember_digests
 
     repository = choose_repository(choose_store(data), repo)
@@ -206,7 +205,6 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
     problems = [{"artefact": problem.artefact, "problem": problem.problem} for problem in result.problems]
     if not result.ok:
         # Damage that left size and time of a file alone is unknown to readers until they digest it again.
-        forget_checked(folder)
         remember_digests(repository, folder.name, {})
     if json:
         print_json({"ok": result.ok, "version": folder.name, "checked": result.checked, "problems": problems})

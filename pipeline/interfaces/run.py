@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.artefacts import Artefact
 from pipeline.errors import CodeIntelError, InvariantViolationError
 from pipeline.store.layout import DAGSTER_HOME, Store
 
@@ -44,6 +45,20 @@ class RunResult:
     failed_checks: list[str] = field(default_factory=list)
     error: CodeIntelError | None = None
 
+
+_AMOUNTS: dict[str, tuple[str, ...]] = {
+    "source_snapshot": ("rows",),
+    "ast_nodes": ("nodes",),
+    "definitions": ("definitions",),
+    "scip_occurrences": ("occurrences",),
+    "scip_symbols": ("symbols",),
+    "cst_nodes": ("nodes",),
+    "modules": ("modules",),
+    "chunks": ("chunks",),
+    "embeddings": ("vectors",),
+    "lexical_index": ("documents",),
+}
+"""Asset -> the fact that counts its rows."""
 
 Progress = Callable[[str, str, str], None]
 """Called with ("started" | "done" | "failed", asset or step, note)."""
@@ -201,13 +216,21 @@ def _listener(result: RunResult, progress: Progress) -> Callable[[Any], None]:
     return listen
 
 
+def note_of(artefact: Artefact[Any], seconds: float) -> str:
+    """What is said of an artefact that was settled without Dagster."""
+    rows = next((artefact.facts[name] for name in _AMOUNTS.get(artefact.asset, ()) if name in artefact.facts), None)
+    return _told(rows, f"{seconds:.2f} s" if not artefact.reused else "reused")
+
+
+def _told(rows: object, took: str) -> str:
+    return f"{f'{rows:>9,} rows' if isinstance(rows, int) else ' ' * 14}  {took}"
+
+
 def _note(asset: str, facts: dict[str, Any], reused: bool) -> str:
     rows = facts.get("dagster/row_count") or facts.get("count") or facts.get("documents")
     if asset == "current":
         return str(facts.get("version", ""))
-    amount = f"{rows:>9,} rows" if isinstance(rows, int) else " " * 14
-    took = "reused" if reused else f"{facts.get('seconds', 0):.2f} s"
-    return f"{amount}  {took}"
+    return _told(rows, "reused" if reused else f"{facts.get('seconds', 0):.2f} s")
 
 
 def _known_cause(error: BaseException | None) -> CodeIntelError | None:

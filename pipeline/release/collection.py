@@ -24,7 +24,6 @@ from pipeline.schemas import EvalMetrics
 from pipeline.store import versions
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import builder, unread
-from pipeline.store.objects import forget_checked
 
 KEEP = 3
 """Versions beside the published one."""
@@ -169,7 +168,6 @@ class _Counted:
 
 def _remove(path: Path) -> None:
     """First away from its name, then away."""
-    forget_checked(path)
     aside = files.temporary_sibling(path)
     path.rename(aside)
     files.fsync_directory(path.parent)

@@ -26,7 +26,6 @@ from pipeline.stage import Artefact
 from pipeline.store import versions
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import Stamp, builder
-from pipeline.store.objects import forget_checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,8 @@ def _assemble(
                         hint="Run `indexctl build` again.",
                     ) from None
         shutil.copyfile(manifest.path / versions.MANIFEST, folder / versions.MANIFEST)
-        verification = verify_folder(folder, recheck=False)
+        # What is linked was digested by whoever wrote it; `verify` reads it all again.
+        verification = verify_folder(folder, reread=False, recheck=False)
         if not verification.ok:
             raise _refusal(document.version, verification)
         if target.exists():
@@ -118,7 +118,6 @@ def _assemble(
         (folder / versions.BUILD).write_bytes(files.canonical_json(facts))
         if target.exists():
             # A damaged one makes room only now: until there is a good one, it may still answer in part.
-            forget_checked(target)
             target.rename(files.temporary_sibling(target))
         stamps = {stored.path: Stamp.of((folder / stored.path).lstat()) for stored in document.all_files()}
     # The bytes of these inodes were digested above, and a rename changes none of them.

@@ -20,7 +20,7 @@ from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError
 from pipeline.settings_files import FILE_NAME, from_flat, load, read_settings_file
 
-FORMAT = 1
+FORMAT = 2
 """Rises when a store written by this code cannot be read by the one before."""
 
 STORE_FILE = "store.json"

@@ -22,9 +22,11 @@ import msgspec
 from pipeline import files
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError, RuntimeLifecycleError
-from pipeline.stage import Artefact, External, Stage
+from pipeline.stage import Artefact, Base, Earlier, External, Stage
+from pipeline.store import bases, digests
+from pipeline.store.bases import Choice
 from pipeline.store.layout import FORMAT, Repository, not_writable
-from pipeline.store.locks import Stamp, builder
+from pipeline.store.locks import builder
 from pipeline.store.observed import Observed, recall, remember
 from pipeline.workers import Runtime
 
@@ -51,7 +53,10 @@ class ObjectRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     schema: str
     key: str
     code_version: str
+    method: str
     recipe: dict[str, Any]
+    base: str
+    """Key of the earlier object of this asset that it was built on; empty for a full build."""
     lineage: dict[str, str]
     facts: dict[str, Any]
     files: list[StoredFile]
@@ -78,16 +83,12 @@ def list_files(root: Path, *, without: Sequence[str] = ()) -> list[StoredFile]:
     for path in files.tree_files(root):
         relative = path.relative_to(root).as_posix()
         if relative not in without:
-            listed.append(StoredFile(relative, path.stat().st_size, files.digest_file(path)))
+            listed.append(StoredFile(relative, path.stat().st_size, digests.digest(path)))
     return listed
 
 
-_verified: dict[Path, Stamp] = {}
-"""Files whose digest this process has checked, and what they looked like then."""
-
-
 def check_file(root: Path, stored: StoredFile, *, reread: bool = False) -> str:
-    """What is wrong with a stored file, or an empty text. Digests it once a process; always, with `reread`."""
+    """What is wrong with a stored file, or an empty text. Reads it where its digest is not known; always, with `reread`."""
     path = root / stored.path
     try:
         status = path.lstat()
@@ -97,23 +98,11 @@ def check_file(root: Path, stored: StoredFile, *, reread: bool = False) -> str:
         return f"{stored.path} is not a regular file"
     if status.st_size != stored.bytes:
         return f"{stored.path} has {status.st_size} bytes instead of {stored.bytes}"
-    stamp = Stamp.of(status)
-    if not reread and _verified.get(path) == stamp:
-        return ""
     try:
-        digest = files.digest_file(path)
+        digest = digests.digest(path, reread=reread)
     except OSError as error:
         return f"{stored.path} cannot be read: {error.strerror}"
-    if digest != stored.digest:
-        return f"{stored.path} is not what it was when it was written"
-    _verified[path] = stamp
-    return ""
-
-
-def forget_checked(root: Path) -> None:
-    """Drop what this process remembers about files under `root`, because they are about to move."""
-    for path in [path for path in _verified if path.is_relative_to(root)]:
-        del _verified[path]
+    return "" if digest == stored.digest else f"{stored.path} is not what it was when it was written"
 
 
 def _damage(root: Path, record: ObjectRecord) -> str:
@@ -167,7 +156,8 @@ def load(repository: Repository, kind: type[Kind], key: str) -> Artefact[Any]:
 def _artefact(repository: Repository, root: Path, record: ObjectRecord, *, reused: bool) -> Artefact[Any]:
     return Artefact(
         repo=repository.name, asset=record.asset, key=record.key, path=root, schema=record.schema, digest=record.digest,
-        lineage=record.lineage, facts=record.facts, reused=reused,
+        lineage=record.lineage, facts=record.facts, reused=reused, method=record.method,
+        digests={stored.path: stored.digest for stored in record.files},
     )  # fmt: skip
 
 
@@ -178,7 +168,6 @@ def read_record(artefact: Artefact[Any]) -> ObjectRecord:
 
 def _set_aside(root: Path) -> None:
     if root.exists():
-        forget_checked(root)
         root.rename(files.temporary_sibling(root))
 
 
@@ -228,71 +217,121 @@ def settle(
 ) -> Settled:
     """Look the stage's outputs up by their keys, or run it; either way point the refs at them.
 
-    Raises `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
+    A stage that is run is handed what it settled on before, where that was made by the same method. Raises
+    `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
     """
-    externals = externals or {}
     check_lineage(stage.name, inputs)
-    kinds = {kind.asset: kind for kind in stage.outputs.values()}
-    input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
-    keys = {asset: stage.key(kind, settings, input_keys, externals) for asset, kind in kinds.items()}
+    work = _Work(stage, inputs, settings, externals or {})
+    digests.recall(repository)
     with builder(repository), _write_errors(repository):
-        found = {asset: find(repository, kinds[asset], key) for asset, key in keys.items()}
+        choices = {asset: work.choice(repository, kind) for asset, kind in work.kinds.items()}
+        found = {asset: find(repository, work.kinds[asset], choice.key) for asset, choice in choices.items()}
         artefacts = {asset: artefact for asset, artefact in found.items() if artefact is not None}
         seconds = 0.0
-        if len(artefacts) < len(keys):
+        if len(artefacts) < len(choices):
             seen: dict[str, Any] = {}
             started = time.perf_counter()
-            _run(repository, stage, inputs, settings, externals, replace(runtime or Runtime(), observe=seen.update), keys)
+            earlier = _earlier(repository, work)
+            _run(repository, work, replace(runtime or Runtime(), observe=seen.update, earlier=earlier), choices)
             seconds = time.perf_counter() - started
             # What another output of this stage already had stays as reused: equal keys, equal bytes.
-            for asset in keys.keys() - artefacts.keys():
-                artefacts[asset] = replace(load(repository, kinds[asset], keys[asset]), reused=False)
+            for asset in choices.keys() - artefacts.keys():
+                key = choices[asset].key
+                artefacts[asset] = replace(load(repository, work.kinds[asset], key), reused=False)
                 if seen:
-                    observed = Observed(key=keys[asset], at=round(time.time(), 3), seconds=round(seconds, 6), facts=seen)
+                    observed = Observed(key=key, at=round(time.time(), 3), seconds=round(seconds, 6), facts=seen)
                     remember(repository, asset, observed)
-        for asset, key in keys.items():
-            files.write_file(repository.refs / asset, f"{key}\n".encode())
-    known = {asset: recall(repository, asset, key) for asset, key in keys.items()}
+        for asset, choice in choices.items():
+            bases.remember(repository, asset, choice)
+            files.write_file(repository.refs / asset, f"{choice.key}\n".encode())
+    known = {asset: recall(repository, asset, choice.key) for asset, choice in choices.items()}
     return Settled(artefacts, seconds, {asset: observed for asset, observed in known.items() if observed is not None})
 
 
-def _run(
-    repository: Repository,
-    stage: Stage,
-    inputs: Mapping[str, Artefact[Any]],
-    settings: Settings,
-    externals: Mapping[str, External],
-    runtime: Runtime,
-    keys: Mapping[str, str],
-) -> None:
-    input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
+class _Work:
+    """A stage with what it is given; `kinds` and `methods` of its outputs by asset."""
+
+    def __init__(
+        self, stage: Stage, inputs: Mapping[str, Artefact[Any]], settings: Settings, externals: Mapping[str, External]
+    ) -> None:
+        self.stage, self.inputs, self.settings, self.externals = stage, inputs, settings, externals
+        self.input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
+        self.kinds = {kind.asset: kind for kind in stage.outputs.values()}
+        methods = {asset: artefact.method for asset, artefact in inputs.items()}
+        self.methods = {asset: stage.method(kind, settings, methods) for asset, kind in self.kinds.items()}
+
+    def choice(self, repository: Repository, kind: type[Kind]) -> Choice:
+        """The key of one output, and on what it is built."""
+        method = self.methods[kind.asset]
+        return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method)
+
+
+def _earlier(repository: Repository, work: _Work) -> Earlier | None:
+    """What the stage settled on before, and from what; None where anything of it is gone, or made by another method."""
+    made: dict[str, Artefact[Any]] = {}
+    for asset, kind in work.kinds.items():
+        try:
+            made[asset] = settled(repository, kind)
+        except (IndexCorruptionError, IndexFormatError, RuntimeLifecycleError):
+            return None
+        if made[asset].method != work.methods[asset]:
+            return None
+    inputs = _made_from(repository, work.stage, list(made.values()))
+    return None if inputs is None else Earlier(made, inputs)
+
+
+def _made_from(repository: Repository, stage: Stage, made: Sequence[Artefact[Any]]) -> Mapping[str, Artefact[Any]] | None:
+    """The inputs that all of these outputs were made from; None where one is gone, or where they were made apart."""
+    recipes = [read_record(artefact).recipe["inputs"] for artefact in made]
+    if any(recipe != recipes[0] for recipe in recipes):
+        return None
+    found: dict[str, Artefact[Any]] = {}
+    for kind in stage.inputs.values():
+        try:
+            found[kind.asset] = load(repository, kind, recipes[0][kind.asset])
+        except (IndexCorruptionError, IndexFormatError, KeyError):
+            return None
+    return found
+
+
+def _base(repository: Repository, work: _Work, choices: Mapping[str, Choice]) -> Base[Any]:
+    """What the stage builds on. Raises `IndexCorruptionError` when that is damaged."""
+    for kind in work.stage.bases.values():
+        if key := choices[kind.asset].base:
+            artefact = load(repository, kind, key)
+            return Base(artefact, _made_from(repository, work.stage, [artefact]) or {})
+    return Base()
+
+
+def _run(repository: Repository, work: _Work, runtime: Runtime, choices: Mapping[str, Choice]) -> None:
+    stage, inputs = work.stage, work.inputs
+    keys = {asset: choice.key for asset, choice in choices.items()}
     lineage = {asset: key for artefact in inputs.values() for asset, key in artefact.lineage.items()}
+    base = _base(repository, work, choices)
     with ExitStack() as commits:
         folders = {
             asset: commits.enter_context(files.directory_commit(_object_path(repository, asset, key)))
             for asset, key in keys.items()
         }
-        facts = dict(stage.call(inputs, settings, externals, runtime, folders))
-        for kind in stage.outputs.values():
-            asset, folder = kind.asset, folders[kind.asset]
-            listed = list_files(folder)
+        facts = dict(stage.call(inputs, work.settings, work.externals, runtime, folders, base))
+        for asset, kind in work.kinds.items():
+            folder = folders[asset]
             record = ObjectRecord(
                 format=FORMAT,
                 asset=asset,
                 schema=kind.tag(),
                 key=keys[asset],
                 code_version=stage.code_version,
-                recipe=stage.recipe(kind, settings, input_keys, externals),
+                method=work.methods[asset],
+                recipe=stage.recipe(kind, work.settings, work.input_keys, work.externals),
+                base=choices[asset].base,
                 lineage={**lineage, **keys},
                 facts=facts,
-                files=listed,
+                # Digests are known by inode, which survives the rename: links to what is there already are not read.
+                files=list_files(folder),
             )
             record = msgspec.structs.replace(record, digest=sealed_digest(record))
             (folder / OBJECT_FILE).write_bytes(files.canonical_json(msgspec.to_builtins(record)))
-            # Inode and time survive the rename; if another process finished first, its files differ in both.
-            target = _object_path(repository, asset, keys[asset])
-            for stored in listed:
-                _verified[target / stored.path] = Stamp.of((folder / stored.path).lstat())
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import pytest
 from pipeline import files
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
 from pipeline.release import publication
-from pipeline.store import objects, versions
+from pipeline.store import digests, versions
 from pipeline.store.layout import Repository
 from pipeline.store.versions import MANIFEST, current_name, flip, history, open_version, read_manifest
 
@@ -28,9 +28,9 @@ def name(repository: Repository, toys: ModuleType, light_checks: None) -> str:
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh() -> None:
     """A process that has digested nothing yet."""
-    monkeypatch.setattr(objects, "_verified", {})
+    digests.forget()
 
 
 def test_without_a_publication_there_is_no_version(repository: Repository) -> None:
@@ -243,7 +243,7 @@ def test_digests_are_remembered_for_later_processes(
         reader.ensure("text")
     assert sorted(digested) == ["again.txt", "empty", "text.txt"]
 
-    monkeypatch.setattr(objects, "_verified", {})
+    digests.forget()
     with open_version(repository) as reader:
         reader.ensure("text")
     assert len(digested) == 3

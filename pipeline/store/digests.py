@@ -1,0 +1,111 @@
+"""What is known of files that were digested before: by inode, size and modification time, whatever name they are reached by.
+
+Objects and versions are hard links to one another, and so are the parts that a small build leaves alone: a byte is read once,
+by whoever wrote it. `digests.cache` keeps that for the processes that follow, sealed by its own digest; where it is damaged or
+missing, files are read again. `verify` reads everything, and what it learns is remembered.
+
+Belongs here: remembering digests. Not here: whether a digest is the right one (`objects`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from pipeline import files
+from pipeline.store.layout import Repository
+from pipeline.store.locks import Stamp
+
+FORMAT = 1
+MOST_KEPT = 100_000
+"""Files remembered beyond those of the present process; the rest are forgotten."""
+_SEAL_BYTES = 32
+
+_known: dict[int, tuple[Stamp, str]] = {}
+"""Inode -> what its file looked like, and the digest of its bytes then."""
+_used: set[int] = set()
+"""Inodes that this process asked for or digested."""
+_recalled: dict[Path, Stamp | None] = {}
+"""Files of inodes that this process has read, as they were then."""
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True):
+    """`digests.cache`: rows of (inode, size, mtime in ns, digest)."""
+
+    format: int
+    device: int
+    rows: list[tuple[int, int, int, bytes]]
+
+
+def known(status: os.stat_result) -> str | None:
+    """The digest of the file with this status, where that is known."""
+    found = _known.get(status.st_ino)
+    if found is None or found[0] != Stamp.of(status):
+        return None
+    _used.add(status.st_ino)
+    return found[1]
+
+
+def note(status: os.stat_result, digest: str) -> None:
+    """The file that had this status when it was digested has this digest."""
+    _known[status.st_ino] = (Stamp.of(status), digest)
+    _used.add(status.st_ino)
+
+
+def digest(path: Path, *, reread: bool = False) -> str:
+    """The digest of a file, read only where it is not known, or always with `reread`. Raises OSError."""
+    status = path.lstat()
+    found = None if reread else known(status)
+    if found is None:
+        found = files.digest_file(path)
+        note(status, found)
+    return found
+
+
+def forget() -> None:
+    """Drop everything that this process remembers."""
+    _known.clear()
+    _used.clear()
+    _recalled.clear()
+
+
+def recall(repository: Repository) -> None:
+    """Learn what earlier processes remembered of the files of a repository, unless that is as it was when last read."""
+    path = _path(repository)
+    try:
+        status = path.stat()
+        if _recalled.get(path) == Stamp.of(status):
+            return
+        raw = path.read_bytes()
+        payload = raw[_SEAL_BYTES:]
+        if files.seal_of(payload) != raw[:_SEAL_BYTES]:
+            return
+        kept = msgspec.msgpack.decode(payload, type=_Kept)
+    except (OSError, msgspec.DecodeError):
+        return
+    _recalled[path] = Stamp.of(status)
+    # On another device the same numbers are other files.
+    if kept.format == FORMAT and kept.device == status.st_dev:
+        for inode, size, mtime, found in kept.rows:
+            _known.setdefault(inode, (Stamp(inode, size, mtime), found.hex()))
+
+
+def remember(repository: Repository) -> None:
+    """Keep what this process knows for those that follow. A store that cannot be written is no reason to fail."""
+    path = _path(repository)
+    others = [inode for inode in _known if inode not in _used][-MOST_KEPT:]
+    rows = []
+    for inode in sorted({*_used, *others}):
+        stamp, found = _known[inode]
+        rows.append((inode, stamp.size, stamp.mtime_ns, bytes.fromhex(found)))
+    with contextlib.suppress(OSError):
+        payload = msgspec.msgpack.encode(_Kept(FORMAT, repository.path.stat().st_dev, rows))
+        files.write_file(path, files.seal_of(payload) + payload)
+        _recalled[path] = Stamp.of(path.stat())
+
+
+def _path(repository: Repository) -> Path:
+    return repository.path / "digests.cache"
