@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, Revision
+from pipeline.interfaces.options import BuildRevision, Data, Json, Repo
 
 if TYPE_CHECKING:
     from pipeline.errors import CodeIntelError
@@ -69,7 +69,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, data: Data = None, json: Json = False,
     files: Annotated[bool, typer.Option("--files", help="List every skipped file with its reason.")] = False,
 ) -> None:  # fmt: skip
     """Show what a build would index or skip and why, and what is stale. Writes nothing."""
@@ -132,7 +132,7 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 
 def build(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
     allow_regression: AllowRegression = False, full: Full = False, ephemeral: Ephemeral = False, data: Data = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from pipeline.source.ignoring import GIT_FILE, OWN_FILE
 from pipeline.source.memory import RACY_NS
 from pipeline.source.scan import Scan, Witness
 from pipeline.source.selection import IGNORED, RULES_VERSION, SYMLINK
+from pipeline.source.worktree import METADATA_FOLDERS
 
 FORMAT = 1
 _HASH_BYTES = 32
@@ -36,10 +36,27 @@ _MASK = (1 << 63) - 1
 _FILE_WORDS, _FOLDER_WORDS = 4, 2
 _UNKNOWN, _GONE = (0, 0, 0, 0), (-1, -1, -1, -1)
 """The stamps of what was too young to be trusted, and of what is not there. Nothing has one of them."""
+_NO_NEWS = frozenset(os.fsencode(name) + b"/" for name in METADATA_FOLDERS - {".git"})
 _RULES = frozenset({os.fsencode(GIT_FILE), os.fsencode(OWN_FILE)})
-_LOOK_AT_CLOCK = 256
 NOTHING = b""
 """In place of a hash: there is no such file."""
+
+
+Opaque = tuple[bytes, int, int, int]
+"""A path with the inode, mtime and ctime that it has."""
+
+
+class Around(msgspec.Struct, array_like=True, frozen=True):
+    """What decides from outside of a tree: git's index, and ignore files with their digests (empty: there is none)."""
+
+    index: Opaque | None = None
+    rules: tuple[tuple[bytes, str], ...] = ()
+
+    @staticmethod
+    def of(index: str | None, rules: Iterable[str]) -> Around:
+        """As they are now."""
+        paths = [os.fsencode(path) for path in rules]
+        return Around(opaque(b"/", os.fsencode(index)) if index else None, tuple((path, _digest(path)) for path in paths))
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -49,8 +66,10 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     rules: str
     settings: SourceSettings
     root: bytes
-    outside: list[tuple[bytes, str]]
-    """Ignore files that have no row of their own: path, digest (empty where there is nothing)."""
+    around: Around
+    """What decides from outside."""
+    own_rules: list[tuple[bytes, str]]
+    """Ignore files of the tree that have no row of their own: path, digest."""
     folders: bytes
     folder_stamps: bytes
     """Inode and mtime of each."""
@@ -62,8 +81,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """Which of the files are symbolic links."""
     uris: dict[int, str]
     """Of files whose uri is not their path."""
-    opaque: list[tuple[bytes, int, int, int]]
-    """What has a row and no bytes (submodules, FIFOs, what cannot be read), and git's index: path, inode, mtime, ctime."""
+    opaque: list[Opaque]
+    """What has a row and no bytes (submodules, FIFOs, what cannot be read): path, inode, mtime and ctime."""
     ignored: bytes
     """Names that have no row, folders with a slash behind them."""
     base: str
@@ -91,10 +110,6 @@ class Sight:
     """Rows of folders that had another stamp and hold no new names, with the stamp."""
 
 
-class OutOfTime(Exception):  # noqa: N818 - it is no error
-    """The deadline passed before everything had been looked at."""
-
-
 def read_record(path: Path | None, root: Path, settings: SourceSettings) -> Record | None:
     """The record of this tree under these settings; None where there is none that can be trusted."""
     if path is None:
@@ -117,9 +132,6 @@ def write_record(path: Path, record: Record) -> None:
         write_file(path, hash_of(payload) + payload)
 
 
-Opaque = tuple[bytes, int, int, int]
-
-
 def opaque(root: bytes, path: bytes) -> Opaque:
     """A path (absolute, or below `root`) with its inode, mtime and ctime."""
     try:
@@ -129,15 +141,17 @@ def opaque(root: bytes, path: bytes) -> Opaque:
     return path, facts.st_ino & _MASK, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def record_of(scan: Scan, witness: Witness, settings: SourceSettings, around: Around, base: str) -> Record:
-    """What a scan of a folder saw, `around` it being seen before; nothing is said of what differs from `base` yet."""
+def record_of(
+    scan: Scan, witness: Witness, settings: SourceSettings, around: Around, base: str, skip: Path | None = None
+) -> Record:
+    """What a scan of a folder saw, `around` and the folder `skip` being what it was given; nothing differs from `base` yet."""
     assert scan.root is not None  # revisions have no stamps
     root = os.fsencode(scan.root)
     start = len(root.rstrip(b"/")) + 1
     young = witness.began - RACY_NS
     files: list[bytes] = []
     stamps, hashes = array("q"), bytearray()
-    links, uris, ignored, rigid = [], {}, [], [around.index] if around.index else []
+    links, uris, ignored, rigid = [], {}, [], []
     columns = zip(scan.uri, scan.places, scan.reason, scan.content_hash, witness.stamps, strict=True)
     for uri, place, reason, content_hash, stamp in columns:
         path = os.fsencode(place)[start:]
@@ -148,7 +162,7 @@ def record_of(scan: Scan, witness: Witness, settings: SourceSettings, around: Ar
         else:
             if reason == SYMLINK:
                 links.append(len(files))
-            if not uri.isascii() and os.fsencode(uri) != path:
+            if uri.encode() != path:
                 uris[len(files)] = uri
             files.append(path)
             stamps.extend((stamp[0] & _MASK, *stamp[1:]) if stamp[2] < young else _UNKNOWN)
@@ -156,28 +170,16 @@ def record_of(scan: Scan, witness: Witness, settings: SourceSettings, around: Ar
     folders = [
         (os.fsencode(path)[start:], inode & _MASK, mtime if mtime < young else 0) for path, inode, mtime in witness.folders
     ]
+    if skip is not None and skip.resolve().is_relative_to(scan.root):
+        ignored.append(os.fsencode(skip.resolve())[start:] + b"/")
     # An ignore file may ignore itself; it decides all the same.
     own = [(path, _digest(path)) for path in (root + b"/" + name for name in ignored) if path.rpartition(b"/")[2] in _RULES]
     return Record(
-        FORMAT, RULES_VERSION, settings, root, [*around.rules, *own],
+        FORMAT, RULES_VERSION, settings, root, around, own,
         b"\0".join(folder[0] for folder in folders), array("q", (word for folder in folders for word in folder[1:])).tobytes(),
         b"\0".join(files), stamps.tobytes(), bytes(hashes), links, uris,
         [seen if max(seen[2:]) < young else (seen[0], *_GONE[1:]) for seen in rigid], b"\0".join(ignored), base, {}, False,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What decides from outside of a tree: git's index, and ignore files with their digests."""
-
-    index: Opaque | None = None
-    rules: tuple[tuple[bytes, str], ...] = ()
-
-    @staticmethod
-    def of(index: str | None, rules: Iterable[str]) -> Around:
-        """As they are now."""
-        paths = [os.fsencode(path) for path in rules]
-        return Around(opaque(b"/", os.fsencode(index)) if index else None, tuple((path, _digest(path)) for path in paths))
 
 
 def _digest(path: str | bytes) -> str:
@@ -205,28 +207,25 @@ def _paths(joined: bytes) -> list[bytes]:
     return joined.split(b"\0") if joined else []
 
 
-def look(record: Record, deadline: float | None = None) -> Sight:
-    """What is not as it was indexed. `deadline` is a value of `time.perf_counter`. Raises `OutOfTime`."""
-    for path, digest in record.outside:
-        if _digest(path) != digest:
-            return Sight({}, moved="an ignore file changed")
+def look(record: Record, around: Around) -> Sight:
+    """What is not as it was indexed, `around` being what decides from outside now."""
+    if around != record.around or any(_digest(path) != digest for path, digest in record.own_rules):
+        return Sight({}, moved="an ignore file or git's index changed")
     if any(opaque(record.root, seen[0]) != seen for seen in record.opaque):
-        return Sight({}, moved="git's index changed, or something without bytes")
+        return Sight({}, moved="something without bytes changed")
     folders = _paths(record.folders) or [b""]
-    moved = _moved_folders(record, folders, deadline)
+    moved = _moved_folders(record, folders)
     if moved and _has_new_names(record, folders, {folders[row] for row in moved}):
         return Sight({}, moved="there are new names")
-    return replace(_compare(record, _paths(record.files), deadline), folders=moved)
+    return replace(_compare(record, _paths(record.files)), folders=moved)
 
 
-def _moved_folders(record: Record, folders: Sequence[bytes], deadline: float | None) -> dict[int, tuple[int, int]]:
+def _moved_folders(record: Record, folders: Sequence[bytes]) -> dict[int, tuple[int, int]]:
     """Folders that may hold other names than before, with their stamps. Those that are gone have lost their files, which
     says enough."""
     stamps = array("q", record.folder_stamps)
     top, moved = record.root + b"/", {}
     for row, path in enumerate(folders):
-        if row % _LOOK_AT_CLOCK == 0:
-            _hurry(deadline)
         try:
             facts = os.lstat(top + path)
         except OSError:
@@ -234,11 +233,6 @@ def _moved_folders(record: Record, folders: Sequence[bytes], deadline: float | N
         if facts.st_mtime_ns != stamps[2 * row + 1] or facts.st_ino & _MASK != stamps[2 * row]:
             moved[row] = (facts.st_ino & _MASK, facts.st_mtime_ns)
     return moved
-
-
-def _hurry(deadline: float | None) -> None:
-    if deadline is not None and time.perf_counter() > deadline:
-        raise OutOfTime
 
 
 def _has_new_names(record: Record, folders: Sequence[bytes], moved: set[bytes]) -> bool:
@@ -257,18 +251,16 @@ def _has_new_names(record: Record, folders: Sequence[bytes], moved: set[bytes]) 
         except OSError:
             return True
         # Git's own folder is no news at the top; elsewhere it makes a repository inside of the repository.
-        new = now - names - ({b".git/", b".git"} if not path else set())
+        new = now - names - (_NO_NEWS if path else _NO_NEWS | {b".git/", b".git"})
         if new or names - now & {*_RULES}:
             return True
     return False
 
 
-def _compare(record: Record, files: Sequence[bytes], deadline: float | None) -> Sight:
+def _compare(record: Record, files: Sequence[bytes]) -> Sight:
     """Look at every file; read those with another stamp."""
     stamps, top = array("q"), record.root + b"/"
-    for row, path in enumerate(files):
-        if row % _LOOK_AT_CLOCK == 0:
-            _hurry(deadline)
+    for path in files:
         try:
             facts = os.lstat(top + path)
         except OSError:
@@ -278,7 +270,6 @@ def _compare(record: Record, files: Sequence[bytes], deadline: float | None) -> 
     differs, other = dict(record.differs), {}
     links = frozenset(record.links)
     for row in _unequal(stamps.tobytes(), record.stamps):
-        _hurry(deadline)
         path, stamp = files[row], tuple(stamps[row * _FILE_WORDS : (row + 1) * _FILE_WORDS])
         before = record.hashes[row * _HASH_BYTES : (row + 1) * _HASH_BYTES]
         try:

@@ -18,7 +18,7 @@ from pipeline.source.entries import Entry, uri_name
 from pipeline.source.ignoring import GIT_FILE, OWN_FILE, Levels, Patterns, is_ignored, parse_file, parse_lines
 from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK, UNREADABLE, UNSUPPORTED
 
-_METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
+METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 _MOST_PATTERNS_BYTES = 1 << 20
 
 
@@ -134,7 +134,7 @@ class Walk:
 
     def _folder(self, child: os.DirEntry[str], folder: _Folder, stack: list[_Folder]) -> Entry | None:
         name = child.name
-        if name in _METADATA_FOLDERS or child.path == self.skip:
+        if name in METADATA_FOLDERS or child.path == self.skip:
             return None
         full = folder.full + name
         uri = folder.uri + uri_name(name)

@@ -1,0 +1,164 @@
+"""Asking how fresh an index is without keeping an answer waiting for it.
+
+In a small repository the question costs a few milliseconds and is asked in passing. In a large one a process of its own looks
+through the tree while this one searches; when it is not done soon after the answer is, the answer says that nobody looked, and
+the process leaves what it saw to the next one.
+
+Belongs here: when and where the question is asked, for the command and for servers. Not here: the comparison itself
+(`source.freshness`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from pipeline.config import Settings, SourceSettings
+from pipeline.errors import CodeIntelError
+from pipeline.source.freshness import NOT_CHECKED, Freshness, Indexed, freshness, git_place, seconds_for
+from pipeline.store.layout import Origin, Repository, Store, read_origin
+from pipeline.store.versions import Version, current_or_none, open_version
+
+AT_ONCE = 0.05
+"""A comparison that is to take so many seconds is not worth a process of its own."""
+PATIENCE = 0.3
+"""What is begun in passing may turn out to take so long, once: a scan of a small repository."""
+GRACE = 0.1
+"""Seconds that an answer waits for the other process."""
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """What is compared with what: a tree, and a version of a repository in the store."""
+
+    path: str
+    rev: str | None
+    settings: SourceSettings
+    skip: str
+    name: str
+    home: str
+    version: str
+    published: bool
+    indexed: Indexed
+
+    def ask(self, patience: float) -> Freshness:
+        """Compare. What would take longer than `patience` seconds is not done."""
+        repository = Repository(self.name, Path(self.home))
+        return freshness(
+            Path(self.path), rev=self.rev, settings=self.settings, indexed=self.indexed, hashes=self._hashes,
+            cache=repository.scan_cache, record=self.record, skip=Path(self.skip), patience=patience,
+        )  # fmt: skip
+
+    @property
+    def record(self) -> Path | None:
+        """What the last look at the tree saw. It is kept for the published version alone."""
+        return Repository(self.name, Path(self.home)).tree_cache if self.published else None
+
+    def _hashes(self) -> Mapping[str, bytes]:
+        from pipeline.schemas import Files
+        from pipeline.tables import read_columns
+
+        try:
+            with open_version(Repository(self.name, Path(self.home)), self.version) as version:
+                table = read_columns(version.ensure("source_snapshot"), Files, ["uri", "content_hash"])
+        except CodeIntelError:
+            # Its damage is for those to tell who answer from it.
+            return {}
+        rows = zip(table["uri"].to_pylist(), table["content_hash"].to_pylist(), strict=True)
+        return {uri: content for uri, content in rows if content is not None}
+
+
+@dataclass
+class Looking:
+    """A comparison that may be under way. `result` waits for it, but not for long."""
+
+    _question: _Question
+    _process: subprocess.Popen[bytes] | None = None
+    _found: Freshness | None = field(default=None)
+
+    def result(self, grace: float = GRACE) -> Freshness:
+        """What came of it; after `grace` seconds, that nothing is known yet."""
+        if self._found is None:
+            self._found = self._question.ask(PATIENCE) if self._process is None else _answer_of(self._process, grace)
+        return self._found
+
+
+def look(store: Store, repository: Repository, version: Version, settings: Settings) -> Looking:
+    """Begin to compare the repository with a version of it."""
+    question = _question(store, repository, version, settings)
+    process = None
+    if seconds_for(question.record, question.indexed.rows) > AT_ONCE:
+        # It goes on when this process ends, so that what it saw is not lost.
+        with contextlib.suppress(OSError):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.interfaces.looking"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            assert process.stdin is not None  # a pipe was asked for
+            process.stdin.write(msgspec.json.encode(question))
+            process.stdin.close()
+    return Looking(question, process)
+
+
+def freshness_of(store: Store, repository: Repository, version: Version, settings: Settings) -> Freshness:
+    """Compare the repository with a version of it, however long that takes."""
+    return _question(store, repository, version, settings).ask(float("inf"))
+
+
+def _question(store: Store, repository: Repository, version: Version, settings: Settings) -> _Question:
+    origin = read_origin(repository)
+    snapshot = version.manifest.artefacts["source_snapshot"]
+    indexed = Indexed(snapshot.recipe["external"]["scan"], int(snapshot.facts["rows"]), version.manifest.commit)
+    return _Question(
+        str(_tree_of(origin)), origin.rev, settings.source, str(store.root), repository.name, str(repository.path),
+        version.name, version.name == current_or_none(repository), indexed,
+    )  # fmt: skip
+
+
+def _tree_of(origin: Origin) -> Path:
+    """The tree that is meant: in the worktree of the repository around the working directory, else where it was last built."""
+    path = Path(origin.path)
+    if origin.git is None:
+        return path
+    with contextlib.suppress(CodeIntelError, OSError):
+        place = git_place(Path.cwd())
+        if place is not None and place.folder == origin.git and place.top is not None:
+            here = Path(place.top) / origin.inside
+            return here if here.is_dir() else path
+    return path
+
+
+def _answer_of(process: subprocess.Popen[bytes], grace: float) -> Freshness:
+    stream, until = process.stdout, time.monotonic() + grace
+    assert stream is not None  # a pipe was asked for
+    said = b""
+    while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+        block = stream.read1()  # type: ignore[attr-defined] # what a pipe is, is buffered
+        if not block:
+            break
+        said += block
+    try:
+        return msgspec.json.decode(said, type=Freshness)
+    except msgspec.DecodeError:
+        return Freshness(stale=False, files=None, reason=NOT_CHECKED)
+
+
+def _main() -> None:
+    """The other process: a question on standard input, the answer on standard output."""
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=_Question)
+    answer = msgspec.json.encode(question.ask(float("inf")))
+    # Whoever asked may have gone.
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(answer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _main()
