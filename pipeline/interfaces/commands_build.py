@@ -145,13 +145,13 @@ def build(
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
     with symbols_from(no_scip, scip or []):
-        _build_and_report(
+        build_and_report(
             path, rev, repo, data,
             run=Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full), json=json, quiet=quiet, started=started,
         )  # fmt: skip
 
 
-def _build_and_report(
+def build_and_report(
     path: Path,
     rev: str | None,
     repo: str | None,
@@ -162,6 +162,7 @@ def _build_and_report(
     quiet: bool,
     started: float,
 ) -> None:
+    """Build what a path names, publish it, and print what came of it. Raises what ended it."""
     from pipeline import planning
     from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json

@@ -107,17 +107,22 @@ def look(store: Store, repository: Repository, version: Version, settings: Setti
     return Looking(question, process)
 
 
-def freshness_of(store: Store, repository: Repository, version: Version, settings: Settings) -> Freshness:
-    """Compare the repository with a version of it, however long that takes."""
-    return _question(store, repository, version, settings).ask(float("inf"))
+def freshness_of(
+    store: Store, repository: Repository, version: Version, settings: Settings, path: Path | None = None
+) -> Freshness:
+    """Compare the repository (or the work tree of it at `path`) with a version of it, however long that takes."""
+    return _question(store, repository, version, settings, path).ask(float("inf"))
 
 
-def _question(store: Store, repository: Repository, version: Version, settings: Settings) -> _Question:
+def _question(
+    store: Store, repository: Repository, version: Version, settings: Settings, path: Path | None = None
+) -> _Question:
     origin = read_origin(repository)
     snapshot = version.manifest.artefacts["source_snapshot"]
     indexed = Indexed(snapshot.recipe["external"]["scan"], int(snapshot.facts["rows"]), version.manifest.commit)
     return _Question(
-        str(_tree_of(origin)), origin.rev, settings.source, str(store.root), repository.name, str(repository.path),
+        str(path or _tree_of(origin)), None if path else origin.rev, settings.source, str(store.root), repository.name,
+        str(repository.path),
         version.name, version.name == current_or_none(repository), indexed,
     )  # fmt: skip
 
