@@ -89,6 +89,18 @@ def download(work: Path, requirement: str) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def unpacked(work: Path, requirement: str) -> Path:
+    """What is in the wheel of a pinned requirement, unpacked once, without a repository around it. Not to be changed."""
+    root = work / "trees" / requirement.replace("==", "-")
+    done = root.with_name(f"{root.name}.done")
+    if not done.is_file():
+        shutil.rmtree(root, ignore_errors=True)
+        with zipfile.ZipFile(download(work, requirement)) as wheel:
+            wheel.extractall(root)
+        done.touch()
+    return root
+
+
 def _pip(python: Path, command: str, *arguments: str) -> None:
     result = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", command, "--quiet", *arguments],

@@ -224,7 +224,7 @@ def settle(
     work = _Work(stage, inputs, settings, externals or {})
     digests.recall(repository)
     with builder(repository), _write_errors(repository):
-        choices = {asset: work.choice(repository, kind) for asset, kind in work.kinds.items()}
+        choices = {asset: _sound_choice(repository, work, kind) for asset, kind in work.kinds.items()}
         found = {asset: find(repository, work.kinds[asset], choice.key) for asset, choice in choices.items()}
         artefacts = {asset: artefact for asset, artefact in found.items() if artefact is not None}
         seconds = 0.0
@@ -266,6 +266,15 @@ class _Work:
         return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method)
 
 
+def _sound_choice(repository: Repository, work: _Work, kind: type[Kind]) -> Choice:
+    """The key of one output, and a base that can be read. A damaged one is set aside, and another chosen."""
+    while True:
+        choice = work.choice(repository, kind)
+        needed = choice.base and not _object_path(repository, kind.asset, choice.key).exists()
+        if not needed or find(repository, kind, choice.base) is not None:
+            return choice
+
+
 def _earlier(repository: Repository, work: _Work) -> Earlier | None:
     """What the stage settled on before, and from what; None where anything of it is gone, or made by another method."""
     made: dict[str, Artefact[Any]] = {}
@@ -295,7 +304,7 @@ def _made_from(repository: Repository, stage: Stage, made: Sequence[Artefact[Any
 
 
 def _base(repository: Repository, work: _Work, choices: Mapping[str, Choice]) -> Base[Any]:
-    """What the stage builds on. Raises `IndexCorruptionError` when that is damaged."""
+    """What the stage builds on, with what that was made from, as far as the store has it."""
     for kind in work.stage.bases.values():
         if key := choices[kind.asset].base:
             artefact = load(repository, kind, key)
