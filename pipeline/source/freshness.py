@@ -124,7 +124,8 @@ def _of_folder(
     record = glance.read_record(kept, root, settings)
     if record is not None and record.base == indexed.scan and record.entries * _LOOK_SECONDS <= patience:
         sight = glance.look(record, around)
-        if not sight.moved:
+        # When the last difference went, something may be left that has no bytes, like a submodule: only a scan can tell.
+        if not sight.moved and (sight.differs or not record.differs):
             if kept is not None and _worth_keeping(record, sight):
                 glance.write_record(kept, glance.renewed(record, sight, time.time_ns()))
             return _told(bool(sight.differs) or record.otherwise, len(sight.differs), commits, head)
