@@ -114,12 +114,16 @@ def survive_any_encoding() -> None:
 
 def tell_freshness(version: Version, fresh: Freshness) -> None:
     """One line on standard error where the repository is not, or may not be, what was answered from."""
+    from pipeline.store.versions import current_or_none
+
     if note := freshness_note(version.name, fresh):
-        sys.stderr.write(f"note: {note}\n")
+        # Who asks for another version knows that it is old.
+        way_out = "; run `indexctl build`" if fresh.stale and version.name == current_or_none(version.repository) else ""
+        sys.stderr.write(f"note: {note}{way_out}\n")
 
 
 def freshness_note(version: str, fresh: Freshness) -> str:
-    """What people are told about a version that is behind; nothing about one that is not."""
+    """What is said of a version that is behind, or may be; nothing of one that is not."""
     if not fresh.checked:
         return f"whether anything changed since {version} was {fresh.reason}"
     if not fresh.stale:
@@ -127,7 +131,7 @@ def freshness_note(version: str, fresh: Freshness) -> str:
     changed = counts(fresh.files, "file") if fresh.files else "the repository"
     commits = f" in {counts(fresh.commits, 'commit')}" if fresh.commits else ""
     why = f" ({printable(fresh.reason).rstrip('.')})" if fresh.reason else ""
-    return f"{changed} changed{commits} since {version}{why}; run `indexctl build`"
+    return f"{changed} changed{commits} since {version}{why}"
 
 
 def moment_of(moment: float | None) -> str:
