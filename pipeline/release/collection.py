@@ -1,9 +1,9 @@
 """Garbage collection: what no kept version and no ref needs is removed, and nothing that anybody reads.
 
-Kept are the published version, the versions published last, those that a reader holds, and those that cannot be read, because
-nobody knows what they are; the objects that these versions and the refs name; and of everything that is kept beside versions
-(reports, remembered digests) what belongs to one of them. A thing is renamed before its files go, so an interrupted
-collection leaves litter that the next builder sweeps, never half a version.
+Kept are the published version, the versions published last, those that are pinned or that a reader holds, and those that
+cannot be read, because nobody knows what they are; the objects that these versions and the refs name; and of everything that
+is kept beside versions (reports, remembered digests) what belongs to one of them. A thing is renamed before its files go, so
+an interrupted collection leaves litter that the next builder sweeps, never half a version.
 
 Belongs here: what is reachable, and removing the rest. Not here: caches across repositories (`embed.cache`,
 `structure.cst.part_cache`), and runs that Dagster records.
@@ -24,6 +24,7 @@ from pipeline.schemas import EvalMetrics
 from pipeline.store import versions
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import builder, unread
+from pipeline.store.pins import pinned
 
 KEEP = 3
 """Versions beside the published one."""
@@ -62,7 +63,9 @@ def collect(repository: Repository, *, keep: int = KEEP, dry_run: bool = False) 
             removed, counted = [], _Counted()
             for name in doomed:
                 with unread(repository.versions / name) as free:
-                    if free:
+                    if free and name in pinned(repository):  # since a moment ago
+                        kept.append(Kept(name, "pinned"))
+                    elif free:
                         removed.append(name)
                         counted.take(repository.versions / name, remove=not dry_run)
                     else:
@@ -91,7 +94,10 @@ def _kept(repository: Repository, keep: int) -> list[Kept]:
     current = versions.current_or_none(repository)
     names = versions.version_names(repository)
     kept = [Kept(current, "published")] if current in names else []
+    stay = pinned(repository)
+    kept += [Kept(name, "pinned") for name in names if name in stay and name != current]
     others = [name for name, _ in versions.newest_first(repository, [name for name in names if name != current])]
+    others = [name for name in others if name not in stay]
     kept += [Kept(name, "published before") for name in others[:keep]]
     shown = _shown(repository)
     for name in others[keep:]:
