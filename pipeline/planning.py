@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, SourceError
-from pipeline.source.freshness import GitPlace, git_place, scan_to_build
+from pipeline.source.freshness import GitPlace, git_place
 from pipeline.source.history import History, read_history
 from pipeline.source.scan import Scan, scan
 from pipeline.stages import KINDS, plan_version
@@ -131,10 +131,7 @@ def scan_origin(
     if handed is not None and handed.rev == origin.rev:
         return handed
     cache = repository.scan_cache if origin.rev is None and (building or repository.path.is_dir()) else None
-    path, skip = Path(origin.path), skip or store.root
-    if building and origin.rev is None:
-        return scan_to_build(path, settings=settings.source, cache=cache, record=repository.tree_cache, skip=skip)
-    return scan(path, rev=origin.rev, settings=settings.source, cache=cache, skip=skip)
+    return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, skip=skip or store.root)
 
 
 def plan(

@@ -85,7 +85,7 @@ class Watcher:
     quiet: bool
     made: str | None = None
     failed: str | None = None
-    """What the tree was when it was last tried in vain; None: nothing failed, or that was not looked at yet."""
+    """What the tree was when it was last tried in vain; None: nothing failed, or it moved meanwhile."""
 
     def say(self, text: str) -> None:
         """A line for people, on standard error."""
@@ -99,14 +99,14 @@ class Watcher:
         from pipeline.errors import SourceError
         from pipeline.source.watching import wait_until_quiet
 
-        self.build()
+        self.build(bell)
         while True:
             settings = self._settings()
             wait_until_quiet(bell, tree, debounce=settings.watch_debounce, most_delay=settings.watch_most_delay)
             if not tree.root.is_dir():
                 raise SourceError(f"{tree.root} is gone.", hint="What is published stays; watch it again when it is back.")
             if self.is_needed():
-                self.build()
+                self.build(bell)
 
     def _settings(self) -> Any:
         """When to build, as the settings say now; as they say by default while they are wrong, which the build tells."""
@@ -135,8 +135,7 @@ class Watcher:
         from pipeline.store.versions import open_version
 
         if self.made is None:
-            before, self.failed = self.failed, self._signature()
-            return before != self.failed
+            return self.failed is None or self.failed != self._signature()
         try:
             store, repository, origin, settings = self._settled()
             with open_version(repository, self.made) as version:
@@ -157,7 +156,7 @@ class Watcher:
             return str(error)
         return f"{scan.digest} {scan.commit} {settings.flat()}"
 
-    def build(self) -> None:
+    def build(self, bell: Bell) -> None:
         """Build and tell; an error is told too, and ends nothing. Whoever else builds is waited for."""
         from pipeline.errors import CodeIntelError, StoreBusyError
         from pipeline.interfaces.output import print_error, print_json
@@ -177,7 +176,7 @@ class Watcher:
                 time.sleep(_BUSY)
                 continue
             except CodeIntelError as error:
-                self.made = None
+                self.made, self.failed = None, None if bell.wait(0) else self._signature()
                 print_error(error)
                 if self.json:
                     print_json({"published": False, "problems": [{"problem": error.message}]})

@@ -1,6 +1,6 @@
 """Asking how fresh an index is without keeping an answer waiting for it.
 
-In a small repository the question costs a few milliseconds and is asked in passing. In a large one a process of its own looks
+In a small repository the question costs some milliseconds and is asked in passing. In a large one a process of its own looks
 through the tree while this one searches; when it is not done soon after the answer is, the answer says that nobody looked, and
 the process leaves what it saw to the next one.
 
@@ -25,12 +25,10 @@ from pipeline.config import Settings, SourceSettings
 from pipeline.errors import CodeIntelError
 from pipeline.source.freshness import NOT_CHECKED, Freshness, Indexed, freshness, git_place, seconds_for
 from pipeline.store.layout import Origin, Repository, Store, read_origin
-from pipeline.store.versions import Version, current_or_none, open_version
+from pipeline.store.versions import Version, open_version
 
 AT_ONCE = 0.05
 """A comparison that is to take so many seconds is not worth a process of its own."""
-PATIENCE = 0.3
-"""What is begun in passing may turn out to take so long, once: a scan of a small repository."""
 GRACE = 0.1
 """Seconds that an answer waits for the other process."""
 
@@ -41,27 +39,22 @@ class _Question(msgspec.Struct, frozen=True):
     path: str
     rev: str | None
     settings: SourceSettings
+    cache: str
     skip: str
     name: str
     home: str
     version: str
-    published: bool
     indexed: Indexed
 
-    def ask(self, patience: float) -> Freshness:
-        """Compare. What would take longer than `patience` seconds is not done."""
+    def ask(self) -> Freshness:
+        """Compare, however long that takes."""
         repository = Repository(self.name, Path(self.home))
         return freshness(
             Path(self.path), rev=self.rev, settings=self.settings, indexed=self.indexed, hashes=self._hashes,
-            cache=repository.scan_cache, record=self.record, skip=Path(self.skip), patience=patience,
+            cache=Path(self.cache), memory=repository.compared, skip=Path(self.skip),
         )  # fmt: skip
 
-    @property
-    def record(self) -> Path | None:
-        """What the last look at the tree saw. It is kept for the published version alone."""
-        return Repository(self.name, Path(self.home)).tree_cache if self.published else None
-
-    def _hashes(self) -> Mapping[str, bytes]:
+    def _hashes(self) -> Mapping[str, bytes] | None:
         from pipeline.schemas import Files
         from pipeline.tables import read_columns
 
@@ -69,8 +62,7 @@ class _Question(msgspec.Struct, frozen=True):
             with open_version(Repository(self.name, Path(self.home)), self.version) as version:
                 table = read_columns(version.ensure("source_snapshot"), Files, ["uri", "content_hash"])
         except CodeIntelError:
-            # Its damage is for those to tell who answer from it.
-            return {}
+            return None
         rows = zip(table["uri"].to_pylist(), table["content_hash"].to_pylist(), strict=True)
         return {uri: content for uri, content in rows if content is not None}
 
@@ -86,7 +78,7 @@ class Looking:
     def result(self, grace: float = GRACE) -> Freshness:
         """What came of it; after `grace` seconds, that nothing is known yet."""
         if self._found is None:
-            self._found = self._question.ask(PATIENCE) if self._process is None else _answer_of(self._process, grace)
+            self._found = self._question.ask() if self._process is None else _answer_of(self._process, grace)
         return self._found
 
 
@@ -94,7 +86,7 @@ def look(store: Store, repository: Repository, version: Version, settings: Setti
     """Begin to compare the repository with a version of it."""
     question = _question(store, repository, version, settings)
     process = None
-    if seconds_for(question.record, question.indexed.rows) > AT_ONCE:
+    if seconds_for(Path(question.cache), question.indexed.rows) > AT_ONCE:
         # It goes on when this process ends, so that what it saw is not lost.
         with contextlib.suppress(OSError):
             process = subprocess.Popen(
@@ -111,7 +103,7 @@ def freshness_of(
     store: Store, repository: Repository, version: Version, settings: Settings, path: Path | None = None
 ) -> Freshness:
     """Compare the repository (or the work tree of it at `path`) with a version of it, however long that takes."""
-    return _question(store, repository, version, settings, path).ask(float("inf"))
+    return _question(store, repository, version, settings, path).ask()
 
 
 def _question(
@@ -120,10 +112,12 @@ def _question(
     origin = read_origin(repository)
     snapshot = version.manifest.artefacts["source_snapshot"]
     indexed = Indexed(snapshot.recipe["external"]["scan"], int(snapshot.facts["rows"]), version.manifest.commit)
+    tree = path or _tree_of(origin)
+    # Another worktree has other inodes; the two of them are not to forget each other.
+    cache = repository.scan_cache if str(tree) == origin.path else repository.scan_cache.with_suffix(".other")
     return _Question(
-        str(path or _tree_of(origin)), None if path else origin.rev, settings.source, str(store.root), repository.name,
-        str(repository.path),
-        version.name, version.name == current_or_none(repository), indexed,
+        str(tree), None if path else origin.rev, settings.source, str(cache), str(store.root), repository.name,
+        str(repository.path), version.name, indexed,
     )  # fmt: skip
 
 
@@ -158,7 +152,7 @@ def _answer_of(process: subprocess.Popen[bytes], grace: float) -> Freshness:
 def _main() -> None:
     """The other process: a question on standard input, the answer on standard output."""
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=_Question)
-    answer = msgspec.json.encode(question.ask(float("inf")))
+    answer = msgspec.json.encode(question.ask())
     # Whoever asked may have gone.
     with contextlib.suppress(OSError):
         sys.stdout.buffer.write(answer)

@@ -1,7 +1,7 @@
 """Whether a repository still is what was indexed, by how many files it is not, and where its git says that it stands.
 
-Two costs, both known before: a look at the stamps that the last scan left (`glance`), and a scan. Whoever has no time for what
-is needed gets an answer that says so, and never a guess.
+A scan that remembers the last one looks at every file and opens few, so its digest tells for sure. How many files differ is
+counted once for each state of the tree and then remembered.
 
 Belongs here: what planning, sensors and every interface ask about a repository without indexing it. Not here: rebuilding, or
 asking while something else goes on (`interfaces.looking`).
@@ -9,9 +9,8 @@ asking while something else goes on (`interfaces.looking`).
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,15 @@ import msgspec
 from pipeline.config import SourceSettings
 from pipeline.errors import SourceError
 from pipeline.files import write_file
-from pipeline.source import glance, repository
-from pipeline.source.ignoring import GIT_FILE, OWN_FILE
-from pipeline.source.scan import Scan, Witness, scan
+from pipeline.source import repository
+from pipeline.source.entries import hash_of
+from pipeline.source.scan import Scan, scan
 
-_LOOK_SECONDS = 4e-6
-"""A file or a folder, measured: 2.5 to 3 microseconds."""
-_SCAN_SECONDS = 50e-6
-"""A row of a scan whose files are all remembered, measured: 38 microseconds."""
-_WORTH_KEEPING = 16
-"""So many stamps that a look had to look behind make it worth while to write the record again."""
+_SECONDS = 10e-6
+"""A row of a scan that remembers the last one, measured: 8 to 9 microseconds."""
+_SECONDS_ANEW = 60e-6
+"""A row of one that has nothing to remember but hashes."""
+_MOST_KEPT = 32
 
 NOT_CHECKED = "not checked: the repository is large, and was not looked through in time"
 
@@ -43,8 +41,9 @@ class Indexed(msgspec.Struct, frozen=True):
     commit: str | None
 
 
-Hashes = Callable[[], Mapping[str, bytes]]
-"""Uri -> content hash of every file as it was indexed: the version's own table, read only where it is needed."""
+Hashes = Callable[[], Mapping[str, bytes] | None]
+"""Uri -> content hash of every file as it was indexed: the version's own table, read only where it is needed. None: it cannot
+be read, which is for those to tell who answer from it."""
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -78,106 +77,50 @@ def freshness(
     indexed: Indexed,
     hashes: Hashes,
     cache: Path | None = None,
-    record: Path | None = None,
+    memory: Path | None = None,
     skip: Path | None = None,
-    patience: float = math.inf,
 ) -> Freshness:
     """Compare the tree at `path` (or its revision `rev`) with what was indexed.
 
-    `cache` and `record` are files that make it cheap, `skip` a folder that is no part of the tree. What would take longer than
-    `patience` seconds is not done.
+    `cache` makes the scan cheap, `memory` the count; `skip` is a folder that is no part of the tree.
     """
     try:
         if not path.is_dir():
             raise SourceError(f"{path} does not exist.")
         location = repository.locate(path.resolve())
+        head, commits = _standing(location, rev, indexed)
         if rev is not None or (location is not None and location.work_tree is None):
-            return _of_revision(path, location, rev, settings, indexed, hashes, record, patience)
-        return _of_folder(path, location, settings, indexed, hashes, cache, record, skip, patience)
+            # A commit never changes, so that it is scanned once.
+            prefix = location.prefix if location is not None else ""
+            state = hash_of(msgspec.msgpack.encode((indexed.scan, head, prefix, settings))).hex()
+            found = _recall(memory).get(state)
+            now = scan(path, rev=rev, settings=settings) if found is None else None
+        else:
+            now = scan(path, settings=settings, cache=cache, skip=skip)
+            state = hash_of(msgspec.msgpack.encode((indexed.scan, now.digest))).hex()
+            found = 0 if now.digest == indexed.scan else _recall(memory).get(state)
     except SourceError as error:
         return Freshness(stale=True, files=None, reason=error.message)
+    if found is None:
+        assert now is not None  # it was scanned because nothing is remembered
+        found = 0
+        if now.digest != indexed.scan:
+            before = hashes()
+            if before is None:
+                return Freshness(stale=True, files=None, commits=commits, commit=head, reason="they cannot be counted")
+            found = _differing(now, before) or _OTHERWISE
+        _remember(memory, state, found)
+    reason = "the files are the same, but other ones would be indexed" if found == _OTHERWISE else ""
+    return Freshness(stale=found != 0, files=max(found, 0), commits=commits, commit=head, reason=reason)
 
 
-def seconds_for(record: Path | None, rows: int) -> float:
-    """About how long a comparison takes: a look where there is a record, else a scan of so many rows."""
-    try:
-        # A hundred bytes a row; reading the record to know better would cost as much as the look.
-        entries = (record.stat().st_size if record else 0) // 100
-    except OSError:
-        entries = 0
-    return entries * 1.7 * _LOOK_SECONDS if entries else rows * _SCAN_SECONDS
+_OTHERWISE = -1
+"""In place of a number of files: no file differs, and yet the rows do, because settings or rules are others."""
 
 
-def _of_folder(
-    path: Path,
-    location: repository.Location | None,
-    settings: SourceSettings,
-    indexed: Indexed,
-    hashes: Hashes,
-    cache: Path | None,
-    kept: Path | None,
-    skip: Path | None,
-    patience: float,
-) -> Freshness:
-    root, around = path.resolve(), _around(path.resolve(), location)
-    head, commits = _standing(location, None, indexed)
-    record = glance.read_record(kept, root, settings)
-    if record is not None and record.base == indexed.scan and record.entries * _LOOK_SECONDS <= patience:
-        sight = glance.look(record, around)
-        # When the last difference went, something may be left that has no bytes, like a submodule: only a scan can tell.
-        if not sight.moved and (sight.differs or not record.differs):
-            if kept is not None and _worth_keeping(record, sight):
-                glance.write_record(kept, glance.renewed(record, sight, time.time_ns()))
-            return _told(bool(sight.differs) or record.otherwise, len(sight.differs), commits, head)
-    if indexed.rows * _SCAN_SECONDS > patience:
-        return Freshness(stale=False, files=None, commits=commits, commit=head, reason=NOT_CHECKED)
-    witness = Witness()
-    now = scan(path, settings=settings, cache=cache, skip=skip, witness=witness)
-    made = glance.record_of(now, witness, settings, around, indexed.scan, skip)
-    if now.digest != indexed.scan:
-        known = record if record is not None and record.base == indexed.scan else None
-        differs = _differences(now, hashes() if known is None else dict(glance.hashes_of(known)))
-        made = msgspec.structs.replace(made, differs=differs, otherwise=not differs)
-    if kept is not None and kept.parent.is_dir():
-        glance.write_record(kept, made)
-    return _told(now.digest != indexed.scan, len(made.differs), commits, now.commit)
-
-
-def scan_to_build(path: Path, *, settings: SourceSettings, cache: Path | None, record: Path, skip: Path | None) -> Scan:
-    """Scan a work tree that will be indexed so, and keep what makes the next `freshness` cheap."""
-    try:
-        root = path.resolve()
-        around, witness = _around(root, repository.locate(root)), Witness()
-    except OSError:
-        return scan(path, settings=settings, cache=cache, skip=skip)
-    found = scan(path, settings=settings, cache=cache, skip=skip, witness=witness)
-    known = glance.read_record(record, root, settings)
-    if found.root is not None and (known is None or known.base != found.digest or known.differs or known.otherwise):
-        glance.write_record(record, glance.record_of(found, witness, settings, around, found.digest, skip))
-    return found
-
-
-def _told(stale: bool, files: int, commits: int | None, commit: str | None) -> Freshness:
-    """An answer that is complete."""
-    reason = "" if files or not stale else "the files are the same, but other ones would be indexed"
-    return Freshness(stale=stale, files=files, commits=commits, commit=commit, reason=reason)
-
-
-def _worth_keeping(record: glance.Record, sight: glance.Sight) -> bool:
-    return len(sight.files) + len(sight.folders) >= _WORTH_KEEPING and sight != glance.Sight(record.differs)
-
-
-def _around(root: Path, location: repository.Location | None) -> glance.Around:
-    """What decides about a tree from outside of it."""
-    if location is None or location.work_tree is None:
-        return glance.Around()
-    folders, above = [], Path(location.work_tree)
-    for part in Path(location.prefix).parts:
-        folders.append(above)
-        above /= part
-    rules = [str(folder / name) for folder in folders for name in (GIT_FILE, OWN_FILE)]
-    index = os.path.join(str(location.repository.path), "index")  # noqa: PTH118 - may hold any bytes
-    return glance.Around.of(index, [*repository.exclude_files(location.repository), *rules])
+def seconds_for(cache: Path | None, rows: int) -> float:
+    """About how long it takes to compare a tree of so many rows."""
+    return rows * (_SECONDS if cache is not None and cache.exists() else _SECONDS_ANEW)
 
 
 def _standing(location: repository.Location | None, rev: str | None, indexed: Indexed) -> tuple[str | None, int | None]:
@@ -191,65 +134,28 @@ def _standing(location: repository.Location | None, rev: str | None, indexed: In
     return head, 0 if head == indexed.commit else repository.commits_between(location.repository, head, indexed.commit)
 
 
-def _differences(now: Scan, before: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Files that are not as they were indexed, with the hash that was indexed."""
+def _differing(now: Scan, before: Mapping[str, bytes]) -> int:
+    """How many files are not as they were indexed, are new, or are gone."""
     after = {uri: content for uri, content in zip(now.uri, now.content_hash, strict=True) if content is not None}
-    differs = {uri: before.get(uri, glance.NOTHING) for uri, content in after.items() if before.get(uri) != content}
-    return differs | {uri: content for uri, content in before.items() if uri not in after}
+    changed = sum(before.get(uri) != content for uri, content in after.items())
+    return changed + sum(uri not in after for uri in before)
 
 
-class _Compared(msgspec.Struct, frozen=True):
-    """What came of comparing a commit, which never changes, with what was indexed."""
-
-    indexed: str
-    commit: str
-    prefix: str
-    settings: SourceSettings
-    stale: bool
-    files: int
-
-
-def _of_revision(
-    path: Path,
-    location: repository.Location | None,
-    rev: str | None,
-    settings: SourceSettings,
-    indexed: Indexed,
-    hashes: Hashes,
-    kept: Path | None,
-    patience: float,
-) -> Freshness:
-    if location is None:
-        raise SourceError(f"{path} is in no git repository, so there is no revision `{rev}`.", hint="Leave out --rev.")
-    commit, commits = _standing(location, rev, indexed)
-    if commit is None:
-        raise SourceError(f"{path} has no commits.", hint="Commit something first.")
-    memory = kept.with_suffix(".revision") if kept is not None else None
-    compared = _recall(memory)
-    asked = (indexed.scan, commit, location.prefix, settings)
-    if compared is None or (compared.indexed, compared.commit, compared.prefix, compared.settings) != asked:
-        if indexed.rows * 4 * _SCAN_SECONDS > patience:
-            return Freshness(stale=False, files=None, commits=commits, commit=commit, reason=NOT_CHECKED)
-        now = scan(path, rev=rev, settings=settings)
-        differs = _differences(now, hashes()) if now.digest != indexed.scan else {}
-        compared = _Compared(*asked, now.digest != indexed.scan, len(differs))
-        if memory is not None and memory.parent.is_dir():
-            _keep(memory, compared)
-    return _told(compared.stale, compared.files, commits, commit)
-
-
-def _recall(path: Path | None) -> _Compared | None:
+def _recall(memory: Path | None) -> dict[str, int]:
+    """States that were counted: a digest of what was compared with what -> how many files differ."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Compared) if path is not None else None
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, int]) if memory is not None else {}
     except (OSError, msgspec.DecodeError):
-        return None
+        return {}
 
 
-def _keep(path: Path, compared: _Compared) -> None:
-    try:
-        write_file(path, msgspec.json.encode(compared))
-    except OSError:
-        return  # Only time depends on it.
+def _remember(memory: Path | None, state: str, found: int) -> None:
+    if memory is None or not memory.parent.is_dir():
+        return
+    kept = [*_recall(memory).items()][1 - _MOST_KEPT :]
+    # Only time depends on it.
+    with contextlib.suppress(OSError):
+        write_file(memory, msgspec.json.encode({**dict(kept), state: found}))
 
 
 def head_of(path: Path, rev: str | None = None) -> str | None:

@@ -127,23 +127,18 @@ def tracked(location: Location) -> Tracked:
 
 def _excludes(repository: Any) -> Levels:
     """The exclude files outside of the tree, the weakest first: the user's, then the repository's."""
-    levels: Levels = ()
-    for path in exclude_files(repository):
-        try:
-            levels = (*levels, (0, parse_file(read_regular(os.path.realpath(path)))))
-        except (OSError, ValueError):
-            continue
-    return levels
-
-
-def exclude_files(repository: Any) -> tuple[str, str]:
-    """Where the user's exclude file and the repository's own would be."""
     try:
         users = os.path.expanduser(repository.config["core.excludesFile"])  # noqa: PTH111 - may hold anything
     except (KeyError, ValueError, pygit2.GitError):
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
         users = f"{home}/git/ignore"
-    return users, os.path.join(common_folder(repository), "info", "exclude")  # noqa: PTH118
+    levels: Levels = ()
+    for path in (users, os.path.join(common_folder(repository), "info", "exclude")):  # noqa: PTH118
+        try:
+            levels = (*levels, (0, parse_file(read_regular(os.path.realpath(path)))))
+        except (OSError, ValueError):
+            continue
+    return levels
 
 
 def common_folder(repository: Any) -> str:

@@ -31,8 +31,7 @@ from pipeline.source.selection import IGNORED, INDEXED, SKIPPED, SYMLINK, UNREAD
 from pipeline.source.worktree import Walk, open_regular, read_regular, read_to
 
 _BLOCK = 1 << 20
-EMPTY: Stamp = (0, 0, 0, 0)
-"""The stamp of a row whose bytes were not looked at."""
+_EMPTY: Stamp = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,6 @@ class Scan:
         """`indexed`, or `skipped` where there is a reason."""
         return tuple(INDEXED if reason is None else SKIPPED for reason in self.reason)
 
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Where the bytes of each row are: a path on disk, or a git object id in hex."""
-        return self._place
-
     @cached_property
     def digest(self) -> str:
         """Hex, of the rows alone: equal trees have equal digests wherever they lie and whichever commit they are of.
@@ -87,29 +81,13 @@ class Scan:
             raise SourceError(f"`{uri}` cannot be read: {error.strerror or error}.", hint="Build again.") from error
 
 
-@dataclass
-class Witness:
-    """What a scan of a folder saw beside its rows: the stamp of each row, and every folder that it listed."""
-
-    began: int = 0
-    stamps: list[Stamp] = field(default_factory=list)
-    folders: list[tuple[str, int, int]] = field(default_factory=list)
-    """Path, inode, and the mtime in ns before it was listed."""
-
-
 def scan(
-    path: Path,
-    *,
-    rev: str | None = None,
-    settings: SourceSettings,
-    cache: Path | None = None,
-    skip: Path | None = None,
-    witness: Witness | None = None,
+    path: Path, *, rev: str | None = None, settings: SourceSettings, cache: Path | None = None, skip: Path | None = None
 ) -> Scan:
     """Scan a folder, or with `rev` the commit of that name in the folder's repository (for a bare one: HEAD).
 
-    `cache` is a file that makes the next scan of an unchanged tree cheap; `skip` a folder without rows (the store); `witness`
-    is filled. Raises `SourceError` when there is nothing at `path`, no such revision, or nothing to index.
+    `cache` is a file that makes the next scan of an unchanged tree cheap; `skip` a folder without rows (the store). Raises
+    `SourceError` when there is nothing at `path`, no such revision, or nothing to index.
     """
     began = time.time_ns()
     root = _folder(path)
@@ -120,14 +98,12 @@ def scan(
     if location is not None and (rev is not None or location.work_tree is None):
         found = _scan_revision(location, rev, settings, before)
     else:
-        found = _scan_folder(root, location, settings, before, skip, None if witness is None else witness.folders)
+        found = _scan_folder(root, location, settings, before, skip)
     if INDEXED not in found.scan.status:
         raise _nothing_to_index(path, found.scan)
     if not any(size for size, reason in zip(found.scan.size, found.scan.reason, strict=True) if reason is None):
         raise SourceError(f"There is nothing to index in {path}: all files are empty.", hint="Name another folder.")
     remember(cache, settings, before, found.findings(), began)
-    if witness is not None:
-        witness.began, witness.stamps = began, found.stamps
     return found.scan
 
 
@@ -176,25 +152,20 @@ def _scan_revision(location: git.Location, rev: str | None, settings: SourceSett
         content = read(entry.place)
         hashed = hash_of(content)
         if entry.reason is not None:
-            return Finding(entry.stamp or EMPTY, len(content), hashed, None, entry.reason)
-        return Finding(entry.stamp or EMPTY, len(content), hashed, *judge(entry.uri, content, len(content), settings))
+            return Finding(entry.stamp or _EMPTY, len(content), hashed, None, entry.reason)
+        return Finding(entry.stamp or _EMPTY, len(content), hashed, *judge(entry.uri, content, len(content), settings))
 
     return _assemble(entries, before, find, None, str(commit.id), False, rev, read)
 
 
 def _scan_folder(
-    root: Path,
-    location: git.Location | None,
-    settings: SourceSettings,
-    before: Mapping[str, Finding],
-    skip: Path | None,
-    visited: list[tuple[str, int, int]] | None,
+    root: Path, location: git.Location | None, settings: SourceSettings, before: Mapping[str, Finding], skip: Path | None
 ) -> _Found:
     known = git.tracked(location) if location else None
     if location and known and git.is_ignored_folder(location, known):
         location, known = None, None
     prefix = location.prefix if location else ""
-    walk = Walk(str(root), settings, prefix, known, None if skip is None else str(skip.resolve()), visited)
+    walk = Walk(str(root), settings, prefix, known, None if skip is None else str(skip.resolve()))
     entries = in_order(walk.entries())
     commit = git.head_commit(location.repository) if location else None
     dirty = False
@@ -215,7 +186,7 @@ def _any_untracked(entries: list[Entry], root: Path, prefix: str, files: frozens
 
 def _find_file(entry: Entry, settings: SourceSettings) -> Finding | None:
     """Read one file from disk; None when it is gone. The stamp was taken before, so that a change in between shows later."""
-    stamp = entry.stamp or EMPTY
+    stamp = entry.stamp or _EMPTY
     try:
         descriptor = open_regular(entry.place)
     except FileNotFoundError:
@@ -243,7 +214,7 @@ def _find_link(entry: Entry) -> Finding | None:
         target = os.fsencode(os.readlink(entry.place))  # noqa: PTH115 - bytes, not a path
     except FileNotFoundError:
         return None
-    return Finding(entry.stamp or EMPTY, len(target), hash_of(target), None, SYMLINK)
+    return Finding(entry.stamp or _EMPTY, len(target), hash_of(target), None, SYMLINK)
 
 
 def _assemble(
@@ -262,7 +233,7 @@ def _assemble(
     for uri, place, reason, stamp in entries:
         if reason is not None and reason != SYMLINK:
             rows.append((uri, None, None, None, reason, place))
-            stamps.append(EMPTY)
+            stamps.append(_EMPTY)
             continue
         finding = before.get(uri)
         if finding is None or finding.stamp != stamp:
@@ -270,7 +241,7 @@ def _assemble(
                 finding = find(Entry(uri, place, reason, stamp))
             except OSError:
                 rows.append((uri, None, None, None, UNREADABLE, place))
-                stamps.append(EMPTY)
+                stamps.append(_EMPTY)
                 continue
             if finding is None:
                 continue

@@ -18,7 +18,7 @@ from pipeline.source.entries import Entry, uri_name
 from pipeline.source.ignoring import GIT_FILE, OWN_FILE, Levels, Patterns, is_ignored, parse_file, parse_lines
 from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK, UNREADABLE, UNSUPPORTED
 
-METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
+_METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 _MOST_PATTERNS_BYTES = 1 << 20
 
 
@@ -84,8 +84,6 @@ class Walk:
     tracked: Tracked | None = None
     skip: str | None = None
     """A folder without rows: the store."""
-    visited: list[tuple[str, int, int]] | None = None
-    """Where every folder that is listed is noted, with its inode and the mtime that it had before."""
     known: Tracked = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,9 +95,6 @@ class Walk:
         while stack:
             folder = stack.pop()
             try:
-                if self.visited is not None:
-                    facts = os.lstat(folder.path)
-                    self.visited.append((folder.path, facts.st_ino, facts.st_mtime_ns))
                 with os.scandir(folder.path) as found:
                     children = list(found)
             except (FileNotFoundError, NotADirectoryError):
@@ -134,7 +129,7 @@ class Walk:
 
     def _folder(self, child: os.DirEntry[str], folder: _Folder, stack: list[_Folder]) -> Entry | None:
         name = child.name
-        if name in METADATA_FOLDERS or child.path == self.skip:
+        if name in _METADATA_FOLDERS or child.path == self.skip:
             return None
         full = folder.full + name
         uri = folder.uri + uri_name(name)

@@ -99,9 +99,9 @@ class Repository:
         return self.path / "scan.cache"
 
     @property
-    def tree_cache(self) -> Path:
-        """What the tree looked like when it was last scanned (`source.glance`). May be deleted at any time."""
-        return self.path / "tree.cache"
+    def compared(self) -> Path:
+        """By how many files the repository was seen to differ from what was indexed. May be deleted at any time."""
+        return self.path / "compared.cache"
 
     @property
     def origin_file(self) -> Path:

@@ -33,7 +33,8 @@ class Watch:
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from pipeline.interfaces.main import program; program()", "watch", repo, "--json",
              "--ephemeral", "--data", store, *options],
-            env={**clean, **PLAIN, **settings, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**clean, **PLAIN, **settings, "PYTHONPATH": str(ROOT)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: queue.Queue[str] = queue.Queue()
         self.said: queue.Queue[str] = queue.Queue()
@@ -142,6 +143,7 @@ def test_a_checkout_of_two_thousand_files_is_one_build(world: Any, watching: Cal
 def test_an_error_is_told_once_and_the_next_change_is_built(world: Any, watching: Callable[..., Watch]) -> None:
     watch = watching()
     watch.build()
+    assert watch.still(0.5)
     settings = world.repo / "codeintel.toml"
     settings.write_text("chunk_budget = 'many'\n")
     failed = watch.build()
@@ -152,7 +154,7 @@ def test_an_error_is_told_once_and_the_next_change_is_built(world: Any, watching
     assert watch.build()["published"] and found(world, "neap") == "harbour/tides.py"
 
 
-def test_a_store_that_is_busy_is_waited_for(world: Any, watching: Callable[..., Watch], elsewhere: Callable[..., Any]) -> None:
+def test_a_store_that_is_busy_is_waited_for(world: Any, watching: Callable[..., Watch]) -> None:
     watch = watching()
     watch.build()
     with builder(open_store(world.store).existing("demo")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -15,8 +16,7 @@ import pytest
 
 from pipeline.config import SourceSettings
 from pipeline.source import freshness as module
-from pipeline.source import glance
-from pipeline.source.freshness import NOT_CHECKED, Freshness, Indexed, freshness, scan_to_build
+from pipeline.source.freshness import Freshness, Indexed, freshness
 from pipeline.source.scan import Scan, scan
 
 SETTINGS = SourceSettings()
@@ -37,14 +37,25 @@ class Yard:
     """A tree, and what an index of it would remember."""
 
     root: Path
-    record: Path
+    cache: Path
     indexed: Indexed
     before: dict[str, bytes]
 
     def ask(self, **given: Any) -> Freshness:
         """As an interface asks."""
-        keywords = {"rev": None, "settings": SETTINGS, "indexed": self.indexed, "record": self.record} | given
-        return freshness(self.root, hashes=lambda: self.before, **keywords)
+        keywords = {
+            "rev": None,
+            "settings": SETTINGS,
+            "indexed": self.indexed,
+            "cache": self.cache,
+            "memory": self.memory,
+        } | given
+        return freshness(self.root, **{"hashes": lambda: self.before} | keywords)
+
+    @property
+    def memory(self) -> Path:
+        """Where counts are remembered."""
+        return self.cache.with_name("compared.cache")
 
     def truth(self) -> tuple[bool, int]:
         """By a scan that remembers nothing: whether the tree is another one, and how many files are."""
@@ -71,29 +82,23 @@ def yard(tmp_path: Path, tree: Callable[..., Path], commit: Callable[..., str]) 
     root = tree(tmp_path / "repo", FILES)
     commit(pygit2.init_repository(str(root)))
     age(root)
-    return index(root, tmp_path / "tree.cache")
+    return index(root, tmp_path / "scan.cache")
 
 
-def index(root: Path, record: Path) -> Yard:
-    found = scan_to_build(root, settings=SETTINGS, cache=None, record=record, skip=None)
-    return Yard(root, record, Indexed(found.digest, len(found.uri), found.commit), hashes(found))
+def index(root: Path, cache: Path) -> Yard:
+    found = scan(root, settings=SETTINGS, cache=cache)
+    return Yard(root, cache, Indexed(found.digest, len(found.uri), found.commit), hashes(found))
 
 
-def forbid(monkeypatch: pytest.MonkeyPatch, *names: tuple[Any, str]) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("this was not to be called")
-
-    for owner, name in names:
-        monkeypatch.setattr(owner, name, refuse)
+def refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("this was not to be called")
 
 
-def test_an_unchanged_tree_is_fresh_and_neither_scanned_nor_read(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    forbid(monkeypatch, (module, "scan"), (glance, "_hash"))
-    assert yard.ask() == Freshness(stale=False, files=0, commits=0, commit=yard.indexed.commit)
+def test_an_unchanged_tree_is_fresh_and_the_index_is_not_read_for_it(yard: Yard) -> None:
+    assert yard.ask(hashes=refuse) == Freshness(stale=False, files=0, commits=0, commit=yard.indexed.commit)
 
 
-def test_edits_deletions_and_atomic_saves_are_counted_without_a_scan(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    forbid(monkeypatch, (module, "scan"))
+def test_edits_deletions_and_atomic_saves_are_counted_and_each_state_only_once(yard: Yard) -> None:
     (yard.root / "a.py").write_text("def first(): return 1\n")
     saved = yard.root / "pkg/.b.py.swp"
     saved.write_text("def second(): return 2\n")
@@ -102,6 +107,7 @@ def test_edits_deletions_and_atomic_saves_are_counted_without_a_scan(yard: Yard,
     shutil.rmtree(yard.root / "docs")
     found = yard.ask()
     assert (found.stale, found.files) == (True, 4)
+    assert yard.ask(hashes=refuse) == found
     (yard.root / "a.py").write_text(FILES["a.py"])
     assert yard.ask().files == 3
 
@@ -117,36 +123,22 @@ def test_an_edit_that_keeps_size_and_time_is_seen(yard: Yard) -> None:
 def test_a_file_that_was_just_written_when_it_was_indexed_is_read_again(tmp_path: Path, tree: Callable[..., Path]) -> None:
     young = index(tree(tmp_path / "young", {"a.py": "x = 1\n", "b.py": "y = 1\n"}), tmp_path / "cache")
     before = (young.root / "a.py").stat()
-    record = glance.read_record(young.record, young.root, SETTINGS)
-    assert record is not None and record.stamps == bytes(len(record.stamps))
     (young.root / "a.py").write_text("x = 2\n")
     os.utime(young.root / "a.py", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert young.ask().files == 1
 
 
-def test_touching_files_makes_nothing_stale_and_their_new_times_are_remembered(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_WORTH_KEEPING", 2)
+def test_touching_files_makes_nothing_stale(yard: Yard) -> None:
     for name in ("a.py", "pkg/b.py", "pkg/deep/c.py"):
         os.utime(yard.root / name, ns=(10**18, 11 * 10**17))
-    assert yard.ask().stale is False
-    forbid(monkeypatch, (module, "scan"), (glance, "_hash"))
-    assert yard.ask().stale is False
+    assert yard.ask(hashes=refuse).stale is False
 
 
-def test_ignored_files_and_empty_folders_make_nothing_stale_and_are_known_the_next_time(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ignored_files_and_empty_folders_make_nothing_stale(yard: Yard) -> None:
     (yard.root / "build/more.py").write_text("ignored = 2\n")
     (yard.root / "noise.log").write_text("tick\n")
     (yard.root / "pkg/empty").mkdir()
-    assert yard.ask() == Freshness(stale=False, files=0, commits=0, commit=yard.indexed.commit)
-    age(yard.root)
-    assert yard.ask().stale is False
-    (yard.root / "noise.log").write_text("tock\n")
-    forbid(monkeypatch, (module, "scan"))
-    assert yard.ask().stale is False
+    assert yard.ask(hashes=refuse) == Freshness(stale=False, files=0, commits=0, commit=yard.indexed.commit)
 
 
 def test_a_new_file_in_a_folder_that_had_none_is_found(yard: Yard) -> None:
@@ -168,7 +160,7 @@ def test_commits_are_counted_and_alone_make_nothing_stale(yard: Yard, commit: Ca
 def test_a_tree_that_was_indexed_with_its_changes_is_not_stale_for_them(yard: Yard) -> None:
     (yard.root / "a.py").write_text("uncommitted = 1\n")
     (yard.root / "untracked.py").write_text("also = 1\n")
-    again = index(yard.root, yard.record)
+    again = index(yard.root, yard.cache)
     assert again.ask().stale is False
     (yard.root / "a.py").write_text(FILES["a.py"])
     assert (again.ask().stale, again.ask().files) == (True, 1)
@@ -178,7 +170,7 @@ def test_other_settings_make_an_index_stale_though_no_file_changed(yard: Yard) -
     found = yard.ask(settings=SourceSettings(exclude=("docs/",)))
     assert found.stale and found.files == 1
     (yard.root / "pkg/b.py").write_text("# @generated by hand\ngenerated = 1\n")
-    again = index(yard.root, yard.record)
+    again = index(yard.root, yard.cache)
     found = again.ask(settings=SourceSettings(index_generated=True))
     assert found.stale and found.files == 0 and "other" in found.reason
 
@@ -189,36 +181,30 @@ def test_a_folder_that_is_gone_is_stale_and_the_reason_is_told(yard: Yard) -> No
     assert found.stale and found.files is None and "does not exist" in found.reason
 
 
-@pytest.mark.parametrize("damage", [b"", b"rubbish", b"\x00" * 4096])
-def test_a_damaged_record_costs_time_alone(yard: Yard, damage: bytes) -> None:
-    yard.record.write_bytes(damage)
+@pytest.mark.parametrize("damage", [b"", b"rubbish", b"\x00" * 4096, b"[1]", b'{"a": "b"}'])
+def test_damaged_memories_cost_time_alone(yard: Yard, damage: bytes) -> None:
+    yard.cache.write_bytes(damage)
+    yard.memory.write_bytes(damage)
     assert yard.ask().stale is False
     (yard.root / "a.py").write_text("changed = 1\n")
-    yard.record.write_bytes(yard.record.read_bytes()[:-1] + b"!")
+    assert yard.ask().files == 1
+    yard.memory.write_bytes(damage)
     assert yard.ask().files == 1
 
 
-def test_who_has_no_time_is_told_that_nobody_looked_and_never_that_all_is_well(yard: Yard) -> None:
-    found = yard.ask(patience=0.0)
-    assert not found.checked and found.files is None and found.reason == NOT_CHECKED
-    yard.record.unlink()
-    assert yard.ask(patience=0.0).reason == NOT_CHECKED
-    assert yard.ask().checked
+def test_where_the_index_cannot_be_read_nothing_is_counted_and_nothing_remembered(yard: Yard) -> None:
+    (yard.root / "a.py").write_text("changed = 1\n")
+    found = yard.ask(hashes=lambda: None)
+    assert found.stale and found.files is None and found.reason
+    assert yard.ask().files == 1
 
 
-def test_a_store_inside_of_the_tree_is_no_news(
-    tmp_path: Path, tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tree(tmp_path / "repo", {"a.py": "x = 1\n", "data/store.json": "{}"})
-    age(root)
-    store = root / "data"
-    found = scan_to_build(root, settings=SETTINGS, cache=None, record=tmp_path / "cache", skip=store)
-    yard = Yard(root, tmp_path / "cache", Indexed(found.digest, 1, None), hashes(found))
-    (store / "more.py").write_text("y = 1\n")
-    (root / "gone.py").write_text("")
-    (root / "gone.py").unlink()
-    forbid(monkeypatch, (module, "scan"))
-    assert yard.ask(skip=store).stale is False
+def test_what_is_remembered_is_bounded(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_KEPT", 3)
+    for number in range(6):
+        (yard.root / "a.py").write_text(f"x = {number}\n")
+        yard.ask()
+    assert len(json.loads(yard.memory.read_bytes())) == 3
 
 
 def test_a_revision_is_compared_once_and_then_remembered(
@@ -230,7 +216,7 @@ def test_a_revision_is_compared_once_and_then_remembered(
     commit(pygit2.Repository(str(yard.root)))
     found = yard.ask(rev="HEAD")
     assert (found.stale, found.files, found.commits) == (True, 1, 1)
-    forbid(monkeypatch, (module, "scan"))
+    monkeypatch.setattr(module, "scan", refuse)
     assert yard.ask(rev="HEAD") == found
 
 
@@ -320,7 +306,7 @@ def test_over_random_histories_the_answer_is_that_of_a_scan(
     root = tree(tmp_path / "repo", FILES)
     commit(pygit2.init_repository(str(root)))
     age(root)
-    yard = index(root, tmp_path / "tree.cache")
+    yard = index(root, tmp_path / "scan.cache")
     mischief = Mischief(root, seed)
     kinds = sorted(name for name in vars(Mischief) if not name.startswith("_"))
     done = []
@@ -334,5 +320,5 @@ def test_over_random_histories_the_answer_is_that_of_a_scan(
         found = yard.ask()
         assert (found.stale, found.files) == expected, done
         if mischief.random.random() < 0.1:
-            yard = index(root, tmp_path / "tree.cache")
+            yard = index(root, tmp_path / "scan.cache")
             done.append("index")
