@@ -159,7 +159,7 @@ class Watcher:
     def build(self, bell: Bell) -> None:
         """Build and tell; an error is told too, and ends nothing. Whoever else builds is waited for."""
         from pipeline.errors import CodeIntelError, StoreBusyError
-        from pipeline.interfaces.output import print_error, print_json
+        from pipeline.interfaces.output import print_error
         from pipeline.store.versions import current_or_none
 
         started, told = time.perf_counter(), False
@@ -176,8 +176,19 @@ class Watcher:
                 time.sleep(_BUSY)
                 continue
             except CodeIntelError as error:
-                self.made, self.failed = None, None if bell.wait(0) else self._signature()
                 print_error(error)
-                if self.json:
-                    print_json({"published": False, "problems": [{"problem": error.message}]})
+                self._fail(error.message, bell)
+            except Exception as error:
+                # A mistake of ours; the next change may be without it.
+                message = f"unexpected {type(error).__name__}: {error}"
+                self.say(f"indexctl: {message}. Run `indexctl --debug build` to see where.")
+                self._fail(message, bell)
             return
+
+    def _fail(self, message: str, bell: Bell) -> None:
+        """Tell machines, and remember what was tried, unless it moved meanwhile."""
+        from pipeline.interfaces.output import print_json
+
+        self.made, self.failed = None, None if bell.wait(0) else self._signature()
+        if self.json:
+            print_json({"published": False, "problems": [{"problem": message}]})
