@@ -75,10 +75,10 @@ class Looking:
     _process: subprocess.Popen[bytes] | None = None
     _found: Freshness | None = field(default=None)
 
-    def result(self, grace: float = GRACE) -> Freshness:
-        """What came of it; after `grace` seconds, that nothing is known yet."""
+    def result(self) -> Freshness:
+        """What came of it; after `GRACE` seconds, that nothing is known yet."""
         if self._found is None:
-            self._found = self._question.ask() if self._process is None else _answer_of(self._process, grace)
+            self._found = self._question.ask() if self._process is None else _answer_of(self._process, GRACE)
         return self._found
 
 
@@ -90,7 +90,8 @@ def look(store: Store, repository: Repository, version: Version, settings: Setti
         # It goes on when this process ends, so that what it saw is not lost.
         with contextlib.suppress(OSError):
             process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.interfaces.looking"],
+                # Without -P, whatever lies in the working directory could be imported in place of what is meant.
+                [sys.executable, "-P", "-m", "pipeline.interfaces.looking"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             assert process.stdin is not None  # a pipe was asked for
