@@ -8,7 +8,7 @@ SYNC := UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --fro
 BIN := .venv/bin
 SETUP := .venv/.synced
 
-.PHONY: help setup demo test check test-models bench ui clean
+.PHONY: help setup demo test check test-models torture bench ui clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | while IFS="$$(printf '\t')" read -r n d; do printf '  make %-12s %s\n' "$$n" "$$d"; done
@@ -34,6 +34,9 @@ test: $(SETUP) ## Run the tests
 
 test-models: $(SETUP) ## Run the tests that need a model runtime, Node.js or a GPU (skipped where there is none)
 	@$(BIN)/pytest -m "models or node or gpu" -rs || test $$? -eq 5
+
+torture: $(SETUP) ## Kill, fail and damage everything everywhere (minutes)
+	@$(BIN)/pytest -m torture -n auto --dist worksteal -rs
 
 check: $(SETUP) ## Lint, format, types and layers
 	@$(BIN)/ruff check .

@@ -19,7 +19,7 @@ import dagster as dg
 from assets.metadata import column_schema, result_metadata
 from assets.partitions import REPOSITORIES
 from pipeline.release.checks import CHECKS
-from pipeline.release.findings import Finding, Roots
+from pipeline.release.findings import Finding, Roots, Subject
 from pipeline.release.quality_gate import GATES, Gate, before_manifest
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
@@ -28,6 +28,8 @@ from pipeline.store.objects import settle
 from resources.store import StoreResource
 
 OWNERS = ("team:codeintel",)
+AFRESH_TAG = "codeintel/afresh"
+"""A tag of runs: the assets, with commas between, that are made on nothing that was made before."""
 
 Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
 """Makes a stage's external inputs from (store, repository name, inputs by asset)."""
@@ -112,10 +114,11 @@ def asset_of(
             store.settings(name),
             externals=externals(store, name, by_asset),
             runtime=store.runtime(),
+            full=not outputs.keys().isdisjoint(context.run.tags.get(AFRESH_TAG, "").split(",")),
         )
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}
-        digests = {asset: artefact.digest for asset, artefact in known.items()}
+        subject = Subject(roots, {asset: artefact.digests for asset, artefact in known.items()})
         judged = _judged(gates, store, name, roots)
         results = tuple(
             dg.MaterializeResult(
@@ -124,7 +127,7 @@ def asset_of(
                 data_version=dg.DataVersion(artefact.digest),
                 metadata=result_metadata(KINDS[asset], artefact, result.seconds, result.observed.get(asset)),
                 check_results=[
-                    check_result(check.name, asset, check.run(roots, digests), blocking=check.blocking)
+                    check_result(check.name, asset, check.run(subject), blocking=check.blocking)
                     for check in checks
                     if check.asset == asset
                 ]

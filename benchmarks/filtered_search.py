@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.index.dense.building import build
-from pipeline.index.dense.description import IDS_FILE, VECTORS_FILE
 from pipeline.index.dense.families import FAMILIES
-from pipeline.index.dense.index_files import write_parts
+from pipeline.index.dense.index_files import PrimaryRows, write_parts
 from pipeline.index.dense.operating_point import first_point
 from pipeline.index.dense.searching import SearchCost
 from pipeline.index.dense.vectors import VectorIndex
@@ -90,6 +90,7 @@ def opened(made: World, family: str, folder: Path) -> tuple[VectorIndex, float]:
             primary,
             None,
             np.empty(0, np.int64),
+            rows=PrimaryRows(primary.ids(), np.zeros(len(primary), np.uint64)),
             factory=chosen.factory(D, len(made.ids), options),
             training=training,
             point=point,
@@ -184,8 +185,7 @@ def main() -> int:
                 continue
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                np.save(folder / IDS_FILE, made.ids)
-                np.save(folder / VECTORS_FILE, made.vectors)
+                write_arrays(folder, made.ids, made.vectors)
                 kept &= measured(n, family, made, folder, options.seed)
     return 0 if kept else 1
 

@@ -41,9 +41,9 @@ from pipeline.index.dense.families import FAMILIES, import_faiss
 from pipeline.index.dense.vectors import VectorIndex
 
 _MODEL = Path(__file__).resolve().parents[1] / "tests" / "index" / "dense" / "test_updates.py"
-VOUCHED = ("faiss.index", "faiss.delta.index", "deletions.npy", "faiss.meta.json")
+VOUCHED = ("faiss.index", "faiss.rows.npy", "faiss.delta.index", "deletions.npy", "faiss.meta.json")
 """What `faiss.meta.json` vouches for, and itself."""
-ARRAYS = ("ids.npy", "vectors.npy")
+ARRAYS = ("ids.npy", "vector_hashes.npy", "vectors/shard-000.npy")
 """What only the digests of the store vouch for."""
 KINDS = ("truncate", "flip", "zero")
 MEMORY, SECONDS = 1 << 30, 20

@@ -62,6 +62,7 @@ def chunks(tree: Path, work: Path, queries: int) -> Corpus:
     """The vectors of the chunks of a folder of code, by `indexctl`; queries are those that it is tuned on."""
     from pipeline.config import EmbedSettings
     from pipeline.embed import registry
+    from pipeline.embed.arrays import open_arrays
     from pipeline.index.tuning.queries import query_texts
 
     data = work / "chunks"
@@ -71,7 +72,7 @@ def chunks(tree: Path, work: Path, queries: int) -> Corpus:
     done = subprocess.run([*program, "build", str(tree), *options], env=build, stdout=subprocess.PIPE, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     version = next(data.glob(f"*/versions/{report['version']}"))
-    vectors = np.load(version / "vectors.npy", mmap_mode="r")
+    vectors = open_arrays(version)[1][:]
     order = np.random.default_rng(_SEED).permutation(len(vectors))
     texts = query_texts(version, queries)
     asked = registry.load(EmbedSettings()).encode_queries(texts)

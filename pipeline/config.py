@@ -49,11 +49,13 @@ class ScipSettings(Section, frozen=True, kw_only=True):
     scip_files: tuple[str, ...] = ()
     """SCIP indexes built elsewhere, `LANGUAGE=PATH`; they take the place of an indexer's run."""
     scip_python: str = ""
-    """Path of scip-python; when empty, `ty-scip` indexes Python."""
     scip_typescript: str = ""
-    """Path of scip-typescript; when empty, the one on PATH."""
+    """Paths of indexers; when empty, Python is indexed by `ty-scip`, and TypeScript by the scip-typescript on PATH."""
     scip_timeout: int = 600
     """Seconds that one indexer may take."""
+    scip_refresh: Literal["always", "stale", "nightly"] = "stale"
+    scip_stale_share: float = 0.1
+    """When indexers run again: at every change; once so large a share of a language's files changed; at night."""
 
 
 class CstSettings(Section, frozen=True, kw_only=True):

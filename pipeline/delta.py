@@ -9,7 +9,9 @@ Belongs here: what is the same for every table. Not here: which inputs a table d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import files, tables
-from pipeline.artefacts import Artefact, Earlier
+from pipeline.artefacts import Artefact, Earlier, Facts
 from pipeline.columns import runs
 from pipeline.schemas import Files, Table
 
@@ -63,16 +65,54 @@ def link_part(before: Path, after: Path, kind: type[Table], part: int) -> Path:
     return target
 
 
-def same_files(now: Path, before: Path) -> frozenset[str]:
-    """Uris of the indexed files that have the same bytes and language in two parts of `files`."""
-    return frozenset(uri for uri, _, _ in _contents(now) & _contents(before))
+def totals(before: Facts, gone: Iterable[Facts], come: Iterable[Facts]) -> dict[str, Any]:
+    """What all parts say together: counts by name, and counts by word by name.
+
+    `before` is what they said before (nothing: none was there); parts that are `gone` no longer count, those that have `come`
+    do. So it costs what changed, and a part that was linked is not opened.
+    """
+    found: dict[str, Any] = {}
+    for facts, sign in ((before, 1), *((one, -1) for one in gone), *((one, 1) for one in come)):
+        for name, told in facts.items():
+            if isinstance(told, Mapping):
+                words = found.setdefault(name, Counter())
+                for word, count in told.items():
+                    words[word] += sign * count
+            else:
+                found[name] = found.get(name, 0) + sign * told
+    return {
+        name: {word: told[word] for word in sorted(told) if told[word]} if isinstance(told, Counter) else told
+        for name, told in found.items()
+    }
 
 
-def _contents(path: Path) -> set[tuple[str, str, bytes]]:
-    """(uri, language, content hash) of the indexed files of one part."""
-    table = tables.plain(tables.read_part(path, Files, ["uri", "lang", "content_hash", "status"]))
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became of the indexed files of a part: those that are the `same`, and how many `bytes` the other ones have now."""
+
+    same: frozenset[str]
+    bytes: int
+
+
+def part_changes(earlier: Earlier, source: Artefact[Any], part: int) -> Changes:
+    """What became of the files of one part of the snapshot since an earlier result that was cut alike."""
+    before = earlier.inputs[source.asset]
+    return changes(*(tables.part_path(one.path / Files.name, part) for one in (source, before)))
+
+
+def changes(now: Path, before: Path) -> Changes:
+    """What became of the files of one part of `files`: the same are those with the same bytes and language."""
+    new, old = _contents(now), _contents(before)
+    same = frozenset(uri for uri, content in new.items() if old.get(uri) == content)
+    return Changes(same, sum(size for uri, (size, _, _) in new.items() if uri not in same))
+
+
+def _contents(path: Path) -> dict[str, tuple[int, str, bytes]]:
+    """uri -> (size, language, content hash) of the indexed files of one part."""
+    table = tables.plain(tables.read_part(path, Files, ["uri", "lang", "size", "content_hash", "status"]))
     listed = table.filter(pc.equal(table["status"], INDEXED))
-    return set(zip(*(listed[name].to_pylist() for name in ("uri", "lang", "content_hash")), strict=True))
+    columns = (listed[name].to_pylist() for name in ("size", "lang", "content_hash"))
+    return dict(zip(listed["uri"].to_pylist(), zip(*columns, strict=True), strict=True))
 
 
 def carried(path: Path, kind: type[Table], uris: Collection[str]) -> pa.Table:

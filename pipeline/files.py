@@ -9,11 +9,13 @@ Belongs here: what would be the same for any store. Not here: which files an art
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,11 @@ from typing import Any
 import msgspec
 
 TEMPORARY_PREFIX = ".tmp-"
+_LITTER = (TEMPORARY_PREFIX, ".bad-")
+"""What is no longer wanted once its writer is dead; the second is what caches call what they found damaged."""
 _BLOCK = 1 << 20
+_AT_CWD, _EXCHANGE = -100, 2
+"""Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What linking fails with where a file cannot be linked at all: another device, a file system without hard links."""
 
@@ -81,6 +87,15 @@ def temporary_sibling(path: Path) -> Path:
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically and durably."""
     make_directory(path.parent)
+    try:
+        _write_file(path, data)
+    except FileNotFoundError:
+        # Whoever began to build meanwhile took the unfinished file for that of a dead process.
+        _write_file(path, data)
+    fsync_directory(path.parent)
+
+
+def _write_file(path: Path, data: bytes) -> None:
     temporary = temporary_sibling(path)
     try:
         with temporary.open("xb") as file:
@@ -92,7 +107,20 @@ def write_file(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    fsync_directory(path.parent)
+
+
+def write_cache(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically but not durably: for what a power cut may take, or damage so that it shows."""
+    make_directory(path.parent)
+    temporary = temporary_sibling(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
@@ -125,10 +153,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def directory_commit(target: Path) -> Iterator[Path]:
+def directory_commit(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary directory that becomes `target` when the block ends well, and vanishes when it does not.
 
-    Where `target` exists by then, somebody finished first: theirs stays and ours is dropped.
+    Where `target` exists by then, somebody finished first: theirs stays and ours is dropped. With `replace` ours takes its
+    place, and theirs is removed; where the system can exchange names there is no moment without either.
     """
     make_directory(target.parent)
     temporary = temporary_sibling(target)
@@ -137,15 +166,35 @@ def directory_commit(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         _fsync_tree(temporary, began)
-        try:
-            temporary.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+        if not (replace and _exchange(temporary, target)):
+            try:
+                temporary.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not replace:
+                    raise
+                if replace:
+                    target.rename(temporary_sibling(target))
+                    temporary.rename(target)
         fsync_directory(target.parent)
     finally:
-        if temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(temporary)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step. False where there is no second one, or where the system has no such step."""
+    if not os.path.lexists(second):
+        return False
+    try:
+        rename: Any = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    if rename(_AT_CWD, os.fsencode(first), _AT_CWD, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
+        return False
+    raise OSError(number, os.strerror(number), str(second))
 
 
 def _fsync_tree(root: Path, began: int) -> None:
@@ -164,7 +213,7 @@ def _fsync_tree(root: Path, began: int) -> None:
         fsync_directory(Path(folder))
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """Hard-link a published file, or copy it where linking is impossible (another device, no hard links)."""
     try:
         os.link(source, target)
@@ -180,16 +229,42 @@ def tree_files(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def sweep_temporaries(folder: Path) -> int:
-    """Remove what crashed writers left directly in `folder`; returns how many. Call only while nobody writes there."""
+def tree_statuses(root: Path) -> dict[str, os.stat_result]:
+    """What each file under `root` looks like, by relative POSIX path. A link is a file of its own, wherever it leads."""
+    found: dict[str, os.stat_result] = {}
+    folders = [("", str(root))]
+    while folders:
+        prefix, folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{prefix}{entry.name}/", entry.path))
+                else:
+                    found[prefix + entry.name] = entry.stat(follow_symlinks=False)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a symlink or a whole directory, whatever there is. Raises OSError for what cannot be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sweep_temporaries(folder: Path, *, older: float = 0.0) -> int:
+    """Remove what crashed writers left directly in `folder`, and what was set aside there as damaged; returns how many.
+
+    Where others may be writing, only what is `older` than so many seconds.
+    """
     count = 0
-    if not folder.is_dir():
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.name.startswith(_LITTER)]
+    except OSError:
         return 0
-    for entry in folder.iterdir():
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
-            count += 1
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if not older or time.time() - entry.stat(follow_symlinks=False).st_mtime > older:
+                remove(Path(entry.path))
+                count += 1
     return count

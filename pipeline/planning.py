@@ -6,6 +6,7 @@ running the graph (`interfaces.run`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,19 +144,21 @@ def plan(
     skip: Path | None = None,
     building: bool = False,
     full: bool = False,
+    afresh: Collection[str] = (),
 ) -> Plan:
     """What a build would do now. `skip` is the store's folder where that is not where `store` lies.
 
-    With `full`, nothing is built on what was built before; with `building` too, that is decided for good.
+    With `full`, nothing is built on what was built before, nor are the assets `afresh`; with `building` too, that is decided
+    for good.
     """
     settings = settings or settings_of(store, origin)
     scanned = scan_origin(store, repository, origin, settings, skip=skip, building=building)
     current = versions.current_or_none(repository)
     history = history_of(repository, origin, scanned.commit, settings.modules.churn_days)
-    version, choices = plan_version(settings, scanned, history, repository, full=full)
+    version, choices = plan_version(settings, scanned, history, repository, full=full, afresh=afresh)
     keys = {asset: choice.key for asset, choice in choices.items()}
-    if building and full:
-        for asset, choice in choices.items():
-            bases.remember(repository, asset, choice)
+    if building:
+        for asset in choices if full else afresh:
+            bases.remember(repository, asset, choices[asset])
     missing = tuple(asset for asset in KINDS if not (repository.objects / asset / keys[asset] / OBJECT_FILE).is_file())
     return Plan(repository, origin, settings, scanned, history, version, keys, missing, current)

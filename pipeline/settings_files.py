@@ -40,6 +40,7 @@ _NOT_FOR_REPOSITORIES = frozenset(
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_file_bytes": (1, 1 << 30),
     "scip_timeout": (1, 86_400),
+    "scip_stale_share": (0, 1),
     "churn_days": (1, 36_500),
     "watch_debounce": (0.01, 60),
     "watch_most_delay": (0.1, 3600),

@@ -50,6 +50,10 @@ def _uses_nothing(settings: Settings) -> Mapping[str, str]:
     return {}
 
 
+def _always(settings: Settings) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage function with its version. `uses` names the libraries, grammars and weights that the result depends on."""
@@ -57,6 +61,8 @@ class Stage:
     function: Callable[..., Facts]
     code_version: str
     uses: Callable[[Settings], Mapping[str, str]] = _uses_nothing
+    based: Callable[[Settings], bool] = _always
+    """Whether a stage that takes a base builds on one with these settings; where not, its key has no history."""
 
     @cached_property
     def parameters(self) -> dict[str, tuple[type[Any], type[Kind] | None]]:

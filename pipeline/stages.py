@@ -5,7 +5,7 @@ Belongs here: which stages there are. Not here: what they do (their rooms), how 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from pipeline.chunks.stage import STAGE as CHUNKS
@@ -94,10 +94,16 @@ KINDS: Mapping[str, type[Kind]] = {kind.asset: kind for stage in STAGES for kind
 
 
 def plan_choices(
-    settings: Settings, scan: Scan, history: External, repository: Repository | None, *, full: bool = False
+    settings: Settings,
+    scan: Scan,
+    history: External,
+    repository: Repository | None,
+    *,
+    full: bool = False,
+    afresh: Collection[str] = (),
 ) -> dict[str, Choice]:
     """Asset -> key and base for everything up to the manifest, which depends on what was published too and is left to
-    `plan_version`. Without a repository, and with `full`, nothing has a base."""
+    `plan_version`. Without a repository, and with `full`, nothing has a base; nor has what is in `afresh` (assets)."""
     lock = UNLOCKED if repository is None else Lock(read_lock(repository))
     externals: dict[str, External] = {"scan": scan, "history": history, "lock": lock}
     choices: dict[str, Choice] = {}
@@ -113,7 +119,14 @@ def plan_choices(
             else:
                 methods[kind.asset] = stage.method(kind, settings, methods)
                 choices[kind.asset] = bases.choose(
-                    repository, stage, kind, settings, keys, externals, methods[kind.asset], full=full
+                    repository,
+                    stage,
+                    kind,
+                    settings,
+                    keys,
+                    externals,
+                    methods[kind.asset],
+                    full=full or kind.asset in afresh,
                 )
         keys |= {kind.asset: choices[kind.asset].key for kind in stage.outputs.values()}
     return choices
@@ -125,10 +138,16 @@ def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, st
 
 
 def plan_version(
-    settings: Settings, scan: Scan, history: External, repository: Repository, *, full: bool = False
+    settings: Settings,
+    scan: Scan,
+    history: External,
+    repository: Repository,
+    *,
+    full: bool = False,
+    afresh: Collection[str] = (),
 ) -> tuple[str, dict[str, Choice]]:
     """The version that a build would publish, and the keys of all its assets."""
-    choices = plan_choices(settings, scan, history, repository, full=full)
+    choices = plan_choices(settings, scan, history, repository, full=full, afresh=afresh)
     keys = {asset: choice.key for asset, choice in choices.items()}
     identity = identity_of(settings, repository, scan.commit, scan.dirty, keys)
     name = version_name(keys, identity)
@@ -148,7 +167,9 @@ def identity_of(
         if (repository.versions / name).is_dir():
             parent = versions.read_manifest(repository.versions / name).parent
         else:
-            parent = versions.current_name(repository)
+            published = versions.current_name(repository)
+            # A version that went missing while it was published is built again, and is not its own parent.
+            parent = None if published == name else published
     except (IndexCorruptionError, IndexFormatError):
         parent = None
     return replace(orphan, parent=parent)

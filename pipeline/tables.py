@@ -33,9 +33,15 @@ def part_count(files: int) -> int:
     return parts
 
 
+def place_of(uri: str) -> int:
+    """Where rows of `uri` belong, from 0 to 255, whatever the number of parts."""
+    return hashlib.blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=8).digest()[0]
+
+
 def part_of(uri: str, parts: int) -> int:
     """The part that rows of `uri` are in."""
-    return int.from_bytes(hashlib.blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") % parts
+    # The number of parts divides that of places.
+    return place_of(uri) % parts
 
 
 def part_path(folder: Path, part: int) -> Path:

@@ -5,11 +5,15 @@ Belongs here: when. Not here: what a build does (`assets`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.adapter import AFRESH_TAG
 from assets.partitions import PARTITION_SET
+from pipeline.errors import CodeIntelError
+from pipeline.schemas import ScipIndex
 from resources.store import StoreResource
 
 
@@ -24,9 +28,18 @@ def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinit
         register_partitions(context.instance, names)
         day = context.scheduled_execution_time.strftime("%Y-%m-%d")
         for name in names:
-            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly"})
+            tags = {"codeintel/trigger": "nightly"} | _afresh(store, name)
+            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags=tags)
 
     return nightly
+
+
+def _afresh(store: StoreResource, name: str) -> dict[str, str]:
+    """What the settings of a repository leave to the night. Settings that cannot be read are told by the run."""
+    with contextlib.suppress(CodeIntelError):
+        if store.settings(name).scip.scip_refresh == "nightly":
+            return {AFRESH_TAG: ScipIndex.asset}
+    return {}
 
 
 def register_partitions(instance: dg.DagsterInstance, names: list[str]) -> None:

@@ -219,11 +219,13 @@ def _evaluate(folder: Path, ranks: Ranks, **facts: Any) -> Path:
     definitions, found = facts.pop("definitions", (100, 100)), facts.pop("found", (100, 100))
     covered = documents.CoverageDocument(
         version=documents.FORMAT, k=k, files=_share((9, 9)), bytes=_share((9, 9)), definitions=_share(definitions),
-        found=_share(found), skipped={}, missed=facts.pop("missed", {}), by_language={}, by_kind={}, by_channel={},
+        found=_share(found), asked=found[1], skipped={}, missed=facts.pop("missed", {}),
+        by_language={}, by_kind={}, by_channel={},
     )  # fmt: skip
     (folder / Coverage.FILE).write_bytes(canonical_json(msgspec.to_builtins(covered)))
     plain: dict[str, Any] = {
         "version": documents.FORMAT, "method": documents.METHOD, "state": "measured", "k": k, "queries": len(ranks),
+        "asked": len(ranks), "since": {},
         "fused": None, "by_half": {}, "by_label": {}, "by_language": {}, "by_module": {}, "channels": {}, "nearest": None,
         "tokens": None, "agreement": None, "twin": None, "broken": {},
     }  # fmt: skip

@@ -56,7 +56,7 @@ def indexers(root: Path) -> tuple[Indexer, ...]:
 
 def _rows(root: Path) -> Iterator[tuple[str, str, str]]:
     for indexer in indexers(root):
-        yield from ((ScipIndex.asset, loss.uri, loss.reason) for loss in indexer.left_out)
+        yield from ((ScipIndex.asset, loss.uri, loss.reason) for loss in indexer.lost)
     if left_out := _read(root / ScipOccurrences.LEFT_OUT, _LeftOut):
         yield from ((ScipOccurrences.asset, loss.uri, loss.reason) for loss in left_out.left_out)
     if rejected := _read(root / CstNodes.REJECTED, _Rejected):

@@ -10,6 +10,7 @@ same views for people's own tools (`database`), fetching chunks by id (`hydrate`
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,12 @@ from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalM
 _SINGLE_FILES: Mapping[str, str] = {
     FaissIdmap.asset: FaissIdmap.FILE,
     "sweep": Tuning.SWEEP,
+    "tuning_nearest": Tuning.NEAREST,
     "eval_queries": EvalQueries.FILE,
     "eval_details": EvalMetrics.DETAILS,
     "eval_pool": EvalMetrics.POOL,
     "last_eval_pool": EvalMetrics.POOL,
     "eval_points": EvalMetrics.POINTS,
-    "coverage": Coverage.TABLE,
     "coverage_modules": Coverage.MODULES,
 }
 """View -> the file of a version that it shows whole."""
@@ -51,6 +52,7 @@ class View:
     sql: str
 
 
+_PATTERN = re.compile(r"[*?\[]")
 _TABLE_SQL = "SELECT * FROM read_parquet({files}, hive_partitioning = false)"
 # Parquet knows no fixed-size lists; vector functions need them back.
 _EMBEDDINGS_SQL = "SELECT id, embedding::FLOAT[{dimension}] AS embedding FROM read_parquet({files}, hive_partitioning = false)"
@@ -255,6 +257,15 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]
     return table
 
 
+def count_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[int]:
+    """Rows of each of these Parquet files of the version, as DuckDB counts them."""
+    if not paths:
+        return []
+    sql = "SELECT filename, count(*) FROM read_parquet({files}, hive_partitioning = false, filename = true) GROUP BY filename"
+    counts: dict[str, int] = dict(connection.execute(sql.format(files=_path_literals(list(paths)))).fetchall())
+    return [counts.get(str(path), 0) for path in paths]
+
+
 def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[str]:
     """One view a table that exists; returns their names."""
     names: set[str] = set()
@@ -331,4 +342,4 @@ def literal(text: str) -> str:
 
 def _escape_glob(path: str) -> str:
     """`read_parquet` takes every path for a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+    return _PATTERN.sub(r"[\g<0>]", path)

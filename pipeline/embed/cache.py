@@ -5,8 +5,10 @@ blake2b-128 of each text, sorted), `vectors.npy` (float32 [n, d], row i of key i
 segments, so they need no lock; a segment's name is the digest of its keys, so two writers of the same texts write it once.
 Other encoders keep rows of their own type in a folder of their own beside `embeddings`.
 
-A segment is trusted when its files have the digests that its description says. One that does not is renamed to
-`.bad-...` and forgotten: its vectors are computed again.
+A segment is trusted when its files have the digests that its description says; of the vectors, block by block, so that a few
+rows cost little however many there are. One that does not is renamed to `.bad-...` and forgotten: its vectors are computed
+again. Small segments are merged into larger ones, never a large one with a few small ones, so that what is added is written
+again a few times at most.
 
 Belongs here: that file format. Not here: which text stands for a chunk (`interface`), and when to ask (`stage`).
 """
@@ -17,7 +19,7 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar, cast
@@ -26,12 +28,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.files import canonical_json, digest_file, directory_commit, temporary_sibling
+from pipeline.files import canonical_json, digest_bytes, digest_file, directory_commit, temporary_sibling
 
-FORMAT = 1
+FORMAT = 2
 MAX_SEGMENTS = 8
-"""With more, they are merged into one."""
+"""With more, the small ones are merged."""
+BLOCK_ROWS = 1024
+"""Rows that one digest vouches for."""
 
+_MERGED_UP_TO = 2
 _PREFIX = "seg-"
 _BAD_PREFIX = ".bad-"
 _KEYS, _VECTORS, _DESCRIPTION = "keys.npy", "vectors.npy", "segment.json"
@@ -54,7 +59,8 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dimension: int
     count: int
     keys: str
-    vectors: str
+    vectors: tuple[str, ...]
+    """Digests of the rows, `BLOCK_ROWS` at a time."""
 
 
 class _DamagedError(Exception):
@@ -73,7 +79,9 @@ class _Segment(Generic[Scalar]):
     description: _Description
     keys: Keys
     vectors: Rows[Scalar] | None = None
-    """None until a key is found here for the first time: digesting vectors costs a second a gigabyte."""
+    """None until a key is found here for the first time."""
+    checked: set[int] = field(default_factory=set)
+    """Blocks of vectors whose digest is right: digesting costs a second a gigabyte."""
 
 
 class RowCache(Generic[Scalar]):
@@ -139,7 +147,7 @@ class RowCache(Generic[Scalar]):
             if not found.any():
                 continue
             with self._setting_aside(segment.path):
-                vectors[wanted[found]] = self._vectors(segment)[rows[found]]
+                vectors[wanted[found]] = self._vectors(segment, rows[found])
                 known[wanted[found]] = True
         return known, vectors
 
@@ -156,14 +164,22 @@ class RowCache(Generic[Scalar]):
             description = msgspec.json.decode((path / _DESCRIPTION).read_bytes(), type=_Description)
             if (description.version, description.embedder, description.dimension) != (FORMAT, self._embedder, self._dimension):
                 raise _DamagedError
-            keys = _array(path / _KEYS, description.keys, np.dtype(np.uint64), (description.count, 2))
+            if len(description.vectors) != -(-description.count // BLOCK_ROWS) or digest_file(path / _KEYS) != description.keys:
+                raise _DamagedError
+            keys = _mapped(path / _KEYS, np.dtype(np.uint64), (description.count, 2))
             self._segments.append(_Segment(path, description, keys))
 
-    def _vectors(self, segment: _Segment[Scalar]) -> Rows[Scalar]:
+    def _vectors(self, segment: _Segment[Scalar], rows: npt.NDArray[np.int64]) -> Rows[Scalar]:
+        """Rows of a segment, checked."""
         if segment.vectors is None:
-            shape = (segment.description.count, self._dimension)
-            segment.vectors = _array(segment.path / _VECTORS, segment.description.vectors, self._dtype, shape)
-        return segment.vectors
+            segment.vectors = _mapped(segment.path / _VECTORS, self._dtype, (segment.description.count, self._dimension))
+        for block in np.unique(rows // BLOCK_ROWS).tolist():
+            if block not in segment.checked:
+                held = segment.vectors[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+                if digest_bytes(held.tobytes()) != segment.description.vectors[block]:
+                    raise _DamagedError
+                segment.checked.add(block)
+        return segment.vectors[rows]
 
     @contextlib.contextmanager
     def _setting_aside(self, path: Path) -> Iterator[None]:
@@ -193,22 +209,27 @@ class RowCache(Generic[Scalar]):
                 dimension=self._dimension,
                 count=len(keys),
                 keys=digest_file(folder / _KEYS),
-                vectors=digest_file(folder / _VECTORS),
+                vectors=tuple(
+                    digest_bytes(vectors[start : start + BLOCK_ROWS].tobytes()) for start in range(0, len(keys), BLOCK_ROWS)
+                ),
             )
             (folder / _DESCRIPTION).write_bytes(canonical_json(description))
-        self._segments.append(_Segment(target, description, keys, vectors))
+        self._segments.append(_Segment(target, description, keys, vectors, set(range(len(description.vectors)))))
         return target
 
     def _merge(self) -> None:
-        """One segment of all that can be trusted; then those it was made of are removed."""
-        for segment in list(self._segments):
+        """One segment of the small ones that can be trusted; then those it was made of are removed."""
+        held: list[Rows[Scalar]] = []
+        merged: list[_Segment[Scalar]] = []
+        for segment in small_segments(self._segments):
             with self._setting_aside(segment.path):
-                self._vectors(segment)
-        merged, self._segments = self._segments, []
-        kept = self._write(
-            np.concatenate([segment.keys for segment in merged]),
-            np.concatenate([self._vectors(segment) for segment in merged]),
-        )
+                held.append(self._vectors(segment, np.arange(segment.description.count)))
+                merged.append(segment)
+        if not merged:
+            return
+        gone = {segment.path for segment in merged}
+        self._segments = [segment for segment in self._segments if segment.path not in gone]
+        kept = self._write(np.concatenate([segment.keys for segment in merged]), np.concatenate(held))
         for segment in merged:
             if segment.path != kept:
                 # Renamed first, so that nobody meets half of it and takes it for damaged.
@@ -225,10 +246,20 @@ class VectorCache(RowCache[np.float32]):
         super().__init__(shared / "embeddings", embedder, dimension, np.dtype(np.float32))
 
 
-def _array(path: Path, digest: str, dtype: np.dtype[Scalar], shape: tuple[int, int]) -> npt.NDArray[Scalar]:
-    """A memory-mapped array that has been checked whole."""
-    if digest_file(path) != digest:
-        raise _DamagedError
+def small_segments(segments: Sequence[_Segment[Scalar]]) -> list[_Segment[Scalar]]:
+    """Those worth merging, at least two of several: from the smallest on, while the next one is not twice all before it."""
+    found: list[_Segment[Scalar]] = []
+    total = 0
+    for segment in sorted(segments, key=lambda one: one.description.count):
+        if len(found) > 1 and segment.description.count > _MERGED_UP_TO * total:
+            break
+        found.append(segment)
+        total += segment.description.count
+    return found
+
+
+def _mapped(path: Path, dtype: np.dtype[Scalar], shape: tuple[int, int]) -> npt.NDArray[Scalar]:
+    """A memory-mapped array of this type and shape."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype != dtype or array.shape != shape:
         raise _DamagedError

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from typing import Protocol, cast
 
 from pipeline.config import EmbedSettings
 from pipeline.embed.interface import Embedder, Spread
 from pipeline.errors import IndexFormatError
+from pipeline.installed import version
 
 
 class _Room(Protocol):

@@ -7,12 +7,16 @@ Belongs here: the sample and the comparison. Not here: embedders.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import tables
 from pipeline.embed import registry
 from pipeline.embed.interface import document_text
+from pipeline.evaluation.change import rows_of
 from pipeline.evaluation.document import Agreement
 from pipeline.index.dense.arrays import Ids
 from pipeline.schemas import Chunks
@@ -23,9 +27,10 @@ _DIGITS = 4
 """Of the cosine: servers and devices round the rest as they like."""
 
 
-def agreement(opened: Opened) -> Agreement | None:
-    """An even sample of chunks, embedded again. None where the embedder cannot be asked, or there is nothing to ask about."""
-    ids, texts = _sample(opened)
+def agreement(opened: Opened, chunks: Mapping[int, str] | None = None) -> Agreement | None:
+    """An even sample of chunks, or these (id -> uri), embedded again. None where the embedder cannot be asked, or there are
+    none."""
+    ids, texts = _texts(opened, _sample(opened) if chunks is None else chunks)
     if not len(ids):
         return None
     stored = opened.vectors.vectors_of(ids)
@@ -39,18 +44,19 @@ def agreement(opened: Opened) -> Agreement | None:
     return Agreement(sample=len(ids), least=round(float(cosines.min()), _DIGITS))
 
 
-def _sample(opened: Opened) -> tuple[Ids, list[str]]:
-    """Ids int64 [n], ascending, and the text of each chunk that is embedded. Ids are as good as drawn."""
+def _sample(opened: Opened) -> dict[int, str]:
+    """Id and uri of an even sample of chunks. Ids are as good as drawn."""
+    every = tables.read_table(opened.version.ensure("chunks"), Chunks, ["id", "uri"]).sort_by("id")
+    rows = np.unique(np.linspace(0, every.num_rows - 1, min(SAMPLE, every.num_rows)).astype(np.int64))
+    chosen = every.take(pa.array(rows))
+    return dict(zip(chosen["id"].to_pylist(), chosen["uri"].to_pylist(), strict=True))
+
+
+def _texts(opened: Opened, chunks: Mapping[int, str]) -> tuple[Ids, list[str]]:
+    """Those of these chunks that there are, and what is embedded of each. Only the parts that hold them are read."""
     root = opened.version.ensure("chunks")
-    parts = tables.parts(root, Chunks)
-    ids = [tables.read_part(part, Chunks, ["id"])["id"].to_numpy() for part in parts]
-    every = np.sort(np.concatenate(ids))
-    chosen = every[np.unique(np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).astype(np.int64))]
-    texts: dict[int, str] = {}
-    for part, there in zip(parts, ids, strict=True):
-        if not len(rows := np.flatnonzero(np.isin(there, chosen))):
-            continue
-        table = tables.read_part(part, Chunks, ["id", "name", "uri", "content"]).take(pa.array(rows))
-        columns = (table[name].to_pylist() for name in ("id", "name", "uri", "content"))
-        texts |= {one: document_text(name, uri, content) for one, name, uri, content in zip(*columns, strict=True)}
-    return chosen, [texts[one] for one in chosen.tolist()]
+    rows = rows_of(root, Chunks, set(chunks.values()), ["id", "name", "uri", "content"])
+    rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(sorted(chunks), pa.int64()))).sort_by("id")
+    columns = (rows[name].to_pylist() for name in ("name", "uri", "content"))
+    texts = [document_text(name, uri, content) for name, uri, content in zip(*columns, strict=True)]
+    return rows["id"].to_numpy(), texts

@@ -195,10 +195,12 @@ def _wide(gained: npt.NDArray[np.float64], groups: int) -> Interval:
     """The mean of differences [n] with an interval that holds in 95 of 100 cases for `groups` groups together (Bonferroni)."""
     if groups < 2:
         return difference_of(np.zeros_like(gained), gained)
-    rows = len(gained)
-    drawn = np.random.default_rng(_SEED).multinomial(rows, np.full(rows, 1 / rows), size=_RESAMPLES)
+    rows, moved = len(gained), gained[gained != 0]
+    # Queries that gained nothing add nothing however often they are drawn: they are drawn as one, the last.
+    chances = np.append(np.full(len(moved), 1 / rows), (rows - len(moved)) / rows)
+    drawn = np.random.default_rng(_SEED).multinomial(rows, chances, size=_RESAMPLES)
     outside = 2.5 / groups
-    low, high = np.percentile(drawn @ gained / rows, [outside, 100 - outside])
+    low, high = np.percentile(drawn[:, :-1] @ moved / rows, [outside, 100 - outside])
     return Interval(mean=round(float(gained.mean()), 6), low=round(float(low), 6), high=round(float(high), 6))
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schemas import Coverage
+from pipeline import tables
+from pipeline.schemas import Coverage, CoverageRows
 
 FEWEST = 5
 """Definitions that a module must have to be a row of its own beside larger ones; fewer where there are few altogether."""
@@ -172,7 +173,7 @@ def read_tree(folder: Path) -> Tree:
 
 def read_definitions(folder: Path, prefix: str = "") -> pa.Table:
     """The definitions of an object or a version, of one module where that is given. Raises as `read_tree` does."""
-    table = pq.read_table(folder / Coverage.TABLE)
+    table = tables.read_table(folder, CoverageRows)
     if not prefix:
         return table
     inside = [uri == prefix or (prefix.endswith("/") and uri.startswith(prefix)) for uri in table["uri"].to_pylist()]

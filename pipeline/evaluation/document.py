@@ -6,6 +6,8 @@ figures come about (`metrics`, `evaluator`, `cover`).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.schemas import Coverage, EvalMetrics
 
-FORMAT = 1
+FORMAT = 2
 FUSED = "fused"
 """What the whole engine is called among the channels."""
 HALVES = {False: "plain", True: "masked"}
@@ -111,6 +113,10 @@ class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     k: int
     queries: int
+    asked: int
+    """Queries that were asked in this evaluation; what became of the others was carried over from earlier ones."""
+    since: dict[str, int]
+    """Those carried over, by the key of the evaluation that asked them."""
     fused: Figures | None
     by_half: dict[str, Figures]
     """`plain` and `masked` queries."""
@@ -147,6 +153,8 @@ class CoverageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Those that lie inside of chunks which are in every index, of all."""
     found: Share
     """Found within k, of those asked for."""
+    asked: int
+    """Definitions that were asked for in this build; the answers of the others were carried over from earlier ones."""
     skipped: dict[str, int]
     """Files by the reason why they are not indexed, the ignored ones among them."""
     missed: dict[str, int]
@@ -160,6 +168,26 @@ class CoverageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Definitions that lie inside of chunks, of all."""
     indexes: dict[str, Share] = msgspec.field(default_factory=dict)
     """Those of all that are chunked with every chunk in this index, by index."""
+
+
+_MOST_NAMED = 2
+
+
+def asked_when(document: MetricsDocument, versions: Mapping[str, str]) -> str:
+    """Which queries were asked in this build and since when the others were carried over; nothing where all were asked.
+    `versions` by the key of their evaluation."""
+    if not document.since:
+        return ""
+    told: Counter[str] = Counter()
+    for key, count in document.since.items():
+        told[versions.get(key, "")] += count
+    named = [(version, count) for version, count in told.most_common() if version][:_MOST_NAMED]
+    others = sum(document.since.values()) - sum(count for _, count in named)
+    from_them = [f"{count:,} from {version}" for version, count in named] + [f"{others:,} from others"] * (others > 0)
+    return (
+        f"{document.asked:,} of {document.queries:,} queries were asked in this build; the rest is carried over from earlier "
+        f"ones: {', '.join(from_them)}"
+    )
 
 
 def of_engine(rows: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.evaluation import tables
@@ -19,10 +20,11 @@ from pipeline.evaluation.document import FORMAT, FUSED, HALVES, METHOD, ChannelF
 from pipeline.evaluation.figures import figures_by, figures_of, loss_of, modules_of
 from pipeline.evaluation.latency import latency
 from pipeline.evaluation.outcomes import outcomes_of
-from pipeline.evaluation.points import measured_points, nearest_of
+from pipeline.evaluation.points import embedded, measured_points, nearest_of
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.token_oracle import token_oracle
 from pipeline.evaluation.twin import Twin
+from pipeline.index.dense.arrays import Vectors
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.schemas import EvalMetrics
 from pipeline.search.channels.registry import State
@@ -43,6 +45,8 @@ class Evaluation:
     details: pa.Table
     pool: pa.Table
     points: pa.Table
+    vectors: Vectors
+    """The queries embedded, float32 [queries, d]; [0, 0] where they could not be."""
     seconds: Mapping[str, Any]
 
 
@@ -69,26 +73,30 @@ def evaluate(
     index, _, _ = opened.vectors, opened.lexical, opened.files
     others = [point for point in points if point != opened.point] if not index.family.exact else []
     outcomes = outcomes_of(opened, twin, queries, k, others, runtime)
-    measured = measured_points(opened, queries, outcomes, k, others)
+    vectors = embedded(opened, queries)
+    measured = measured_points(opened, vectors, outcomes, k, others)
     document = MetricsDocument(
         version=FORMAT,
         method=METHOD,
         state="on",
         k=k,
         queries=len(queries),
-        **_figures(queries, outcomes),
-        channels=_channels(outcomes),
+        asked=len(queries),
+        since={},
+        **figures(queries, outcomes),
+        channels=channel_figures(outcomes),
         nearest=nearest_of(opened, measured),
         tokens=token_oracle(opened, queries, k) if oracle_tokens else None,
         agreement=agreement(opened),
         twin=None if twin is None else twin.facts,
-        broken=_broken(outcomes, [opened] if twin is None else [opened, twin.opened]),
+        broken=broken_in(outcomes, [opened] if twin is None else [opened, twin.opened]),
     )
     return Evaluation(
         document=document,
-        details=tables.details(queries, outcomes),
-        pool=tables.pool(opened, queries, outcomes, k),
+        details=tables.details(queries, outcomes, next((one.right for one in measured if one.chosen), ())),
+        pool=tables.pool(queries, outcomes, opened.settings.fusion, tables.run_id(opened, queries, k)),
         points=tables.points(measured),
+        vectors=vectors,
         seconds=latency(opened, queries, k, rounds=rounds, points=[opened.point, *others]) if rounds else {},
     )
 
@@ -96,15 +104,17 @@ def evaluate(
 def no_evaluation(k: int) -> Evaluation:
     """What there is to say where nothing was asked."""
     document = MetricsDocument(
-        version=FORMAT, method=METHOD, state="off", k=k, queries=0, fused=None, by_half={}, by_label={}, by_language={},
+        version=FORMAT, method=METHOD, state="off", k=k, queries=0, asked=0, since={}, fused=None,
+        by_half={}, by_label={}, by_language={},
         by_module={}, channels={}, nearest=None, tokens=None, agreement=None, twin=None, broken={},
     )  # fmt: skip
     return Evaluation(
-        document, EvalMetrics.details.empty_table(), EvalMetrics.pool.empty_table(), EvalMetrics.points.empty_table(), {}
-    )
+        document, EvalMetrics.details.empty_table(), EvalMetrics.pool.empty_table(), EvalMetrics.points.empty_table(),
+        np.empty((0, 0), np.float32), {},
+    )  # fmt: skip
 
 
-def _figures(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def figures(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The whole engine, by what queries are."""
     scores = [outcome.channels[FUSED].scores for outcome in outcomes]
     halves = [HALVES[query.mask is not None] for query in queries]
@@ -117,7 +127,7 @@ def _figures(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> dict[str,
     }
 
 
-def _channels(outcomes: Sequence[Outcome]) -> dict[str, ChannelFigures]:
+def channel_figures(outcomes: Sequence[Outcome]) -> dict[str, ChannelFigures]:
     """Each channel over the queries for which it is not off; one that is always off is left out."""
     found = {}
     for name in outcomes[0].without:
@@ -135,7 +145,7 @@ def _channels(outcomes: Sequence[Outcome]) -> dict[str, ChannelFigures]:
     return found
 
 
-def _broken(outcomes: Sequence[Outcome], asked: Sequence[Opened]) -> dict[str, str]:
+def broken_in(outcomes: Sequence[Outcome], asked: Sequence[Opened]) -> dict[str, str]:
     """Each channel that was broken for any query, with its first reason; scratch folders, whose names are random, unnamed."""
     found: dict[str, str] = {}
     for outcome in outcomes:

@@ -16,6 +16,7 @@ from pipeline.errors import CodeIntelError
 from pipeline.evaluation.changes import Change, changes
 from pipeline.evaluation.document import Figures, Nearest, Share
 from pipeline.evaluation.latency import TOTAL
+from pipeline.schemas import EvalMetrics
 from pipeline.store import versions
 from pipeline.store.layout import Repository
 from pipeline.store.versions import ManifestDocument
@@ -35,6 +36,8 @@ class Entry:
     bytes: int | None = None
     files: int | None = None
     chunks: int | None = None
+    evaluation: str | None = None
+    """The key of its `eval_metrics`."""
     embedder: str | None = None
     index: str | None = None
     method: int | None = None
@@ -68,6 +71,15 @@ def history(repository: Repository) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def by_evaluation(entries: Sequence[Entry]) -> dict[str, str]:
+    """The first version of each evaluation, by the evaluation's key."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.evaluation is not None:
+            found.setdefault(entry.evaluation, entry.version)
+    return found
+
+
 def _in_order(repository: Repository) -> list[tuple[str, Mapping[str, Any], float | None]]:
     """Versions with their build facts, by the moment when each first became current: a repaired one has a new `build.json`."""
     first: dict[str, float] = {}
@@ -91,12 +103,13 @@ def _entry(
         manifest = versions.read_manifest(repository.versions / name)
     except CodeIntelError as error:
         return Entry(name, current, at, problem=error.message), None
-    summed = manifest.evaluation
+    summed, evaluated = manifest.evaluation, manifest.artefacts.get(EvalMetrics.asset)
     made = Entry(
         name, current, at,
         commit=manifest.commit, dirty=manifest.dirty, bytes=sum(stored.bytes for stored in manifest.all_files()),
         files=manifest.counts.get("indexed_files"), chunks=manifest.counts.get("chunks"),
         embedder=manifest.embedder.get("name"), index=manifest.faiss.get("family"),
+        evaluation=evaluated.key if evaluated is not None else None,
         method=summed.get("method"), k=summed.get("k"), queries=int(summed.get("queries") or 0),
         quality=_as(summed.get("fused"), Figures), nearest=_as(summed.get("nearest"), Nearest),
         definitions=_as(summed.get("definitions"), Share), found=_as(summed.get("found"), Share),

@@ -6,24 +6,29 @@ Belongs here: from artefacts to figures and tables. Not here: asking (`evaluator
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from pipeline.artefacts import Base
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
 from pipeline.errors import RuntimeLifecycleError
+from pipeline.evaluation.carrying import carry_on, drift
+from pipeline.evaluation.change import change_since
 from pipeline.evaluation.document import MetricsDocument
-from pipeline.evaluation.evaluator import evaluate, no_evaluation
+from pipeline.evaluation.evaluator import Evaluation, evaluate, no_evaluation
+from pipeline.evaluation.measured import read_measured
 from pipeline.evaluation.points import points_around
-from pipeline.evaluation.queries import TEST, read_queries
+from pipeline.evaluation.queries import TEST, Query, read_queries
 from pipeline.evaluation.staged import Engine, staged
 from pipeline.evaluation.twin import twin_of
 from pipeline.files import canonical_json
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.tuning.locked_point import Lock
+from pipeline.installed import version
 from pipeline.schemas import (
     Chunks,
     Definitions,
@@ -32,10 +37,12 @@ from pipeline.schemas import (
     EvalQueries,
     FaissIndex,
     LexicalIndex,
+    Snapshot,
     SpladeIndex,
     Tuning,
     XtrIndex,
 )
+from pipeline.search.opened import Opened
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.tables import write_parquet
 from pipeline.workers import Runtime
@@ -43,6 +50,7 @@ from pipeline.workers import Runtime
 
 def eval_metrics(
     eval_queries: Artefact[EvalQueries],
+    source: Artefact[Snapshot],
     chunks: Artefact[Chunks],
     definitions: Artefact[Definitions],
     embeddings: Artefact[Embeddings],
@@ -57,30 +65,49 @@ def eval_metrics(
     splade: SpladeSettings,
     xtr: XtrSettings,
     lock: Lock,
+    base: Base[EvalMetrics],
     runtime: Runtime,
     out: Output[EvalMetrics],
 ) -> Facts:
     """Write `metrics.json` and the tables behind it; tell how long searches take here.
 
+    What the base measured and no change can have moved is taken over (`carrying`); then times are not taken.
+
     Raises `RuntimeLifecycleError` where an embedding server does not answer.
     """
     queries = read_queries(eval_queries.path, TEST)
+    made, drifted = no_evaluation(settings.eval_k), None
     if queries:
         # Of the artefacts that a search or the twin reads.
         read = (chunks, definitions, embeddings, faiss_index, tuning, lexical_index, splade_index, xtr_index)
         started = time.perf_counter()
-        with staged(read, Engine(search, embed, splade, xtr), lock) as opened, twin_of(opened, queries) as twin:
-            made = evaluate(
-                opened, twin, queries, settings.eval_k, points=points_around(opened), oracle_tokens=True, runtime=runtime
-            )
-        runtime.observe({"evaluation_seconds": round(time.perf_counter() - started, 6), "search_latency": made.seconds})
+        with staged(read, Engine(search, embed, splade, xtr), lock) as opened:
+            change = change_since(base, source, chunks)
+            measured = read_measured(base) if change is not None else None
+            carried = None
+            if change is not None and measured is not None:
+                carried = carry_on(measured, opened, queries, change, chunks.key, runtime)
+                drifted = drift(measured, change) if carried is not None else None
+            made = carried or _all_asked(opened, queries, settings, runtime)
+        runtime.observe({"evaluation_seconds": round(time.perf_counter() - started, 6)})
         _require_answers(made.document, embed)
-    else:
-        made = no_evaluation(settings.eval_k)
     (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(made.document)))
     for name, table in ((EvalMetrics.DETAILS, made.details), (EvalMetrics.POOL, made.pool), (EvalMetrics.POINTS, made.points)):
         write_parquet(out.path / name, table, EvalMetrics.tag())
-    return _facts(made.document)
+    np.save(out.path / EvalMetrics.VECTORS, made.vectors)
+    facts = _facts(made.document)
+    if drifted is None or base.artefact is None:
+        return {**facts, "full": {"chunks": chunks.facts["chunks"], "queries": len(queries)}, "drift": 0, "base": None}
+    return {**facts, "full": base.artefact.facts["full"], "drift": drifted}
+
+
+def _all_asked(opened: Opened, queries: Sequence[Query], settings: EvalSettings, runtime: Runtime) -> Evaluation:
+    """Every query asked now, and times taken."""
+    with twin_of(opened, queries) as twin:
+        points = points_around(opened)
+        made = evaluate(opened, twin, queries, settings.eval_k, points=points, oracle_tokens=True, runtime=runtime)
+    runtime.observe({"search_latency": made.seconds})
+    return made
 
 
 def _require_answers(document: MetricsDocument, embed: EmbedSettings) -> None:
@@ -92,8 +119,8 @@ def _require_answers(document: MetricsDocument, embed: EmbedSettings) -> None:
         )
 
 
-def _facts(document: MetricsDocument) -> Facts:
-    facts: dict[str, Any] = {"state": document.state, "queries": document.queries}
+def _facts(document: MetricsDocument) -> dict[str, Any]:
+    facts: dict[str, Any] = {"state": document.state, "queries": document.queries, "asked": document.asked}
     if document.fused is not None:
         whole = document.fused
         facts |= {"ndcg": whole.ndcg.mean, "hit": whole.hit.mean, "mrr": whole.mrr.mean, "recall": whole.recall.mean}
@@ -112,4 +139,4 @@ def uses(settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(eval_metrics, code_version="2", uses=uses)
+STAGE = Stage(eval_metrics, code_version="3", uses=uses)

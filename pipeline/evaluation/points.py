@@ -20,7 +20,7 @@ from pipeline.evaluation.asking import Outcome
 from pipeline.evaluation.document import FUSED, Interval, Nearest
 from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.queries import Query
-from pipeline.index.dense.arrays import TrueVectors
+from pipeline.index.dense.arrays import TrueVectors, Vectors
 from pipeline.index.dense.operating_point import MOST_EF_SEARCH, OperatingPoint
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.tuning.sweep import TOLERANCE, Questions, interval, questions
@@ -40,6 +40,8 @@ class MeasuredPoint:
     low: float
     high: float
     scores: tuple[Scores, ...]
+    right: tuple[int, ...] = ()
+    """How many of the k nearest each query found."""
 
 
 def points_around(opened: Opened) -> tuple[OperatingPoint, ...]:
@@ -60,19 +62,24 @@ def points_around(opened: Opened) -> tuple[OperatingPoint, ...]:
     return tuple(point for point in dict.fromkeys(found) if point != own)
 
 
-def measured_points(
-    opened: Opened, queries: Sequence[Query], outcomes: Sequence[Outcome], k: int, others: Sequence[OperatingPoint]
-) -> list[MeasuredPoint]:
-    """The version's own point and others, for which `outcomes` have the engine's answers, easiest first; nothing where queries
-    cannot be embedded."""
-    index, truth = opened.vectors, TrueVectors.open(opened.version.ensure("embeddings"))
-    if not len(truth.ids):
-        return []
+def embedded(opened: Opened, queries: Sequence[Query]) -> Vectors:
+    """The queries as vectors, float32 [queries, d]; [0, 0] where they cannot be embedded."""
     try:
-        asked = questions(truth, opened.embedder.encode_queries([query.query for query in queries]), k)
+        return np.asarray(opened.embedder.encode_queries([query.query for query in queries]), np.float32)
     except Exception:
         # A model's runtime raises what it likes. The channel is broken then, and the evaluation says why.
+        return np.empty((0, 0), np.float32)
+
+
+def measured_points(
+    opened: Opened, vectors: Vectors, outcomes: Sequence[Outcome], k: int, others: Sequence[OperatingPoint]
+) -> list[MeasuredPoint]:
+    """The version's own point and others, for which `outcomes` have the engine's answers, easiest first; nothing where queries
+    could not be embedded (`vectors`)."""
+    index, truth = opened.vectors, TrueVectors.open(opened.version.ensure("embeddings"))
+    if not len(truth.ids) or not len(vectors) or vectors.shape[1] != truth.vectors.shape[1]:
         return []
+    asked = questions(truth, vectors, k)
     own = [outcome.channels[FUSED].scores for outcome in outcomes]
     found = [_measured(index, truth, asked, opened.point, own)]
     for number, point in enumerate(others):
@@ -81,14 +88,32 @@ def measured_points(
     return sorted(found, key=lambda one: (one.point.nprobe or 0, one.point.ef_search or 0, one.point.k_factor))
 
 
+def found_nearest(opened: Opened, vectors: Vectors, k: int) -> list[int]:
+    """How many of the k nearest vectors of each query the version's own point finds."""
+    truth = TrueVectors.open(opened.version.ensure("embeddings"))
+    if not len(vectors) or not len(truth.ids):
+        return []
+    return list(_measured(opened.vectors, truth, questions(truth, vectors, k), opened.point, ()).right)
+
+
+def from_counts(opened: Opened, right: Sequence[int], k: int, outcomes: Sequence[Outcome]) -> MeasuredPoint:
+    """The version's own point, from what each query found."""
+    least = min(k, opened.vectors.count)
+    return _of_counts(opened.point, right, least, [outcome.channels[FUSED].scores for outcome in outcomes])
+
+
 def _measured(
     index: VectorIndex, truth: TrueVectors, asked: Questions, point: OperatingPoint, scores: Sequence[Scores]
 ) -> MeasuredPoint:
     ids, _ = index.search(asked.queries, asked.k, point=point)
     true = truth.scores(asked.queries, truth.rows(ids))
     right = np.minimum((true >= asked.least[:, None] - TOLERANCE).sum(axis=1), asked.k)
-    recall, low, high = (round(one, _DIGITS) for one in interval(right, asked.k))
-    return MeasuredPoint(point, True, len(ids), recall, low, high, tuple(scores))
+    return _of_counts(point, right.tolist(), asked.k, scores)
+
+
+def _of_counts(point: OperatingPoint, right: Sequence[int], k: int, scores: Sequence[Scores]) -> MeasuredPoint:
+    recall, low, high = (round(one, _DIGITS) for one in interval(np.array(right, np.int64), k))
+    return MeasuredPoint(point, True, len(right), recall, low, high, tuple(scores), tuple(right))
 
 
 def nearest_of(opened: Opened, measured: Sequence[MeasuredPoint]) -> Nearest | None:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import EvalQueries
@@ -61,6 +63,23 @@ def write_queries(folder: Path, queries: Sequence[Query]) -> None:
     (folder / EvalQueries.JSONL).write_bytes(lines)
     columns = {name: [getattr(query, name) for query in queries] for name in EvalQueries.schema.names}
     write_parquet(folder / EvalQueries.FILE, pa.table(columns, schema=EvalQueries.schema), EvalQueries.tag())
+
+
+def write_ties(folder: Path, ties: NDArray[np.int64]) -> None:
+    """Write what queries are tied to: int64 [n, 2], the row of a query and a tie, by row."""
+    np.save(folder / EvalQueries.TIES, np.ascontiguousarray(ties.reshape(-1, 2)))
+
+
+def read_ties(folder: Path) -> NDArray[np.int64]:
+    """The same. Raises `IndexCorruptionError`, which names the file."""
+    path = folder / EvalQueries.TIES
+    try:
+        found = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexCorruptionError(f"{path} cannot be read: {error}.", hint=_REBUILD) from error
+    if found.ndim != 2 or found.shape[1] != 2 or found.dtype != np.int64:
+        raise IndexCorruptionError(f"{path} does not hold pairs of numbers.", hint=_REBUILD)
+    return np.asarray(found)
 
 
 def read_queries(folder: Path, split: str | None = None) -> list[Query]:

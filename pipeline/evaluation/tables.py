@@ -5,13 +5,14 @@ Belongs here: from outcomes to Arrow. Not here: what was asked and how it is jud
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
 import pyarrow as pa
 
 from pipeline.evaluation.asking import Outcome
+from pipeline.evaluation.document import FUSED
 from pipeline.evaluation.points import MeasuredPoint, mean
 from pipeline.evaluation.queries import Query
 from pipeline.files import canonical_json
@@ -20,6 +21,7 @@ from pipeline.search.channels.registry import State
 from pipeline.search.opened import Opened
 
 _DIGITS = 6
+MEASURES = ("hit", "recall", "rr", "ndcg")
 _JUDGED = ("chunks", "lexical_index", "embeddings", "faiss_index", "splade_index", "xtr_index")
 
 
@@ -29,11 +31,18 @@ def _shown(outcomes: Sequence[Outcome]) -> list[str]:
     return [name for name in every if any(one.channels[name].state != State.OFF for one in outcomes)]
 
 
-def details(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> pa.Table:
-    """`EvalMetrics.details`: queries in their order, for each the whole engine and then its channels."""
-    rows = [
-        (query, name, one.channels[name]) for query, one in zip(queries, outcomes, strict=True) for name in _shown(outcomes)
-    ]
+def details(
+    queries: Sequence[Query], outcomes: Sequence[Outcome], nearest: Sequence[int], since: Mapping[str, str] | None = None
+) -> pa.Table:
+    """`EvalMetrics.details`: queries in their order, for each the whole engine and then its channels.
+
+    `nearest` has a number for each query, or for none; `since` the keys of the evaluations that asked, by qid, where that was
+    not this one.
+    """
+    found: dict[str, int] = dict(zip((query.qid for query in queries), nearest, strict=False))
+    earlier = since or {}
+    shown = _shown(outcomes)
+    rows = [(query, name, one.channels[name]) for query, one in zip(queries, outcomes, strict=True) for name in shown]
     columns: dict[str, list[object]] = {
         name: [getattr(query, name) for query, _, _ in rows] for name in ("qid", "query", "label", "uri", "symbol", "lang")
     }
@@ -43,12 +52,17 @@ def details(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> pa.Table:
         "state": [str(judged.state) for _, _, judged in rows],
         "rank": [judged.scores.rank for _, _, judged in rows],
     }
-    columns |= {name: [getattr(judged.scores, name) for _, _, judged in rows] for name in ("hit", "recall", "rr", "ndcg")}
+    columns |= {name: [getattr(judged.scores, name) for _, _, judged in rows] for name in MEASURES}
+    without = [one.without.get(name) for one in outcomes for name in shown]
+    columns |= {f"without_{name}": [None if one is None else getattr(one, name) for one in without] for name in MEASURES}
+    columns["nearest"] = [found.get(query.qid) if name == FUSED else None for query, name, _ in rows]
+    columns["since"] = [earlier.get(query.qid) for query, _, _ in rows]
     return pa.table({name: columns[name] for name in EvalMetrics.details.names}, schema=EvalMetrics.details)
 
 
-def pool(opened: Opened, queries: Sequence[Query], outcomes: Sequence[Outcome], k: int) -> pa.Table:
-    """`EvalMetrics.pool`: for each query the k best of the whole engine and of each channel."""
+def pool(queries: Sequence[Query], outcomes: Sequence[Outcome], method: str, run: str) -> pa.Table:
+    """`EvalMetrics.pool`: for each query the k best of the whole engine and of each channel. `method` is how channels are
+    fused, and `run` the evaluation's name."""
     rows = [
         (query.qid, name, rank, place)
         for query, outcome in zip(queries, outcomes, strict=True)
@@ -57,15 +71,15 @@ def pool(opened: Opened, queries: Sequence[Query], outcomes: Sequence[Outcome], 
     ]
     nothing = [None] * len(rows)
     columns: dict[str, object] = {
-        "run_id": [run_id(opened, queries, k)] * len(rows),
+        "run_id": [run] * len(rows),
         "query_id": [qid for qid, _, _, _ in rows],
         "channel": [name for _, name, _, _ in rows],
-        "method": [opened.settings.fusion] * len(rows),
+        "method": [method] * len(rows),
         "rank": [rank for _, _, rank, _ in rows],
         "chunk_id": [place.chunk for _, _, _, place in rows],
         "score": [round(place.score, _DIGITS) for _, _, _, place in rows],
         "fused_score": [round(place.fused, _DIGITS) for _, _, _, place in rows],
-        **dict.fromkeys(("explain_symbols", "explain_ast_kinds", "explain_cst_hits", "ts"), nothing),
+        **dict.fromkeys(("explain_symbols", "explain_ast_kinds", "explain_cst_hits", "ts", "since"), nothing),
     }
     return pa.table(columns, schema=EvalMetrics.pool)
 

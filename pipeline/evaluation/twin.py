@@ -26,11 +26,12 @@ from pipeline.config import IndexSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import document_text
 from pipeline.errors import CodeIntelError
+from pipeline.evaluation.change import rows_of
 from pipeline.evaluation.document import TwinFacts
 from pipeline.evaluation.masking import FileText
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.staged import Staged
-from pipeline.index import lexical_stage
+from pipeline.index import lexical_rows, lexical_segments
 from pipeline.index.dense.arrays import Ids
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.splade import encoder, index_files
@@ -111,7 +112,7 @@ def _has_splade(opened: Opened) -> bool:
     return built is not None and built.facts["state"] != "off"
 
 
-_COLUMNS = (*lexical_stage.CHUNK_COLUMNS, "content_hash")
+_COLUMNS = (*lexical_rows.CHUNK_COLUMNS, "content_hash")
 
 
 def _masked(root: Path, queries: Sequence[Query]) -> _Changes:
@@ -159,13 +160,7 @@ def _with_copies(root: Path, known: pa.Table, rows: pa.Table, left: Mapping[int,
 
 def _rows_of(root: Path, uris: Sequence[str]) -> pa.Table:
     """All chunks of some files, each file's in their order."""
-    wanted = pa.array(uris, pa.string())
-    parts = tables.parts(root, Chunks)
-    numbers = sorted({tables.part_of(uri, len(parts)) for uri in uris})
-    found = [tables.plain(tables.read_part(parts[number], Chunks, list(_COLUMNS))) for number in numbers]
-    kept = [part.filter(pc.is_in(part["uri"], value_set=wanted)) for part in found]
-    empty = tables.plain(Chunks.schema.empty_table()).select(list(_COLUMNS))
-    return pa.concat_tables([empty, *kept]).combine_chunks()
+    return rows_of(root, Chunks, uris, _COLUMNS).combine_chunks()
 
 
 def _texts(changes: _Changes) -> list[str]:
@@ -183,16 +178,10 @@ def _write_lexical(root: Path, folder: Path, changes: _Changes) -> None:
         (target / path.name).symlink_to(path.resolve())
     for name in (LexicalIndex.META, LexicalIndex.FILES):
         (folder / name).symlink_to((root / name).resolve())
-    uris = pc.unique(changes.files["uri"])
-    parts = tables.parts(root, Definitions)
-    numbers = sorted({tables.part_of(uri, len(parts)) for uri in uris.to_pylist()})
-    columns = list(lexical_stage.DEFINITION_COLUMNS)
-    none = tables.plain(Definitions.schema.empty_table()).select(columns)
-    read = (tables.plain(tables.read_part(parts[number], Definitions, columns)) for number in numbers)
-    defined = pa.concat_tables([none, *read])
-    defined = defined.filter(pc.is_in(defined["uri"], value_set=uris))
-    rows = lexical_stage.rows_of(changes.files, defined)
-    lexical_stage.replace_documents(target, [rows[row] for row in changes.changed])
+    uris = pc.unique(changes.files["uri"]).to_pylist()
+    defined = rows_of(root, Definitions, uris, lexical_rows.DEFINITION_COLUMNS)
+    rows = lexical_rows.rows_of(changes.files, defined)
+    lexical_segments.replace_documents(target, [rows[row] for row in changes.changed])
 
 
 def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Sequence[str]) -> str | None:

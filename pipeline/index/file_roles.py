@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.index.chunk_files import ROLES
 from pipeline.source.selection import VENDOR_FOLDERS
@@ -31,6 +34,7 @@ _STUB_ENDINGS = (".pyi", ".d.ts", ".d.mts", ".d.cts")
 _ENTRIES = frozenset({"__init__", "index", "mod"})
 """Names of files that stand for their folder."""
 _VERSION_FOLDER = re.compile(r"v(\d{1,3})")
+_BITS: Mapping[str, int] = {role: 1 << place for place, role in enumerate(ROLES)}
 
 
 def roles_of(files: Sequence[tuple[str, str]], defining: Set[str]) -> list[int]:
@@ -38,16 +42,29 @@ def roles_of(files: Sequence[tuple[str, str]], defining: Set[str]) -> list[int]:
 
     `defining` are the uris of files in which some function or type is defined.
     """
-    bits = {role: 1 << place for place, role in enumerate(ROLES)}
-    replaced = _replaced_folders([uri for uri, _ in files])
-    found = []
-    for uri, lang in files:
-        roles = _by_name(uri, lang)
-        if replaced and any(uri[: match.end() - 1] in replaced for match in re.finditer("[^/]+/", uri)):
-            roles.add("superseded")
-        if uri not in defining and _is_entry(uri) and lang not in _PROSE:
-            roles.add("reexport")
-        found.append(sum(bits[role] for role in roles))
+    alone = [roles_alone(uri, lang, defines=uri in defining) for uri, lang in files]
+    roles: list[int] = with_replaced([uri for uri, _ in files], np.array(alone, np.uint16)).tolist()
+    return roles
+
+
+def roles_alone(uri: str, lang: str, *, defines: bool) -> int:
+    """Those roles of a file that do not depend on other files, as bits; `defines`: some function or type."""
+    roles = _by_name(uri, lang)
+    if not defines and _is_entry(uri) and lang not in _PROSE:
+        roles.add("reexport")
+    return sum(_BITS[role] for role in roles)
+
+
+def with_replaced(uris: Sequence[str], roles: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The roles uint16 [m] of all files of a repository: what each has alone, and those that others replace are superseded."""
+    found = roles.copy()
+    # A look at every file of a large repository takes longer than all else that a small change costs: few lie in such folders.
+    versioned = [place for place, uri in enumerate(uris) if "/v" in uri or uri.startswith("v")]
+    replaced = _replaced_folders(uris, [uris[place] for place in versioned])
+    for place in versioned if replaced else ():
+        uri = uris[place]
+        if any(uri[: match.end() - 1] in replaced for match in re.finditer("[^/]+/", uri)):
+            found[place] |= _BITS["superseded"]
     return found
 
 
@@ -70,22 +87,34 @@ def _is_entry(uri: str) -> bool:
     return uri.rpartition("/")[2].partition(".")[0] in _ENTRIES
 
 
-def _replaced_folders(uris: Sequence[str]) -> set[str]:
-    """Folders `v<N>` of an older version: a sibling has a higher number, or the folder above holds most of the same files."""
+def _replaced_folders(uris: Sequence[str], versioned: Iterable[str]) -> set[str]:
+    """Folders `v<N>` of an older version: a sibling has a higher number, or the folder above holds most of the same files.
+
+    `versioned` are, of all `uris`, at least those with such a folder.
+    """
     versions: dict[str, dict[int, str]] = defaultdict(dict)
-    names: dict[str, set[str]] = defaultdict(set)
-    for uri in uris:
+    for uri in versioned:
         parts = uri.split("/")
-        names["/".join(parts[:-1])].add(parts[-1])
         for place, part in enumerate(parts[:-1]):
             if match := _VERSION_FOLDER.fullmatch(part):
                 versions["/".join(parts[:place])][int(match[1])] = "/".join(parts[: place + 1])
+    newest = {above: found[max(found)] for above, found in versions.items()}
+    names = _names_in({*newest, *newest.values()}, uris) if newest else {}
     replaced = set()
     for above, found in versions.items():
-        newest = max(found)
-        replaced |= {folder for number, folder in found.items() if number < newest}
+        replaced |= {folder for number, folder in found.items() if number < max(found)}
         # Every folder has an `index`: that says nothing.
-        inside = {name for name in names[found[newest]] if not _is_entry(name)}
+        inside = {name for name in names[newest[above]] if not _is_entry(name)}
         if inside and 2 * len(inside & names[above]) > len(inside):
-            replaced.add(found[newest])
+            replaced.add(newest[above])
     return replaced
+
+
+def _names_in(folders: Set[str], uris: Sequence[str]) -> dict[str, set[str]]:
+    """The names of the files that lie directly in each of these folders."""
+    names: dict[str, set[str]] = {folder: set() for folder in folders}
+    for uri in uris:
+        folder, _, name = uri.rpartition("/")
+        if folder in names:
+            names[folder].add(name)
+    return names

@@ -8,12 +8,13 @@ Belongs here: everything that a search process needs, without Arrow. Not here: w
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,7 @@ DIRECTORY = "lexical"
 META = "lexical.meta.json"
 """As in `schemas.LexicalIndex`, which a search process does not import, for it would bring Arrow; a test holds them equal."""
 
-FORMAT = 2
+FORMAT = 3
 ANALYZER = "code"
 ANALYZER_VERSION = f"stem-en/1 words/{words.VERSION}"
 TEXT_FIELDS = ("body", "names", "path", "file_name")
@@ -51,6 +52,8 @@ _LEAST_FUZZY, _LEAST_TWICE_FUZZY, _MOST_FUZZY = 4, 8, 64
 _LEAST_PREFIX = 3
 """Characters; a shorter one starts half of all names."""
 
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is private
+_PRIVATE_PREFIX = "codeintel-lexical-"
 _REMOVALS = 100
 """How often removing a private directory is tried, a millisecond apart."""
 
@@ -68,6 +71,13 @@ _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 Ids = npt.NDArray[np.int64]
 
 
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of Tantivy's index that was made alone: six files of this name."""
+
+    name: str
+    documents: int
+
+
 class LexicalMeta(msgspec.Struct, frozen=True, kw_only=True):
     """`lexical.meta.json`."""
 
@@ -76,6 +86,8 @@ class LexicalMeta(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
     tantivy: str
     analyzer: str
+    groups: tuple[tuple[Segment, ...], ...]
+    """The segments of each group of parts of the tables, in order: one, or none where it has no documents."""
 
 
 _DEFAULT = SearchSettings()
@@ -143,9 +155,9 @@ class LexicalReader:
 
     def __init__(self, root: Path) -> None:
         self._path = root / DIRECTORY
-        self.meta = _read_meta(root / META)
-        with _guarded(self._path):
-            files = [file.resolve() for file in self._path.iterdir()]
+        self.meta = read_meta(root)
+        with _guarded(self._path), os.scandir(self._path.resolve()) as entries:
+            files = [Path(entry.path) for entry in entries]
         with _lockable(files) as folder, _guarded(self._path):
             index = tantivy.Index.open(str(folder))
             index.config_reader("manual")  # No watching of a directory that never changes.
@@ -196,6 +208,18 @@ class LexicalReader:
         if not terms or limit < 1 or not len(self) or (allowed is not None and not len(allowed)):
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
         return self._best(self._query(terms, boosts or FieldBoosts()), limit, allowed)
+
+    def scores_of(self, query: str, ids: Sequence[int], *, boosts: FieldBoosts | None = None) -> dict[int, float]:
+        """The scores that `search` gives to a few chunks, of those that share a word with the query."""
+        terms = self.terms(query)
+        if not terms or not len(ids) or not len(self):
+            return {}
+        few = tantivy.Query.const_score_query(tantivy.Query.term_set_query(self._schema, ID, list(map(int, ids))), 0.0)
+        asked = [(tantivy.Occur.Must, few), (tantivy.Occur.Must, self._query(terms, boosts or FieldBoosts()))]
+        with _guarded(self._path):
+            hits = self._searcher.search(tantivy.Query.boolean_query(asked), len(ids), count=False).hits
+            found = np.array(self._searcher.fast_field_values(ID, [address for _, address in hits]), np.int64)
+        return dict(zip(found.tolist(), (float(score) for score, _ in hits), strict=True))
 
     def defining(self, name: str, limit: int, *, allowed: Ids | None = None) -> Hits:
         """The chunks in which a definition called `name` starts, only of `allowed` (sorted ids) where that is given.
@@ -290,7 +314,9 @@ class LexicalReader:
         return Hits(ids[order], scores[order]), last_score, len(found)
 
 
-def _read_meta(path: Path) -> LexicalMeta:
+def read_meta(root: Path) -> LexicalMeta:
+    """The description of an index. Raises `IndexCorruptionError` for a damaged one, `IndexFormatError`."""
+    path = root / META
     try:
         raw = path.read_bytes()
         meta = msgspec.json.decode(raw, type=LexicalMeta)
@@ -316,7 +342,7 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            folder = Path(tempfile.mkdtemp(prefix="codeintel-lexical-"))
+            folder = _private_folder()
             stack.callback(_remove, folder)
             for file in files:
                 (folder / file.name).symlink_to(file)
@@ -325,6 +351,14 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
                 f"No temporary directory can be written: {error.strerror}.", hint="Set TMPDIR to one that can."
             ) from error
         yield folder
+
+
+def _private_folder() -> Path:
+    """A new folder, in memory where there is a place for such: on a disk, links take longer than opening what they lead to."""
+    if "TMPDIR" not in os.environ:
+        with suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, dir=_IN_MEMORY))
+    return Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX))
 
 
 def _remove(folder: Path) -> None:

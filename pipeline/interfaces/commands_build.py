@@ -36,6 +36,7 @@ AllowRegression = Annotated[
     bool, typer.Option("--allow-regression", help="Publish also what the gate on quality refuses, and record what it found.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Build on nothing that was built before: train, split and evaluate anew.")]
+RefreshScip = Annotated[bool, typer.Option("--refresh-scip", help="Run the indexers of symbols again.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Run:
     ephemeral: bool
     allow_regression: bool
     full: bool
+    afresh: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,8 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 def build(
     path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
-    allow_regression: AllowRegression = False, full: Full = False, ephemeral: Ephemeral = False, data: Data = None,
-    json: Json = False,
+    refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False,
+    ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
@@ -144,11 +146,9 @@ def build(
     started = time.perf_counter()
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
-    with symbols_from(no_scip, scip or []):
-        build_and_report(
-            path, rev, repo, data,
-            run=Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full), json=json, quiet=quiet, started=started,
-        )  # fmt: skip
+    with symbols_from(no_scip, scip or [], refresh=refresh_scip) as afresh:
+        run = Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full, afresh=afresh)
+        build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
 
 
 def build_and_report(
@@ -172,7 +172,7 @@ def build_and_report(
     store = create_store(data_folder(data))
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)
-    decided = planning.plan(store, repository, origin, building=True, full=run.full)
+    decided = planning.plan(store, repository, origin, building=True, full=run.full, afresh=run.afresh)
     damage = _damage(repository) if decided.published else None
     if decided.published and damage is None:
         _remember_origin(decided)
@@ -261,7 +261,9 @@ def _build(store: Store, decided: Plan, run: Run, *, steps: Steps, damage: str |
     repository: Repository = decided.repository
     with builder(repository):
         if current_or_none(repository) != decided.current:
-            decided = planning.plan(store, repository, decided.origin, decided.settings, building=True, full=run.full)
+            decided = planning.plan(
+                store, repository, decided.origin, decided.settings, building=True, full=run.full, afresh=run.afresh
+            )
         _remember_origin(decided)
         if damage is not None:
             steps.note(f"{damage} Building it again.")
@@ -338,7 +340,7 @@ def _run_graph(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
 def _switched(decided: Plan, steps: Steps) -> bool:
     """Make the planned version, which exists, current. False when it is damaged; building again puts it aside."""
     from pipeline.errors import IndexCorruptionError, IndexFormatError, InvariantViolationError
-    from pipeline.release.publication import switch
+    from pipeline.release.switching import switch
 
     try:
         switch(decided.repository, decided.version, reason="build")

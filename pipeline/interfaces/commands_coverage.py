@@ -188,9 +188,18 @@ def _print_head(shown: _Shown) -> None:
     if counts["asked"]:
         out.print(
             f"  found        {_of(counts['found'], counts['asked'])} within the first {shown.document.k}, by their own queries"
+            f"{_carried(shown)}"
         )
     else:
         out.print("  found        none was asked for")
+
+
+def _carried(shown: _Shown) -> str:
+    """How many were asked for in the version's own build, where that was not all."""
+    document = shown.document
+    if shown.top.prefix or document.asked == document.found.whole:
+        return ""
+    return f" ({document.asked:,} asked in this build, the rest carried over)"
 
 
 def _of(part: int, whole: int) -> str:

@@ -13,6 +13,11 @@ import typer
 from pipeline.interfaces.options import Data, Json, Repo, VersionName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pipeline.release.rederivation import Rederived
+    from pipeline.release.verification import Verification
     from pipeline.store.layout import Repository, Store
 
 
@@ -157,13 +162,16 @@ def _describe_point(point: dict[str, Any]) -> str:
     return ", ".join(word for word in words if word)
 
 
-def verify(version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False) -> None:
+def verify(
+    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Make a sample of the version again from its own sources, too.")] = False,
+) -> None:  # fmt: skip
     """Read a version again from the first byte to the last and check everything that must hold."""
     from pipeline.interfaces.context import choose_repository, choose_store
-    from pipeline.interfaces.output import counts, print_json, printable
+    from pipeline.interfaces.output import print_json
     from pipeline.release.verification import verify_folder
     from pipeline.store.revisions import named
-    from pipeline.store.versions import current_name, open_version, remember_digests
+    from pipeline.store.versions import current_name, open_version
 
     repository = choose_repository(choose_store(data), repo)
     name = named(repository, version) if version else current_name(repository)
@@ -173,24 +181,58 @@ def verify(version: VersionName = None, repo: Repo = None, data: Data = None, js
         open_version(repository, name).close()
     assert folder is not None  # opening refused otherwise
     result = verify_folder(folder)
+    if not result.ok:
+        _forget_digests(repository, folder.name)
+    made_again = _made_again(folder) if deep and result.ok else []
     problems = [{"artefact": problem.artefact, "problem": problem.problem} for problem in result.problems]
-    if not result.ok:
-        # Damage that left size and time of a file alone is unknown to readers until they digest it again.
-        remember_digests(repository, folder.name, {})
+    problems.extend({"artefact": one.asset, "problem": text} for one in made_again for text in one.finding.problems)
+    checked = result.checked + len(made_again)
     if json:
-        print_json({"ok": result.ok, "version": folder.name, "checked": result.checked, "problems": problems})
+        skipped = {"not_made_again": {one.asset: one.skipped for one in made_again if one.skipped}} if deep else {}
+        print_json({"ok": not problems, "version": folder.name, "checked": checked, "problems": problems, **skipped})
     else:
-        warned = {problem.problem.partition(": ")[0] for problem in result.warnings}
-        for check, finding in result.findings.items():
-            typer.echo(f"  {'✓' if finding.passed else '!' if check in warned else '✗'} {check}")
-        for problem in (*result.problems, *result.warnings):
-            typer.echo(printable(f"    {problem.artefact}: {problem.problem}"))
-        verdict = "everything holds" if result.ok else counts(len(problems), "problem")
-        typer.echo(f"{folder.name}: {verdict}, {result.checked} things checked")
-        if not result.ok:
-            sys.stderr.write("`indexctl build` makes the version anew; `indexctl rollback` returns to another\n")
-    if not result.ok:
+        _print_verification(result, made_again, checked, len(problems))
+    if problems:
         raise typer.Exit(1)
+
+
+def _made_again(folder: Path) -> list[Rederived]:
+    from pipeline.release.rederivation import rederive
+    from pipeline.store.versions import read_manifest
+
+    return list(rederive(folder, read_manifest(folder)))
+
+
+def _forget_digests(repository: Repository, name: str) -> None:
+    """Damage that left size and time of a file alone is unknown to readers and builders: now they learn of it."""
+    from pipeline.store import digests
+    from pipeline.store.versions import remember_digests
+
+    remember_digests(repository, name, {})
+    # This process has just read the files; what it knows of them goes before what was known.
+    digests.recall(repository)
+    digests.remember(repository)
+
+
+def _print_verification(result: Verification, made_again: Sequence[Rederived], checked: int, problems: int) -> None:
+    from pipeline.interfaces.output import counts, printable
+
+    warned = {problem.problem.partition(": ")[0] for problem in result.warnings}
+    for check, finding in result.findings.items():
+        typer.echo(f"  {'✓' if finding.passed else '!' if check in warned else '✗'} {check}")
+    for problem in (*result.problems, *result.warnings):
+        typer.echo(printable(f"    {problem.artefact}: {problem.problem}"))
+    for one in made_again:
+        state = (
+            f"– {one.asset}: {one.skipped}" if one.skipped else f"{'✓' if one.finding.passed else '✗'} {one.asset} made again"
+        )
+        typer.echo(printable(f"  {state}"))
+        for text in one.finding.problems:
+            typer.echo(printable(f"    {one.asset}: {text}"))
+    verdict = counts(problems, "problem") if problems else "everything holds"
+    typer.echo(f"{result.version}: {verdict}, {checked} things checked")
+    if problems:
+        sys.stderr.write("`indexctl build` makes the version anew; `indexctl rollback` returns to another\n")
 
 
 def rollback(
@@ -200,11 +242,11 @@ def rollback(
     """Make an earlier version current again, after verifying it."""
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
-    from pipeline.release import publication
+    from pipeline.release import switching
     from pipeline.store.revisions import named
 
     repository = choose_repository(choose_store(data), repo)
-    done = publication.rollback(repository, named(repository, version) if version else None)
+    done = switching.rollback(repository, named(repository, version) if version else None)
     if json:
         print_json({"repo": repository.name, "version": done.version, "previous": done.previous, "flipped": done.flipped})
     elif done.flipped:

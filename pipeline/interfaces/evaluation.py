@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, QueryError
-from pipeline.evaluation.document import FORMAT, MetricsDocument, of_engine, read_metrics
+from pipeline.evaluation.document import FORMAT, MetricsDocument, asked_when, of_engine, read_metrics
 from pipeline.evaluation.evaluator import Evaluation, evaluate
 from pipeline.evaluation.grid import points_of
+from pipeline.evaluation.history import by_evaluation, history
 from pipeline.evaluation.own_queries import OwnQueries, read_own
 from pipeline.evaluation.places import Chunked
 from pipeline.evaluation.points import points_around
@@ -59,6 +60,8 @@ class Report:
     first: Sequence[Mapping[str, Any]] = ()
     """What comes first for each of those."""
     warnings: Sequence[str] = ()
+    carried: str = ""
+    """Which queries were asked in the version's build, where that was not all of them."""
 
     @property
     def asked(self) -> int:
@@ -115,9 +118,10 @@ def stored(version: Version, *, stale: bool) -> Report:
             hint="Give --queries FILE, or build with the setting `eval_queries` above 0.",
         )
     details, points = tables
+    carried = asked_when(document, by_evaluation(history(version.repository))) if document.since else ""
     return Report(
         repo=version.repository.name, version=version.name, stale=stale, document=document, queries=_fused(details),
-        points=_points(points, judged=True),
+        points=_points(points, judged=True), carried=carried,
     )  # fmt: skip
 
 
@@ -178,7 +182,7 @@ def _evaluated(opened: Opened, own: OwnQueries, k: int, points: Sequence[Operati
         return replace(every, document=msgspec.structs.replace(every.document, fused=None, **nothing))
     # The nearest vectors, times and what comes first are of all.
     document = msgspec.structs.replace(judged.document, nearest=every.document.nearest, broken=every.document.broken)
-    return Evaluation(document, judged.details, every.pool, judged.points, every.seconds)
+    return replace(every, document=document, details=judged.details, points=judged.points)
 
 
 def _fused(details: pa.Table) -> list[dict[str, Any]]:

@@ -56,6 +56,8 @@ def print_report(report: Report) -> None:
     """All of one evaluation."""
     document = report.document
     print_lines(f"{report.repo} {report.version}: {_what(report)}", 0)
+    if report.carried:
+        print_lines(report.carried, 0)
     if document.fused is not None:
         typer.echo()
         _print_groups(document)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SYMBOLS = ("scip_index", "scip_occurrences")
 _MOST_REASONS = 4
+_MUCH = 0.1
+"""The share of files that have changed since they were indexed above which a build tells of it. A status always does."""
 
 
 def describe_losses(version: Version, *, every_file: bool = False) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def describe_losses(version: Version, *, every_file: bool = False) -> dict[str, 
             "left_out": dict(reasons.most_common()),
             "indexers": [
                 {"language": one.language, "tool": one.tool, "status": one.status, "problem": one.problem,
-                 "left_out": len(one.left_out)}
+                 "left_out": len(one.lost), "files": one.files_given, "moved": one.moved}
                 for one in indexers(version.path)
             ],
         },
@@ -56,8 +58,8 @@ def loss_lines(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     more = f" and {counts(len(reasons) - _MOST_REASONS, 'other reason')}" if len(reasons) > _MOST_REASONS else ""
     by_syntax = f"{symbols['precise_files']:,} files precise, {symbols['syntax_files']:,} by syntax"
     yield "symbols", by_syntax + (f"; left out: {shown}{more}" if reasons else "")
-    for problem in _problems(symbols):
-        yield "", problem
+    for note in (*_problems(symbols), *_ages(symbols)):
+        yield "", note
     rejected = f", {cst['rejected']:,} rejected by libcst" if cst["rejected"] else ""
     yield "cst", counts(cst["files"], "file") + rejected
 
@@ -68,6 +70,7 @@ def build_notes(version: Version) -> Iterator[str]:
     That an indexer is not installed, or was told not to run, is no loss of a build; `status` tells it.
     """
     from pipeline.structure.scip.documents import TWICE, UNKNOWN
+    from pipeline.structure.scip.outcomes import ADDED, CHANGED
 
     described = describe_losses(version, every_file=True)
     if not described:
@@ -78,22 +81,32 @@ def build_notes(version: Version) -> Iterator[str]:
     yield from (f"symbols: {problem}" for problem in _problems({"indexers": expected}))
     reasons = {row["uri"]: row["reason"] for row in lost if row["artefact"] in _SYMBOLS}
     gone = sum(reason == UNKNOWN for reason in reasons.values())
-    passed_over = (UNKNOWN, TWICE, *(one["problem"] for one in absent))
+    passed_over = (UNKNOWN, TWICE, CHANGED, ADDED, *(one["problem"] for one in absent))
     by_syntax = sum(reason not in passed_over for reason in reasons.values())
     if by_syntax:
         whole = counts(symbols["precise_files"] + by_syntax, "file")
         yield f"symbols: {by_syntax:,} of {whole} by syntax only; `indexctl status --losses` lists them"
+    yield from (f"symbols: {note}" for note in _ages(symbols, beyond=_MUCH))
     if gone:
         yield f"symbols: the index describes {counts(gone, 'file')} that the snapshot does not have"
     if rejected := described["cst"]["rejected"]:
         yield f"cst: libcst rejected {counts(rejected, 'file')}; `indexctl status --losses` lists them"
 
 
+def _ages(symbols: Mapping[str, Any], *, beyond: float = 0.0) -> Iterator[str]:
+    """Which indexes were kept though a larger share of files than `beyond` has changed since they were made."""
+    for one in symbols["indexers"]:
+        if one["moved"] > beyond * one["files"] and one["status"] == "indexed":
+            known = f"{one['language']}: {counts(one['moved'], 'file')} of {one['files']:,} changed since symbols were indexed"
+            yield f"{known}; `indexctl build --refresh-scip` does it again"
+
+
 def _problems(symbols: Mapping[str, Any]) -> Iterator[str]:
     """What each indexer that did not run, or failed, is to be said of."""
     for one in symbols["indexers"]:
         if one["status"] == "failed":
-            yield f"{one['tool']} failed for {one['language']}: {printable(one['problem'])}; its symbols are by syntax"
+            known = f"{one['tool']} failed for {one['language']}: {printable(one['problem'])}; its symbols are by syntax"
+            yield known + ("; `indexctl build --refresh-scip` tries again" if one["moved"] else "")
         elif one["status"] == "absent":
             yield f"{one['language']}: {printable(one['problem'])}; its symbols are by syntax"
         elif one["status"] == "off":

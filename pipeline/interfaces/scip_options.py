@@ -1,4 +1,4 @@
-"""`--scip` and `--no-scip`: options of one build that are settings to everything below.
+"""`--scip`, `--no-scip` and `--refresh-scip`: the first two are settings to everything below, for the length of one build.
 
 Belongs here: turning them into settings for the length of a build. Not here: indexers (`pipeline.structure`).
 """
@@ -25,17 +25,20 @@ _TOOLS = {
 
 
 @contextlib.contextmanager
-def symbols_from(no_scip: bool, supplied: Sequence[str]) -> Iterator[None]:
-    """What the options say, where every part of this process reads settings: in the environment."""
+def symbols_from(no_scip: bool, supplied: Sequence[str], *, refresh: bool = False) -> Iterator[tuple[str, ...]]:
+    """What the options say, where every part of this process reads settings: in the environment. Gives the assets that are to
+    be made afresh."""
     if no_scip and supplied:
         raise ConfigError("--scip and --no-scip exclude each other.", hint="Leave one out.")
+    if no_scip and refresh:
+        raise ConfigError("--refresh-scip and --no-scip exclude each other.", hint="Leave one out.")
     given = {"CODEINTEL_SCIP": "off"} if no_scip else {}
     if supplied:
         given["CODEINTEL_SCIP_FILES"] = ",".join(_with_language(one) for one in supplied)
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
-        yield
+        yield ("scip_index",) if refresh else ()
     finally:
         for name, value in before.items():
             if value is None:

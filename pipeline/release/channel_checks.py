@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline import tables
 from pipeline.index.splade import index_files, postings
-from pipeline.release.findings import Finding, Roots, finding
-from pipeline.schemas import Chunks, SpladeIndex
+from pipeline.release.findings import Finding, Subject, finding
+from pipeline.schemas import SpladeIndex
 
 
-def splade_matches_chunks(roots: Roots) -> Finding:
+def splade_matches_chunks(subject: Subject) -> Finding:
     """The impact index is sound and has one document for every chunk; where the channel is off, it has none."""
-    root = roots[SpladeIndex.asset]
+    root = subject[SpladeIndex.asset]
     meta = index_files.read_meta(root)
     if meta.encoder is None:
         left = (root / SpladeIndex.DIRECTORY).exists() or meta.documents or meta.files
         return finding(["the channel is off, and there are postings"] if left else [], state="off")
     found = index_files.open_postings(root, meta)
     problems = postings.check(found, meta.encoder.vocabulary)
-    chunk_ids = np.sort(tables.read_table(roots[Chunks.asset], Chunks, ["id"])["id"].to_numpy())
+    chunk_ids = np.sort(subject.chunk_ids)
     if not np.array_equal(found.ids, chunk_ids):
         problems.append(f"{len(found.ids)} documents are not the {len(chunk_ids)} chunks")
     return finding(problems, state="on", documents=meta.documents, postings=meta.postings)

@@ -7,9 +7,10 @@ whether it may be published (`checks`), or publishing (`publication`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.config import Settings
 from pipeline.evaluation.document import summary
 from pipeline.index.tuning.document import operating_point
 from pipeline.index.tuning.locked_point import LockedPoint
+from pipeline.installed import version
 from pipeline.schemas import (
     AstNodes,
     Chunks,
@@ -46,7 +48,8 @@ from pipeline.schemas import (
     XtrIndex,
 )
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.store.objects import read_record, sealed_digest
+from pipeline.store import readings
+from pipeline.store.objects import StoredFile, read_record, sealed_digest
 from pipeline.store.versions import FORMAT, MANIFEST, ManifestArtefact, ManifestDocument
 
 _TOOLS = (
@@ -208,21 +211,26 @@ def _describe(artefact: Artefact[Any]) -> ManifestArtefact:
         code_version=record.code_version,
         schema=record.schema,
         digest=record.digest,
-        rows=_rows(artefact.path, [stored.path for stored in record.files]),
+        rows=_rows(artefact.path, record.files),
         facts=record.facts,
         recipe=record.recipe,
         files=record.files,
     )
 
 
-def _rows(root: Path, paths: list[str]) -> dict[str, int]:
+def _rows(root: Path, stored_files: Sequence[StoredFile]) -> dict[str, int]:
     """Rows by table: a table is a folder of parts, or one Parquet file."""
     rows: dict[str, int] = {}
-    for path in paths:
-        if path.endswith(".parquet"):
-            table = path.split("/", 1)[0].removesuffix(".parquet")
-            rows[table] = rows.get(table, 0) + int(pq.read_metadata(root / path).num_rows)
+    for stored in stored_files:
+        if stored.path.endswith(".parquet"):
+            table = stored.path.split("/", 1)[0].removesuffix(".parquet")
+            found = readings.reading("rows", [stored.digest], partial(_count_rows, root / stored.path))
+            rows[table] = rows.get(table, 0) + found
     return rows
+
+
+def _count_rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
 
 
 def _uses(settings: Settings) -> dict[str, str]:

@@ -6,23 +6,23 @@ Belongs here: invariants of `eval_metrics`. Not here: which quality is good enou
 from __future__ import annotations
 
 from pipeline.evaluation.document import read_metrics
-from pipeline.release.findings import Finding, Roots, finding
+from pipeline.release.findings import Finding, Subject, finding
 from pipeline.schemas import EvalMetrics
 
 LEAST_AGREEMENT = 0.99
 """A cosine that vectors of one text have on any machine and in any batch, and vectors of two texts hardly ever."""
 
 
-def channels_answer(roots: Roots) -> Finding:
+def channels_answer(subject: Subject) -> Finding:
     """No channel that should have answered the test queries was broken."""
-    metrics = read_metrics(roots[EvalMetrics.asset])
+    metrics = read_metrics(subject[EvalMetrics.asset])
     problems = [f"the channel `{name}` cannot answer: {reason}" for name, reason in sorted(metrics.broken.items())]
     return finding(problems, state=metrics.state, queries=metrics.queries, channels=len(metrics.channels))
 
 
-def vectors_of_embedder(roots: Roots) -> Finding:
+def vectors_of_embedder(subject: Subject) -> Finding:
     """Sampled chunks, embedded once more, have the vectors that are stored under their ids."""
-    agreement = read_metrics(roots[EvalMetrics.asset]).agreement
+    agreement = read_metrics(subject[EvalMetrics.asset]).agreement
     if agreement is None or not agreement.sample:
         return finding([], sample=0)
     problems = []

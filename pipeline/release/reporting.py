@@ -19,7 +19,7 @@ from pipeline.evaluation.comparison import Comparison, compare_metrics
 from pipeline.evaluation.history import history
 from pipeline.evaluation.report.subject import Checked, Evaluated
 from pipeline.release.checks import CHECKS
-from pipeline.release.findings import Roots
+from pipeline.release.findings import Roots, Subject
 from pipeline.release.quality_gate import GATES, Candidate, Standard, before_manifest, quality_settings
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact
@@ -141,7 +141,7 @@ def _beside_parent(repository: Repository, manifest: ManifestDocument, measured:
 def _invariants(roots: Roots) -> list[Checked]:
     """Checks of the evaluation and the tuning that need nothing else."""
     return [
-        Checked(name=check.name, problems=check.run(roots).problems, blocking=check.blocking)
+        Checked(name=check.name, problems=check.run(Subject(roots)).problems, blocking=check.blocking)
         for check in CHECKS
         if check.asset in (EvalMetrics.asset, Coverage.asset, Tuning.asset) and not check.needs
     ]

@@ -6,6 +6,8 @@ Belongs here: the invariants of those tables. Not here: how checks are run (`che
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,49 +17,60 @@ import pyarrow.compute as pc
 from pipeline import tables
 from pipeline.catalog import losses
 from pipeline.columns import codes_of
-from pipeline.release.findings import MOST_PROBLEMS, Finding, Roots, file_sizes, finding, outside, pairs
+from pipeline.release.findings import MOST_PROBLEMS, Finding, Subject, by_part, file_sizes, finding, outside
 from pipeline.schemas import Chunks, ChunkSymbols, CstNodes, Files, Modules, ScipIndex, ScipOccurrences, SymbolEdges
 from pipeline.structure.scip import indexers
 
 MOST_WITHOUT_PRECISE = 0.1
 """Share of a language's files without symbols from its indexer above which `files_have_precise_symbols` warns.
 One file alone is no warning."""
+_NAMED = 5
 _SPAN = ["uri", "start_byte", "end_byte"]
 
 
-def occurrences_inside_files(roots: Roots) -> Finding:
+@by_part(Files, ScipOccurrences)
+def occurrences_inside_files(files_path: Path, path: Path) -> Finding:
     """Every occurrence lies inside its file."""
-    problems: list[str] = []
-    count = 0
-    for files_path, path in pairs(roots[Files.asset], Files, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.read_part(path, ScipOccurrences, _SPAN)
-        count += found.num_rows
-        problems.extend(outside(found, file_sizes(files_path), "occurrence"))
-    return finding(problems, occurrences=count)
+    found = tables.read_part(path, ScipOccurrences, _SPAN)
+    return finding(outside(found, file_sizes(files_path), "occurrence"), occurrences=found.num_rows)
 
 
-def files_have_precise_symbols(roots: Roots) -> Finding:
-    """Nearly all files of the languages that an indexer ran for have symbols from it; the others have them from syntax."""
-    provenance: dict[str, dict[str, bool]] = {}
-    for files_path, path in pairs(roots[Files.asset], Files, roots[ScipOccurrences.asset], ScipOccurrences):
-        listed = tables.plain(tables.read_part(files_path, Files, ["uri", "lang"]))
-        languages = dict(zip(listed["uri"].to_pylist(), listed["lang"].to_pylist(), strict=True))
-        for uri, precise in _provenance(tables.read_part(path, ScipOccurrences, ["uri", "provenance"])).items():
-            provenance.setdefault(str(languages.get(uri)), {})[uri] = precise
-    everything = [precise for of_language in provenance.values() for precise in of_language.values()]
+def _share_of_precise(subject: Subject, parts: Sequence[Mapping[str, Any]]) -> Finding:
+    """What the parts say together: language -> files with occurrences, those that have precise ones, and some that do not."""
+    asked: Counter[str] = Counter()
+    precise: Counter[str] = Counter()
+    without: dict[str, list[str]] = {}
+    for languages in parts:
+        for language, (found, exact, lacking) in languages.items():
+            asked[language] += found
+            precise[language] += exact
+            without.setdefault(language, []).extend(lacking)
     problems: list[str] = []
-    for indexer in losses.indexers(roots[ScipIndex.asset]):
+    for indexer in losses.indexers(subject[ScipIndex.asset]):
         if indexer.status not in ("indexed", "supplied", "failed"):
             continue
         spoken = indexers.languages(indexer.language)
-        asked = {uri: precise for language in spoken for uri, precise in provenance.get(language, {}).items()}
-        without = sorted(uri for uri, precise in asked.items() if not precise)
-        if len(without) > max(MOST_WITHOUT_PRECISE * len(asked), 1):
+        count, lack = (sum(found[language] for language in spoken) for found in (asked, asked - precise))
+        if lack > max(MOST_WITHOUT_PRECISE * count, 1):
             why = f" ({indexer.problem})" if indexer.problem else ""
-            shown = ", ".join(without[:5])
-            problems.append(f"{indexer.language}{why}: {len(without)} of {len(asked)} files have syntax alone: {shown}")
-    share = sum(everything) / max(len(everything), 1)
-    return finding(problems, precise_files=sum(everything), share_of_precise_files=round(share, 4))
+            why += f" ({indexer.moved} changed since it was indexed)" if indexer.moved else ""
+            shown = ", ".join(sorted(uri for language in spoken for uri in without.get(language, []))[:_NAMED])
+            problems.append(f"{indexer.language}{why}: {lack} of {count} files have syntax alone: {shown}")
+    share = precise.total() / max(asked.total(), 1)
+    return finding(problems, precise_files=precise.total(), share_of_precise_files=round(share, 4))
+
+
+@by_part(Files, ScipOccurrences, join=_share_of_precise)
+def files_have_precise_symbols(files_path: Path, path: Path) -> Finding:
+    """Nearly all files of the languages that an indexer ran for have symbols from it; the others have them from syntax."""
+    listed = tables.plain(tables.read_part(files_path, Files, ["uri", "lang"]))
+    languages = dict(zip(listed["uri"].to_pylist(), listed["lang"].to_pylist(), strict=True))
+    told: dict[str, tuple[int, int, list[str]]] = {}
+    for uri, precise in sorted(_provenance(tables.read_part(path, ScipOccurrences, ["uri", "provenance"])).items()):
+        count, exact, lacking = told.get(str(languages.get(uri)), (0, 0, []))
+        more = [uri] if not precise and len(lacking) < _NAMED else []
+        told[str(languages.get(uri))] = (count + 1, exact + precise, lacking + more)
+    return Finding((), told)
 
 
 def _provenance(occurrences: pa.Table) -> dict[str, bool]:
@@ -70,34 +83,31 @@ def _provenance(occurrences: pa.Table) -> dict[str, bool]:
     return dict(zip(uris.take(pa.array(there)).to_pylist(), found[there].tolist(), strict=True))
 
 
-def defining_identifiers_in_one_chunk(roots: Roots) -> Finding:
+@by_part(Chunks, ScipOccurrences)
+def defining_identifiers_in_one_chunk(chunk_path: Path, path: Path) -> Finding:
     """Every defining identifier lies in exactly one chunk, but where a single line is more than a chunk may hold.
 
     Such a line, minified code say, is cut inside; names that are cut with it are counted (`cut`) and no problem. So are ranges
     of several lines (`long`), which some indexers give for a name.
     """
-    problems: list[str] = []
-    count = cut = long = 0
-    for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences):
-        found = tables.read_part(path, ScipOccurrences, [*_SPAN, "start_line", "end_line", "is_definition"])
-        # An empty range names nothing: so is the module of a file defined at its beginning.
-        found = found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], found["start_byte"])))
-        chunks = tables.read_part(chunk_path, Chunks, [*_SPAN, "start_line", "end_line"])
-        count += found.num_rows
-        first, last = _owners(chunks, found, "start_byte", 0), _owners(chunks, found, "end_byte", -1)
-        lost = (first < 0) | (last < 0)
-        apart = np.flatnonzero((first != last) & ~lost)
-        lines = found["start_line"].to_numpy()[apart]
-        spans = found["end_line"].to_numpy()[apart] > lines
-        ends, starts = (chunks[name].to_numpy()[of[apart]] for name, of in (("end_line", first), ("start_line", last)))
-        inside_line = ~spans & (ends == lines) & (starts == lines)
-        cut, long = cut + int(np.count_nonzero(inside_line)), long + int(np.count_nonzero(spans))
-        lost[apart[~spans & ~inside_line]] = True
-        problems.extend(
-            f"{found['uri'][row].as_py()}: the name at byte {found['start_byte'][row].as_py()} is not in exactly one chunk"
-            for row in np.flatnonzero(lost)[:MOST_PROBLEMS].tolist()
-        )
-    return finding(problems, definitions=count, cut=cut, long=long)
+    found = tables.read_part(path, ScipOccurrences, [*_SPAN, "start_line", "end_line", "is_definition"])
+    # An empty range names nothing: so is the module of a file defined at its beginning.
+    found = found.filter(pc.and_(found["is_definition"], pc.greater(found["end_byte"], found["start_byte"])))
+    chunks = tables.read_part(chunk_path, Chunks, [*_SPAN, "start_line", "end_line"])
+    first, last = _owners(chunks, found, "start_byte", 0), _owners(chunks, found, "end_byte", -1)
+    lost = (first < 0) | (last < 0)
+    apart = np.flatnonzero((first != last) & ~lost)
+    lines = found["start_line"].to_numpy()[apart]
+    spans = found["end_line"].to_numpy()[apart] > lines
+    ends, starts = (chunks[name].to_numpy()[of[apart]] for name, of in (("end_line", first), ("start_line", last)))
+    inside_line = ~spans & (ends == lines) & (starts == lines)
+    lost[apart[~spans & ~inside_line]] = True
+    problems = [
+        f"{found['uri'][row].as_py()}: the name at byte {found['start_byte'][row].as_py()} is not in exactly one chunk"
+        for row in np.flatnonzero(lost)[:MOST_PROBLEMS].tolist()
+    ]
+    cut, long = int(np.count_nonzero(inside_line)), int(np.count_nonzero(spans))
+    return finding(problems, definitions=found.num_rows, cut=cut, long=long)
 
 
 def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) -> Any:
@@ -115,28 +125,24 @@ def _owners(chunks: pa.Table, occurrences: pa.Table, column: str, shift: int) ->
     return np.where(same & (chunks["end_byte"].to_numpy()[owners] > wanted - ((wanted >> 32) << 32)), owners, -1)
 
 
-def symbol_counts_agree(roots: Roots) -> Finding:
+@by_part(Chunks, ScipOccurrences, ChunkSymbols)
+def symbol_counts_agree(chunk_path: Path, path: Path, counted_path: Path) -> Finding:
     """`chunk_symbols` counts every occurrence of a symbol that is not local to a function, in every file that has chunks."""
     problems: list[str] = []
-    total = 0
-    counted_parts = tables.parts(roots[ChunkSymbols.asset], ChunkSymbols)
-    both = pairs(roots[Chunks.asset], Chunks, roots[ScipOccurrences.asset], ScipOccurrences)
-    for (chunk_path, path), counted_path in zip(both, counted_parts, strict=True):
-        chunks = tables.read_part(chunk_path, Chunks, ["id", "uri"])
-        files, uris = codes_of(chunks["uri"])
-        expected = _expected_counts(tables.read_part(path, ScipOccurrences, ["uri", "symbol", "is_definition"]), uris)
-        rows = tables.read_part(counted_path, ChunkSymbols, ["chunk_id", "role", "count"])
-        counted, unknown = _counted(rows, chunks["id"].to_numpy(), files, len(uris))
-        total += int(counted.sum())
-        if unknown:
-            problems.append(f"{unknown} rows of chunk_symbols are of chunks that do not exist")
-        for place, defines in np.argwhere(expected != counted).tolist():
-            what = "definitions" if defines else "references"
-            problems.append(
-                f"{uris[place].as_py()}: {counted[place, defines]} {what} in chunk_symbols, "
-                f"{expected[place, defines]} in scip_occurrences"
-            )
-    return finding(problems, occurrences=total)
+    chunks = tables.read_part(chunk_path, Chunks, ["id", "uri"])
+    files, uris = codes_of(chunks["uri"])
+    expected = _expected_counts(tables.read_part(path, ScipOccurrences, ["uri", "symbol", "is_definition"]), uris)
+    rows = tables.read_part(counted_path, ChunkSymbols, ["chunk_id", "role", "count"])
+    counted, unknown = _counted(rows, chunks["id"].to_numpy(), files, len(uris))
+    if unknown:
+        problems.append(f"{unknown} rows of chunk_symbols are of chunks that do not exist")
+    for place, defines in np.argwhere(expected != counted).tolist():
+        what = "definitions" if defines else "references"
+        problems.append(
+            f"{uris[place].as_py()}: {counted[place, defines]} {what} in chunk_symbols, "
+            f"{expected[place, defines]} in scip_occurrences"
+        )
+    return finding(problems, occurrences=int(counted.sum()))
 
 
 def _expected_counts(occurrences: pa.Table, uris: pa.Array) -> Any:
@@ -165,44 +171,33 @@ def _counted(rows: pa.Table, ids: Any, files: Any, count: int) -> tuple[Any, int
     return counts.astype(np.int64).reshape(-1, 2), int(np.count_nonzero(~known))
 
 
-def cst_inside_files(roots: Roots) -> Finding:
+@by_part(Files, CstNodes)
+def cst_inside_files(files_path: Path, path: Path) -> Finding:
     """Concrete syntax nodes lie inside their files, and parents come before their children."""
-    problems: list[str] = []
-    count = 0
-    for files_path, path in pairs(roots[Files.asset], Files, roots[CstNodes.asset], CstNodes):
-        nodes = tables.read_part(path, CstNodes, [*_SPAN, "node_id", "parent_id"])
-        if not nodes.num_rows:
-            continue
-        count += nodes.num_rows
-        problems.extend(outside(nodes.select(_SPAN), file_sizes(files_path), "node"))
-        early = nodes.filter(pc.greater_equal(nodes["parent_id"], nodes["node_id"]))["uri"].unique().to_pylist()
-        problems.extend(f"{uri}: a node comes before its parent" for uri in early)
-    return finding(problems, nodes=count)
+    nodes = tables.read_part(path, CstNodes, [*_SPAN, "node_id", "parent_id"])
+    problems = list(outside(nodes.select(_SPAN), file_sizes(files_path), "node")) if nodes.num_rows else []
+    early = nodes.filter(pc.greater_equal(nodes["parent_id"], nodes["node_id"]))["uri"].unique().to_pylist()
+    problems.extend(f"{uri}: a node comes before its parent" for uri in early)
+    return finding(problems, nodes=nodes.num_rows)
 
 
-def modules_are_indexed_files(roots: Roots) -> Finding:
+@by_part(Files, Modules)
+def modules_are_indexed_files(files_path: Path, path: Path) -> Finding:
     """Every module is an indexed file, once."""
-    problems: list[str] = []
-    count = 0
-    for files_path, path in pairs(roots[Files.asset], Files, roots[Modules.asset], Modules):
-        uris = tables.read_part(path, Modules, ["uri"])["uri"].to_pylist()
-        count += len(uris)
-        sizes = file_sizes(files_path)
-        problems.extend(f"{uri}: is no indexed file" for uri in uris if uri not in sizes)
-        problems.extend(f"{uri}: is there twice" for uri, times in Counter(uris).items() if times > 1)
-    return finding(problems, modules=count)
+    uris = tables.read_part(path, Modules, ["uri"])["uri"].to_pylist()
+    sizes = file_sizes(files_path)
+    problems = [f"{uri}: is no indexed file" for uri in uris if uri not in sizes]
+    problems.extend(f"{uri}: is there twice" for uri, times in Counter(uris).items() if times > 1)
+    return finding(problems, modules=len(uris))
 
 
-def edges_start_in_chunked_files(roots: Roots) -> Finding:
+@by_part(Chunks, SymbolEdges)
+def edges_start_in_chunked_files(chunk_path: Path, path: Path) -> Finding:
     """Every edge between symbols comes from a file that has chunks, and counts at least one occurrence."""
-    problems: list[str] = []
-    count = 0
-    for chunk_path, path in pairs(roots[Chunks.asset], Chunks, roots[SymbolEdges.asset], SymbolEdges):
-        edges = tables.read_part(path, SymbolEdges, ["uri", "count"])
-        count += edges.num_rows
-        known = set(pc.unique(tables.read_part(chunk_path, Chunks, ["uri"])["uri"]).to_pylist())
-        uris = pc.unique(tables.plain(edges)["uri"]).to_pylist()
-        problems.extend(f"{uri}: has edges and no chunks" for uri in uris if uri not in known)
-        empty = edges.filter(pc.less(edges["count"], 1))["uri"].unique().to_pylist()
-        problems.extend(f"{uri}: an edge counts nothing" for uri in empty)
-    return finding(problems, edges=count)
+    edges = tables.read_part(path, SymbolEdges, ["uri", "count"])
+    known = set(pc.unique(tables.read_part(chunk_path, Chunks, ["uri"])["uri"]).to_pylist())
+    uris = pc.unique(tables.plain(edges)["uri"]).to_pylist()
+    problems = [f"{uri}: has edges and no chunks" for uri in uris if uri not in known]
+    empty = edges.filter(pc.less(edges["count"], 1))["uri"].unique().to_pylist()
+    problems.extend(f"{uri}: an edge counts nothing" for uri in empty)
+    return finding(problems, edges=edges.num_rows)

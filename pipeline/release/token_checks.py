@@ -10,17 +10,17 @@ import numpy as np
 from pipeline import tables
 from pipeline.index.xtr.description import read_meta
 from pipeline.index.xtr.token_index import TokenIndex
-from pipeline.release.findings import Finding, Roots, finding, sample_rows
+from pipeline.release.findings import Finding, Subject, finding, sample_rows
 from pipeline.schemas import Chunks, XtrIndex
 
 
-def tokens_match_chunks(roots: Roots) -> Finding:
+def tokens_match_chunks(subject: Subject) -> Finding:
     """The token index is off, or has every chunk and no other; tokens of sampled chunks stand inside of their text."""
-    root = roots[XtrIndex.asset]
+    root = subject[XtrIndex.asset]
     meta = read_meta(root)
     if meta.encoder is None:
         return finding([], state="off", tokens=0)
-    chunks = tables.read_table(roots[Chunks.asset], Chunks, ["id", "content"]).sort_by("id")
+    chunks = tables.read_table(subject[Chunks.asset], Chunks, ["id", "content"]).sort_by("id")
     index = TokenIndex.open(root)
     problems = []
     if not np.array_equal(chunks["id"].to_numpy(), index.ids):

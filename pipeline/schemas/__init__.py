@@ -21,7 +21,7 @@ from pipeline.schemas.indexes import (
     Tuning,
     XtrIndex,
 )
-from pipeline.schemas.quality import Coverage, EvalMetrics, EvalQueries
+from pipeline.schemas.quality import Coverage, CoverageRows, EvalMetrics, EvalQueries
 from pipeline.schemas.structure import (
     AstNodes,
     ChunkSymbols,
@@ -45,6 +45,7 @@ __all__ = [
     "ChunkSymbols",
     "Chunks",
     "Coverage",
+    "CoverageRows",
     "CstNodes",
     "Definitions",
     "Embeddings",
@@ -76,6 +77,6 @@ __all__ = [
 
 TABLES: tuple[type[Table], ...] = (
     Files, Sources, AstNodes, Definitions, ScipOccurrences, ScipSymbols, CstNodes, Modules, Chunks, ChunkSymbols, SymbolEdges,
-    Embeddings,
+    Embeddings, CoverageRows,
 )  # fmt: skip
 """The tables of a version that are cut into parts."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.schemas.base import WORD, Kind, columns, nullable
+from pipeline.schemas.base import WORD, Kind, Table, columns, nullable
 
 _ANSWERS = pa.list_(pa.field("item", pa.int64(), nullable=False))
 
@@ -24,6 +24,8 @@ class EvalQueries(Kind):
     asset = "eval_queries"
     JSONL = "queries.jsonl"
     FILE = "eval_queries.parquet"
+    TIES = "eval_query_ties.npy"
+    """int64 [n, 2], the row of a query and something that it depends on (`synthesis.ties`): for the next build alone."""
     schema = columns(
         qid=pa.string(), query=pa.string(), label=WORD, split=WORD, uri=pa.string(), symbol=pa.string(), lang=WORD,
         positives=_ANSWERS, answers=pa.list_(pa.field("item", pa.int32(), nullable=False)), neutral=_ANSWERS,
@@ -35,9 +37,11 @@ class EvalMetrics(Kind):
     """`metrics.json`, and three tables behind it: `eval_details`, `eval_pool` and `eval_points`.
 
     Details have a row for each query and channel (`fused` is the whole engine): `rank` of the first answer, null where none was
-    found; `hit`, `recall`, `rr` (reciprocal rank) and `ndcg`, each at `k`; `state` as the channel had it. The pool has the best
-    candidates of each channel. Points have what each operating point finds of the nearest vectors (`ann_recall`, with the ends
-    of its 95 % interval) and what that makes of the fused ranking.
+    found; `hit`, `recall`, `rr` (reciprocal rank) and `ndcg`, each at `k`; `state` as the channel had it; `without_…` the whole
+    engine without the channel; `nearest`, of the whole engine alone, how many of the k nearest vectors were found. `since` is
+    the key of the evaluation that asked the query, null where it is this one. The pool has the best candidates of each
+    channel. Points have what each operating point finds of the nearest vectors (`ann_recall`, with the ends of its 95 %
+    interval) and what that makes of the fused ranking.
     """
 
     asset = "eval_metrics"
@@ -45,22 +49,40 @@ class EvalMetrics(Kind):
     DETAILS = "eval_details.parquet"
     POOL = "eval_pool.parquet"
     POINTS = "eval_points.parquet"
+    VECTORS = "eval_vectors.npy"
+    """float32 [queries, d]: the queries embedded, in the order of the details; for the next build alone."""
     details = columns(
         qid=pa.string(), query=pa.string(), label=WORD, masked=pa.bool_(), uri=pa.string(), symbol=pa.string(), lang=WORD,
         channel=WORD, state=WORD, rank=nullable(pa.int32()), hit=pa.float64(), recall=pa.float64(), rr=pa.float64(),
-        ndcg=pa.float64(),
+        ndcg=pa.float64(), without_hit=nullable(pa.float64()), without_recall=nullable(pa.float64()),
+        without_rr=nullable(pa.float64()), without_ndcg=nullable(pa.float64()), nearest=nullable(pa.int32()),
+        since=nullable(WORD),
     )  # fmt: skip
     pool = columns(
         run_id=WORD, query_id=WORD, channel=WORD, method=WORD, rank=pa.int32(), chunk_id=pa.int64(), score=pa.float64(),
         fused_score=pa.float64(), explain_symbols=nullable(pa.list_(pa.string())),
         explain_ast_kinds=nullable(pa.list_(pa.string())), explain_cst_hits=nullable(pa.list_(pa.string())),
-        ts=nullable(pa.timestamp("us")),
+        ts=nullable(pa.timestamp("us")), since=nullable(WORD),
     )  # fmt: skip
     points = columns(
         nprobe=nullable(pa.int32()), ef_search=nullable(pa.int32()), k_factor=pa.float64(), chosen=pa.bool_(),
         queries=pa.int32(), ann_recall=pa.float64(), low=pa.float64(), high=pa.float64(), hit=pa.float64(), rr=pa.float64(),
         ndcg=pa.float64(),
     )  # fmt: skip
+
+
+class CoverageRows(Table):
+    """The rows of `coverage`, a definition each, cut into parts as the tables that it is of."""
+
+    asset = "coverage"
+    version = 2
+    name = "coverage"
+    schema = columns(
+        uri=pa.string(), symbol=pa.string(), kind=WORD, lang=WORD, start_line=pa.int32(), end_line=pa.int32(),
+        chunks=pa.int32(), chunked=pa.bool_(), missing_in=pa.list_(pa.string()), asked=pa.bool_(),
+        query=nullable(pa.string()), rank=nullable(pa.int32()), found_by=pa.list_(pa.string()), reason=nullable(WORD),
+    )  # fmt: skip
+    order = ("uri", "start_line", "symbol")
 
 
 class Coverage(Kind):
@@ -76,14 +98,12 @@ class Coverage(Kind):
     """
 
     asset = "coverage"
+    version = 2
+    tables = (CoverageRows,)
     FILE = "coverage.json"
-    TABLE = "coverage.parquet"
+    ASKED = "coverage_asked.json"
+    """The definitions that were asked for (`evaluation.cover.answered`): for the next build alone."""
     MODULES = "coverage_modules.parquet"
-    definitions = columns(
-        uri=pa.string(), symbol=pa.string(), kind=WORD, lang=WORD, start_line=pa.int32(), end_line=pa.int32(),
-        chunks=pa.int32(), chunked=pa.bool_(), missing_in=pa.list_(pa.string()), asked=pa.bool_(),
-        query=nullable(pa.string()), rank=nullable(pa.int32()), found_by=pa.list_(pa.string()), reason=nullable(WORD),
-    )  # fmt: skip
     modules = columns(
         prefix=pa.string(), parent=nullable(pa.string()), depth=pa.int32(), bytes=pa.int64(), indexed_bytes=pa.int64(),
         files=pa.int32(), indexed_files=pa.int32(), definitions=pa.int32(), chunked=pa.int32(), covered=pa.int32(),

@@ -40,10 +40,12 @@ class Sources(Table):
 
 
 class Snapshot(Kind):
-    """The tables `Files` and `Sources` in one object."""
+    """The tables `Files` and `Sources` in one object, and `LISTING`: the uris of what is indexed, in one place."""
 
     asset = "source_snapshot"
+    version = 2
     tables = (Files, Sources)
+    LISTING = "snapshot.json"
 
 
 class AstNodes(Table):

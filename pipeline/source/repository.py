@@ -125,17 +125,29 @@ def tracked(location: Location) -> Tracked:
     return Tracked(frozenset(files), frozenset(folders), frozenset(submodules), _excludes(repository))
 
 
-def _excludes(repository: Any) -> Levels:
-    """The exclude files outside of the tree, the weakest first: the user's, then the repository's."""
+def exclude_files(repository: Any) -> tuple[str, str]:
+    """The exclude files outside of the tree, the weakest first: the user's, then the repository's. They need not be there."""
     try:
         users = os.path.expanduser(repository.config["core.excludesFile"])  # noqa: PTH111 - may hold anything
     except (KeyError, ValueError, pygit2.GitError):
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
         users = f"{home}/git/ignore"
+    own = os.path.join(common_folder(repository), "info", "exclude")  # noqa: PTH118
+    return _resolved(users), _resolved(own)
+
+
+def _resolved(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return path
+
+
+def _excludes(repository: Any) -> Levels:
     levels: Levels = ()
-    for path in (users, os.path.join(common_folder(repository), "info", "exclude")):  # noqa: PTH118
+    for path in exclude_files(repository):
         try:
-            levels = (*levels, (0, parse_file(read_regular(os.path.realpath(path)))))
+            levels = (*levels, (0, parse_file(read_regular(path))))
         except (OSError, ValueError):
             continue
     return levels
@@ -151,15 +163,24 @@ def common_folder(repository: Any) -> str:
     return os.path.join(own, shared)  # noqa: PTH118
 
 
-def differs(location: Location) -> bool:
-    """Whether a tracked file below the location's prefix is not as HEAD has it. Untracked files are not looked at."""
+_SAME = (FileStatus.CURRENT, FileStatus.IGNORED)
+
+
+def differing(location: Location) -> str | None:
+    """A tracked file below the location's prefix that is not as HEAD has it; empty: none; None: nothing says so.
+
+    Untracked files are not looked at.
+    """
     try:
         status = location.repository.status(untracked_files="no")
     except (pygit2.GitError, ValueError, OSError):
-        # Nothing says that it is clean.
-        return True
-    same = (FileStatus.CURRENT, FileStatus.IGNORED)
-    return any(flags not in same and path.startswith(location.prefix) for path, flags in status.items())
+        return None
+    return next((path for path, flags in status.items() if flags not in _SAME and path.startswith(location.prefix)), "")
+
+
+def one_differs(location: Location, path: str) -> bool:
+    """Whether one tracked file is not as HEAD has it. Raises KeyError and others where git cannot say."""
+    return location.repository.status_file(path) not in _SAME
 
 
 def is_ignored_folder(location: Location, known: Tracked) -> bool:
@@ -233,7 +254,8 @@ def _enter(repository: Any, tree: Any, full: str, scope: Scope) -> Scope:
 
 
 def _stamp(oid: str) -> Stamp:
-    return int(oid[:16], 16), int(oid[16:32], 16), int(oid[32:48] or "0", 16), -1
+    # Words of 60 bits, which int64 holds.
+    return int(oid[:15], 16), int(oid[15:30], 16), int(oid[30:45], 16), -1
 
 
 def read_blob(repository: Any, oid: str) -> bytes:

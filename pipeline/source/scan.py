@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,14 +25,16 @@ from pipeline.config import SourceSettings
 from pipeline.errors import SourceError
 from pipeline.files import new_hash
 from pipeline.source import repository as git
-from pipeline.source.entries import Entry, Stamp, hash_of, in_order
+from pipeline.source.entries import Entry, hash_of, in_order
+from pipeline.source.folders import Tree, moved
 from pipeline.source.languages import HEAD_BYTES
-from pipeline.source.memory import Finding, recall, remember
-from pipeline.source.selection import IGNORED, INDEXED, SKIPPED, SYMLINK, UNREADABLE, judge
-from pipeline.source.worktree import Walk, open_regular, read_regular, read_to
+from pipeline.source.look import Look, listed_again
+from pipeline.source.memory import Memory, recall, remember, worth_writing
+from pipeline.source.rows import NO_STAMP, Finding, Rows, assemble, from_entries
+from pipeline.source.selection import IGNORED, INDEXED, SKIPPED, SYMLINK, judge
+from pipeline.source.worktree import open_regular, read_regular, read_to
 
 _BLOCK = 1 << 20
-_EMPTY: Stamp = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Scan:
     size: tuple[int | None, ...]
     content_hash: tuple[bytes | None, ...]
     reason: tuple[str | None, ...]
-    _place: tuple[str, ...] = field(repr=False, compare=False)
+    places: bytes = field(repr=False, compare=False)
+    """`tables.place_of` each uri, a byte each."""
+    _place: Callable[[str], str] = field(repr=False, compare=False)
     _read: Callable[[str], bytes] = field(repr=False, compare=False)
 
     @cached_property
@@ -65,18 +70,16 @@ class Scan:
         Ignored entries are listed for whoever asks why a file is not found, but they are no input: a new `__pycache__` must
         not make an index stale.
         """
-        columns = zip(self.uri, self.lang, self.size, self.content_hash, self.reason, strict=True)
-        return hash_of(msgspec.msgpack.encode([row for row in columns if row[-1] != IGNORED])).hex()
-
-    @cached_property
-    def _row(self) -> Mapping[str, int]:
-        return {uri: row for row, uri in enumerate(self.uri)}
+        columns = [self.uri, self.lang, self.size, self.content_hash, self.reason]
+        if IGNORED in self.reason:
+            kept = [reason != IGNORED for reason in self.reason]
+            columns = [tuple(compress(column, kept)) for column in columns]
+        return hash_of(msgspec.msgpack.encode(columns)).hex()
 
     def read(self, uri: str) -> bytes:
-        """The bytes of a regular file as they are now. Raises `SourceError` when they cannot be read, KeyError for no row."""
-        place = self._place[self._row[uri]]
+        """The bytes of the regular file of a row as they are now. Raises `SourceError` when they cannot be read."""
         try:
-            return self._read(place)
+            return self._read(self._place(uri))
         except OSError as error:
             raise SourceError(f"`{uri}` cannot be read: {error.strerror or error}.", hint="Build again.") from error
 
@@ -94,33 +97,32 @@ def scan(
     location = git.locate(root)
     if location is None and rev is not None:
         raise SourceError(f"{path} is in no git repository, so there is no revision `{rev}`.", hint="Leave out --rev.")
-    before = recall(cache, settings)
+    memory = recall(cache, settings)
     if location is not None and (rev is not None or location.work_tree is None):
-        found = _scan_revision(location, rev, settings, before)
+        found = _scan_revision(location, rev, settings, memory)
     else:
-        found = _scan_folder(root, location, settings, before, skip)
-    if INDEXED not in found.scan.status:
+        found = _scan_folder(root, location, settings, memory, skip, began)
+    if None not in found.scan.reason:
         raise _nothing_to_index(path, found.scan)
     if not any(size for size, reason in zip(found.scan.size, found.scan.reason, strict=True) if reason is None):
         raise SourceError(f"There is nothing to index in {path}: all files are empty.", hint="Name another folder.")
-    remember(cache, settings, before, found.findings(), began)
+    if cache is not None and worth_writing(len(found.rows.changed), len(found.rows.uri), moved=moved(memory.tree, found.tree)):
+        remember(cache, settings, found.rows.memory(found.tree, began))
     return found.scan
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    scan: Scan
-    stamps: list[Stamp]
+def _scan(
+    root: Path | None, commit: str | None, dirty: bool, rev: str | None, rows: Rows,
+    place: Callable[[str], str], read: Callable[[str], bytes],
+) -> Scan:  # fmt: skip
+    columns = (rows.uri, rows.lang, rows.size, rows.content_hash, rows.reason)
+    return Scan(root, commit, dirty, rev, *columns, rows.place, place, read)
 
-    def findings(self) -> list[tuple[str, Finding]]:
-        """What is worth remembering: all files whose bytes were read."""
-        scan = self.scan
-        columns = zip(scan.uri, self.stamps, scan.size, scan.content_hash, scan.lang, scan.reason, strict=True)
-        return [
-            (uri, Finding(stamp, size, content_hash, lang, reason))
-            for uri, stamp, size, content_hash, lang, reason in columns
-            if content_hash is not None and size is not None and reason != SYMLINK
-        ]
+
+class _Found(NamedTuple):
+    scan: Scan
+    rows: Rows
+    tree: Tree | None
 
 
 def _folder(path: Path) -> Path:
@@ -138,12 +140,12 @@ def _folder(path: Path) -> Path:
         raise SourceError(f"{path} cannot be read: {reason}.", hint="Check its permissions.") from error
 
 
-def _scan_revision(location: git.Location, rev: str | None, settings: SourceSettings, before: Mapping[str, Finding]) -> _Found:
+def _scan_revision(location: git.Location, rev: str | None, settings: SourceSettings, memory: Memory) -> _Found:
     repository = location.repository
     commit = git.head_commit(repository) if rev is None else git.resolve(repository, rev)
     if commit is None:
         raise SourceError(f"{repository.path} has no commits.", hint="Commit something first.")
-    entries = in_order(git.tree_entries(location, commit, settings))
+    listed = from_entries(in_order(git.tree_entries(location, commit, settings)), memory)
 
     def read(oid: str) -> bytes:
         return git.read_blob(repository, oid)
@@ -152,41 +154,34 @@ def _scan_revision(location: git.Location, rev: str | None, settings: SourceSett
         content = read(entry.place)
         hashed = hash_of(content)
         if entry.reason is not None:
-            return Finding(entry.stamp or _EMPTY, len(content), hashed, None, entry.reason)
-        return Finding(entry.stamp or _EMPTY, len(content), hashed, *judge(entry.uri, content, len(content), settings))
+            return Finding(entry.stamp or NO_STAMP, len(content), hashed, None, entry.reason)
+        return Finding(entry.stamp or NO_STAMP, len(content), hashed, *judge(entry.uri, content, len(content), settings))
 
-    return _assemble(entries, before, find, None, str(commit.id), False, rev, read)
+    rows = assemble(listed, memory, find)
+    return _Found(_scan(None, str(commit.id), False, rev, rows, listed.place, read), rows, None)
 
 
 def _scan_folder(
-    root: Path, location: git.Location | None, settings: SourceSettings, before: Mapping[str, Finding], skip: Path | None
+    root: Path, location: git.Location | None, settings: SourceSettings, memory: Memory, skip: Path | None, began: int
 ) -> _Found:
-    known = git.tracked(location) if location else None
-    if location and known and git.is_ignored_folder(location, known):
-        location, known = None, None
-    prefix = location.prefix if location else ""
-    walk = Walk(str(root), settings, prefix, known, None if skip is None else str(skip.resolve()))
-    entries = in_order(walk.entries())
-    commit = git.head_commit(location.repository) if location else None
-    dirty = False
-    if location and known:
-        untracked = len(entries) > 0 and _any_untracked(entries, root, prefix, known.files)
-        dirty = commit is None or untracked or git.differs(location)
-
     def find(entry: Entry) -> Finding | None:
         return _find_link(entry) if entry.reason == SYMLINK else _find_file(entry, settings)
 
-    return _assemble(entries, before, find, root, str(commit.id) if commit else None, dirty, None, read_regular)
-
-
-def _any_untracked(entries: list[Entry], root: Path, prefix: str, files: frozenset[str]) -> bool:
-    start = len(str(root).rstrip("/")) + 1
-    return any(entry.stamp is not None and prefix + entry.place[start:] not in files for entry in entries)
+    look = Look(str(root), location, settings, None if skip is None else str(skip.resolve()))
+    again = look.again(memory)
+    listed = None if again is None else listed_again(str(root), memory, again)
+    if listed is None:
+        again, listed = None, from_entries(in_order(look.walk().entries()), memory)
+    rows = assemble(listed, memory, find)
+    commit = git.head_commit(look.location.repository) if look.location else None
+    head = str(commit.id) if commit else None
+    tree, dirty = look.back(listed, rows, memory, again, head, began)
+    return _Found(_scan(root, head, dirty, None, rows, listed.place, read_regular), rows, tree)
 
 
 def _find_file(entry: Entry, settings: SourceSettings) -> Finding | None:
     """Read one file from disk; None when it is gone. The stamp was taken before, so that a change in between shows later."""
-    stamp = entry.stamp or _EMPTY
+    stamp = entry.stamp or NO_STAMP
     try:
         descriptor = open_regular(entry.place)
     except FileNotFoundError:
@@ -214,42 +209,7 @@ def _find_link(entry: Entry) -> Finding | None:
         target = os.fsencode(os.readlink(entry.place))  # noqa: PTH115 - bytes, not a path
     except FileNotFoundError:
         return None
-    return Finding(entry.stamp or _EMPTY, len(target), hash_of(target), None, SYMLINK)
-
-
-def _assemble(
-    entries: list[Entry],
-    before: Mapping[str, Finding],
-    find: Callable[[Entry], Finding | None],
-    root: Path | None,
-    commit: str | None,
-    dirty: bool,
-    rev: str | None,
-    read: Callable[[str], bytes],
-) -> _Found:
-    """Rows of the entries: remembered where the stamp is the same, else found."""
-    rows: list[tuple[str, str | None, int | None, bytes | None, str | None, str]] = []
-    stamps: list[Stamp] = []
-    for uri, place, reason, stamp in entries:
-        if reason is not None and reason != SYMLINK:
-            rows.append((uri, None, None, None, reason, place))
-            stamps.append(_EMPTY)
-            continue
-        finding = before.get(uri)
-        if finding is None or finding.stamp != stamp:
-            try:
-                finding = find(Entry(uri, place, reason, stamp))
-            except OSError:
-                rows.append((uri, None, None, None, UNREADABLE, place))
-                stamps.append(_EMPTY)
-                continue
-            if finding is None:
-                continue
-        rows.append((uri, finding.lang, finding.size, finding.content_hash, finding.reason, place))
-        stamps.append(finding.stamp)
-    columns: Any = tuple(zip(*rows, strict=True)) if rows else ((),) * 6
-    uri_column, lang, size, content_hash, reasons, places = columns
-    return _Found(Scan(root, commit, dirty, rev, uri_column, lang, size, content_hash, reasons, places, read), stamps)
+    return Finding(entry.stamp or NO_STAMP, len(target), hash_of(target), None, SYMLINK)
 
 
 def _nothing_to_index(path: Path, found: Scan) -> SourceError:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from pipeline.config import SourceSettings
-from pipeline.source.entries import Entry, uri_name
+from pipeline.source.entries import Entry, Stamp, uri_name
 from pipeline.source.ignoring import GIT_FILE, OWN_FILE, Levels, Patterns, is_ignored, parse_file, parse_lines
 from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK, UNREADABLE, UNSUPPORTED
 
 _METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 _MOST_PATTERNS_BYTES = 1 << 20
+_SIGNED = (1 << 63) - 1
+"""Inodes as int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,31 @@ class Scope:
         return self.included or (self.include is not None and self.include.verdict(path[start:], name, directory) is True)
 
 
+FolderStamp = tuple[int, int, int]
+"""Equal stamps of a folder mean equal names in it: inode, time of modification and time of change in ns; zeros: not there."""
+_NOT_THERE: FolderStamp = (0, 0, 0)
+
+
+def folder_stamp(path: str) -> FolderStamp:
+    """The stamp of a folder, or of an ignore file."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return _NOT_THERE
+    return status.st_ino & _SIGNED, status.st_mtime_ns, status.st_ctime_ns
+
+
+class _Named(NamedTuple):
+    """Of a directory entry, what a folder is judged by."""
+
+    name: str
+    path: str
+
+
 @dataclass(slots=True)
-class _Folder:
+class Folder:
+    """A folder in a walk, with the rules inside of it once it is listed."""
+
     path: str
     full: str
     """Relative to the work tree, with a slash behind it unless empty."""
@@ -85,33 +111,69 @@ class Walk:
     skip: str | None = None
     """A folder without rows: the store."""
     known: Tracked = field(init=False)
+    visited: list[tuple[str, FolderStamp]] = field(default_factory=list)
+    """The folders that were listed, and their stamps from before that."""
+    rules: dict[str, FolderStamp] = field(default_factory=dict)
+    """The ignore files in them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", self.tracked or Tracked())
 
-    def entries(self) -> Iterator[Entry]:
-        """Every entry once, in no particular order."""
-        stack = [_Folder(self.root, self.prefix, "", self._scope_above())]
+    def entries(self, folders: Sequence[Folder] | None = None) -> Iterator[Entry]:
+        """Every entry once, in no particular order; of the whole tree, or of these folders and below."""
+        stack = [self._top()] if folders is None else list(folders)
         while stack:
-            folder = stack.pop()
-            try:
-                with os.scandir(folder.path) as found:
-                    children = list(found)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                yield Entry(folder.uri, folder.path, UNREADABLE)
-                continue
-            folder.scope = _enter(folder.path, folder.full, folder.scope, {child.name for child in children})
-            for child in children:
-                if child.is_dir(follow_symlinks=False):
-                    entry = self._folder(child, folder, stack)
-                elif child.name != ".git":
-                    entry = self._file(child, folder)
-                else:
-                    entry = None
-                if entry is not None:
-                    yield entry
+            found, below = self.listed(stack.pop())
+            stack += below
+            yield from found
+
+    def listed(self, folder: Folder) -> tuple[list[Entry], list[Folder]]:
+        """The entries of one folder, and the folders in it that are walked on."""
+        self.visited.append((folder.uri, folder_stamp(folder.path)))
+        entries: list[Entry] = []
+        below: list[Folder] = []
+        try:
+            with os.scandir(folder.path) as found:
+                children = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return entries, below
+        except OSError:
+            return [Entry(folder.uri, folder.path, UNREADABLE)], below
+        self._enter(folder, {child.name for child in children})
+        for child in children:
+            if child.is_dir(follow_symlinks=False):
+                entry = self._folder(child, folder, below)
+            elif child.name != ".git":
+                entry = self._file(child, folder)
+            else:
+                entry = None
+            if entry is not None:
+                entries.append(entry)
+        return entries, below
+
+    def folder(self, uri: str) -> Folder | None:
+        """The folder of a uri (empty, or with a slash behind it) below the root; None where it is not walked."""
+        at = self._top()
+        for name in uri.split("/")[:-1]:
+            self._enter(at, {GIT_FILE, OWN_FILE})
+            below: list[Folder] = []
+            self._folder(_Named(name, f"{at.path}/{name}"), at, below)
+            if not below:
+                return None
+            at = below[0]
+        return at
+
+    def _top(self) -> Folder:
+        return Folder(self.root, self.prefix, "", self._scope_above())
+
+    def _enter(self, folder: Folder, names: set[str]) -> None:
+        """Take the rules of the ignore files in a folder."""
+        for name in {GIT_FILE, OWN_FILE} & names:
+            path = f"{folder.path}/{name}"
+            stamp = folder_stamp(path)
+            if stamp != _NOT_THERE:
+                self.rules[path] = stamp
+        folder.scope = _enter(folder.path, folder.full, folder.scope, names)
 
     def _scope_above(self) -> Scope:
         """The rules of the settings and of the ignore files in the folders above `root`, up to the work tree's own."""
@@ -127,7 +189,7 @@ class Walk:
                 above, full = f"{above}/{part}", f"{full}{part}/"
         return scope
 
-    def _folder(self, child: os.DirEntry[str], folder: _Folder, stack: list[_Folder]) -> Entry | None:
+    def _folder(self, child: os.DirEntry[str] | _Named, folder: Folder, stack: list[Folder]) -> Entry | None:
         name = child.name
         if name in _METADATA_FOLDERS or child.path == self.skip:
             return None
@@ -148,10 +210,10 @@ class Walk:
         included = scope.takes(full, name, True, len(self.prefix))
         if included is not scope.included or ignored is not scope.in_ignored:
             scope = replace(scope, included=included, in_ignored=ignored)
-        stack.append(_Folder(child.path, full + "/", uri + "/", scope))
+        stack.append(Folder(child.path, full + "/", uri + "/", scope))
         return None
 
-    def _file(self, child: os.DirEntry[str], folder: _Folder) -> Entry | None:
+    def _file(self, child: os.DirEntry[str], folder: Folder) -> Entry | None:
         name = child.name
         full = folder.full + name
         uri = folder.uri + uri_name(name)
@@ -172,10 +234,16 @@ class Walk:
             return None
         except OSError:
             return Entry(uri, child.path, UNREADABLE)
-        stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        stamp = (facts.st_ino & _SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         if stat.S_ISREG(facts.st_mode):
             return Entry(uri, child.path, None, stamp)
         return Entry(uri, child.path, SYMLINK if stat.S_ISLNK(facts.st_mode) else UNSUPPORTED, stamp)
+
+
+def stamp_of(path: str) -> Stamp:
+    """The stamp of a file, of a link itself. Raises OSError."""
+    facts = os.lstat(path)
+    return facts.st_ino & _SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _enter(path: str, full: str, scope: Scope, names: set[str]) -> Scope:

@@ -63,7 +63,7 @@ def choose(
 ) -> Choice:
     """The key of one output, with its base where the stage takes one; `full`: without, whatever was chosen before."""
     bare = stage.key(kind, settings, inputs, externals)
-    if kind not in stage.bases.values():
+    if kind not in stage.bases.values() or not stage.based(settings):
         return Choice(bare, bare)
 
     def chosen(base: str) -> Choice:
@@ -108,5 +108,6 @@ def _last(repository: Repository, asset: str, method: str) -> str:
         return NO_BASE
     if last.method != method or last.key != key:
         return NO_BASE
-    base = last.facts.get(BASE_FACT) or key
-    return base if isinstance(base, str) and _exists(repository, asset, base) else NO_BASE
+    base = last.facts.get(BASE_FACT)
+    # One that was collected is no loss: what is based on it has all of it that is still of use.
+    return base if isinstance(base, str) and base and _exists(repository, asset, base) else key

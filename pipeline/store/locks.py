@@ -21,11 +21,17 @@ import msgspec
 
 from pipeline import files
 from pipeline.errors import StoreBusyError
-from pipeline.store.layout import Repository, not_writable
+from pipeline.store.layout import SHARED, Repository, not_writable
 
 _LOCK = "builder.lock"
+_NOT_SWEPT = frozenset({"trace"})
+"""Searches write there without a lock, and sweep themselves."""
+_ABANDONED = 3600.0
+"""Seconds after which nobody is still writing what other builders cannot see is being written."""
 _held: dict[Path, tuple[int, int]] = {}
 """Lock file -> (thread that took it, how many blocks it is in)."""
+_terms: dict[Path, int] = {}
+"""Folder of a repository -> how often this process has become its builder."""
 _guard = threading.Lock()
 
 
@@ -44,6 +50,7 @@ def builder(repository: Repository) -> Iterator[None]:
             raise _busy(repository, f"another thread of process {os.getpid()}")
         if depth == 0:
             descriptor = _acquire(repository, path)
+            _terms[repository.path] = _terms.get(repository.path, 0) + 1
         _held[path] = (thread, depth + 1)
     try:
         yield
@@ -55,6 +62,12 @@ def builder(repository: Repository) -> Iterator[None]:
                 del _held[path]
         if descriptor is not None:
             os.close(descriptor)
+
+
+def term(repository: Repository) -> int | None:
+    """A number that stays while this thread is the builder of a repository, and never returns; None where it is not."""
+    owner = _held.get(repository.path.resolve() / _LOCK)
+    return _terms.get(repository.path) if owner is not None and owner[0] == threading.get_ident() else None
 
 
 def _busy(repository: Repository, holder: str) -> StoreBusyError:
@@ -78,9 +91,11 @@ def _acquire(repository: Repository, path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise not_writable(repository.path, error) from error
-    try:
+    # Who holds the lock is a courtesy to others: on a full disk, room must still be made.
+    with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    try:
         _sweep(repository)
     except OSError as error:
         os.close(descriptor)
@@ -99,11 +114,22 @@ def _lock_soon(descriptor: int) -> None:
 
 
 def _sweep(repository: Repository) -> None:
-    folders = [repository.path, repository.versions, repository.refs, repository.path / "verified", repository.path / "reports"]
-    if repository.objects.is_dir():
-        folders.extend(repository.objects.iterdir())
-    for folder in folders:
+    """Remove what dead builders left, and what anybody left long ago where repositories share."""
+    inside = [folder for folder in _folders(repository.path) if folder.name not in _NOT_SWEPT]
+    deeper = [folder for name in ("objects", "bases") for folder in _folders(repository.path / name)]
+    for folder in (repository.path, *inside, *deeper):
         files.sweep_temporaries(folder)
+    root = repository.path.parent
+    caches = _folders(root / SHARED)
+    for folder in (root, *caches, *(folder for cache in caches for folder in _folders(cache))):
+        files.sweep_temporaries(folder, older=_ABANDONED)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def is_building(repository: Repository) -> bool:

@@ -9,9 +9,10 @@ Belongs here: the life of objects and refs. Not here: what a stage computes, or 
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,10 +24,10 @@ from pipeline import files
 from pipeline.config import Settings
 from pipeline.errors import IndexCorruptionError, IndexFormatError, RuntimeLifecycleError
 from pipeline.stage import Artefact, Base, Earlier, External, Stage
-from pipeline.store import bases, digests
+from pipeline.store import bases, digests, locks, readings
 from pipeline.store.bases import Choice
 from pipeline.store.layout import FORMAT, Repository, not_writable
-from pipeline.store.locks import builder
+from pipeline.store.locks import Stamp, builder
 from pipeline.store.observed import Observed, recall, remember
 from pipeline.workers import Runtime
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from pipeline.schemas import Kind
 
 OBJECT_FILE = "object.json"
+
+_loaded: dict[Path, tuple[int, dict[Path, tuple[Stamp | None, Artefact[Any]]]]] = {}
+"""Folder of a repository -> the term of its builder, and the objects verified in it with what their records looked like."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,42 +84,62 @@ def sealed_digest(record: msgspec.Struct) -> str:
 def list_files(root: Path, *, without: Sequence[str] = ()) -> list[StoredFile]:
     """Every file under `root` with size and digest."""
     listed = []
-    for path in files.tree_files(root):
-        relative = path.relative_to(root).as_posix()
-        if relative not in without:
-            listed.append(StoredFile(relative, path.stat().st_size, digests.digest(path)))
+    for path, status in sorted(files.tree_statuses(root).items()):
+        if path not in without:
+            listed.append(StoredFile(path, status.st_size, digests.known(status) or digests.digest(root / path)))
     return listed
 
 
 def check_file(root: Path, stored: StoredFile, *, reread: bool = False) -> str:
     """What is wrong with a stored file, or an empty text. Reads it where its digest is not known; always, with `reread`."""
-    path = root / stored.path
     try:
-        status = path.lstat()
+        status = os.lstat(f"{root}/{stored.path}")
     except OSError:
         return f"{stored.path} is missing"
+    return _wrong(root, stored, status, reread=reread)
+
+
+def check_files(
+    root: Path, listed: Iterable[StoredFile], *, beside: Collection[str] = (), reread: bool = False
+) -> tuple[list[tuple[StoredFile, str]], list[str]]:
+    """What is wrong with the files of a folder, and which files are there that are neither `listed` nor `beside` them.
+
+    One look at the folder; files are read as `check_file` reads them.
+    """
+    try:
+        found = files.tree_statuses(root)
+    except OSError:
+        found = {}
+    wrong = []
+    for stored in listed:
+        status = found.pop(stored.path, None)
+        problem = f"{stored.path} is missing" if status is None else _wrong(root, stored, status, reread=reread)
+        if problem:
+            wrong.append((stored, problem))
+    return wrong, sorted(path for path in found if path not in beside)
+
+
+def _wrong(root: Path, stored: StoredFile, status: os.stat_result, *, reread: bool) -> str:
     if not stat.S_ISREG(status.st_mode):
         return f"{stored.path} is not a regular file"
     if status.st_size != stored.bytes:
         return f"{stored.path} has {status.st_size} bytes instead of {stored.bytes}"
-    try:
-        digest = digests.digest(path, reread=reread)
-    except OSError as error:
-        return f"{stored.path} cannot be read: {error.strerror}"
+    digest = None if reread else digests.known(status)
+    if digest is None:
+        try:
+            digest = digests.digest(root / stored.path, reread=reread)
+        except OSError as error:
+            return f"{stored.path} cannot be read: {error.strerror}"
     return "" if digest == stored.digest else f"{stored.path} is not what it was when it was written"
 
 
 def _damage(root: Path, record: ObjectRecord) -> str:
     if sealed_digest(record) != record.digest:
         return f"{OBJECT_FILE} is not what it was when it was written"
-    expected = {stored.path for stored in record.files} | {OBJECT_FILE}
-    found = {path.relative_to(root).as_posix() for path in files.tree_files(root)}
-    if extra := sorted(found - expected):
+    wrong, extra = check_files(root, record.files, beside=(OBJECT_FILE,))
+    if extra:
         return f"{extra[0]} does not belong there"
-    for stored in record.files:
-        if problem := check_file(root, stored):
-            return problem
-    return ""
+    return wrong[0][1] if wrong else ""
 
 
 def _object_path(repository: Repository, asset: str, key: str) -> Path:
@@ -123,9 +147,30 @@ def _object_path(repository: Repository, asset: str, key: str) -> Path:
 
 
 def load(repository: Repository, kind: type[Kind], key: str) -> Artefact[Any]:
-    """A stored object, verified. Raises `IndexCorruptionError` when it is missing or damaged, `IndexFormatError` when it is
-    of another schema or format."""
+    """A stored object, verified; once, by a builder that holds the lock all the while. Raises `IndexCorruptionError` when it is
+    missing or damaged, `IndexFormatError` when it is of another schema or format."""
     root = _object_path(repository, kind.asset, key)
+    term = locks.term(repository)
+    if term is None:
+        return _load(repository, root, kind, key)
+    if _loaded.get(repository.path, (None,))[0] != term:
+        _loaded[repository.path] = (term, {})
+    seen = _loaded[repository.path][1]
+    stamp, artefact = seen.get(root, (None, None))
+    if artefact is None or stamp != _stamp(root / OBJECT_FILE):
+        artefact = _load(repository, root, kind, key)
+        seen[root] = (_stamp(root / OBJECT_FILE), artefact)
+    return artefact
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return Stamp.of(path.stat())
+    except OSError:
+        return None
+
+
+def _load(repository: Repository, root: Path, kind: type[Kind], key: str) -> Artefact[Any]:
     try:
         raw = (root / OBJECT_FILE).read_bytes()
         head = msgspec.json.decode(raw, type=_Head)
@@ -214,8 +259,9 @@ def settle(
     *,
     externals: Mapping[str, External] | None = None,
     runtime: Runtime | None = None,
+    full: bool = False,
 ) -> Settled:
-    """Look the stage's outputs up by their keys, or run it; either way point the refs at them.
+    """Look the stage's outputs up by their keys, or run it; either way point the refs at them. `full`: on no base.
 
     A stage that is run is handed what it settled on before, where that was made by the same method. Raises
     `RuntimeLifecycleError` for inputs that disagree, and what the stage raises; then the store is as it was.
@@ -223,8 +269,9 @@ def settle(
     check_lineage(stage.name, inputs)
     work = _Work(stage, inputs, settings, externals or {})
     digests.recall(repository)
+    readings.recall(repository)
     with builder(repository), _write_errors(repository):
-        choices = {asset: _sound_choice(repository, work, kind) for asset, kind in work.kinds.items()}
+        choices = {asset: _sound_choice(repository, work, kind, full=full) for asset, kind in work.kinds.items()}
         found = {asset: find(repository, work.kinds[asset], choice.key) for asset, choice in choices.items()}
         artefacts = {asset: artefact for asset, artefact in found.items() if artefact is not None}
         seconds = 0.0
@@ -243,9 +290,18 @@ def settle(
                     remember(repository, asset, observed)
         for asset, choice in choices.items():
             bases.remember(repository, asset, choice)
-            files.write_file(repository.refs / asset, f"{choice.key}\n".encode())
+            _refer(repository, asset, choice.key)
     known = {asset: recall(repository, asset, choice.key) for asset, choice in choices.items()}
     return Settled(artefacts, seconds, {asset: observed for asset, observed in known.items() if observed is not None})
+
+
+def _refer(repository: Repository, asset: str, key: str) -> None:
+    """Point the asset's ref at an object. One that points there stays as it is."""
+    path, line = repository.refs / asset, f"{key}\n".encode()
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == line:
+            return
+    files.write_file(path, line)
 
 
 class _Work:
@@ -260,16 +316,16 @@ class _Work:
         methods = {asset: artefact.method for asset, artefact in inputs.items()}
         self.methods = {asset: stage.method(kind, settings, methods) for asset, kind in self.kinds.items()}
 
-    def choice(self, repository: Repository, kind: type[Kind]) -> Choice:
+    def choice(self, repository: Repository, kind: type[Kind], *, full: bool) -> Choice:
         """The key of one output, and on what it is built."""
         method = self.methods[kind.asset]
-        return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method)
+        return bases.choose(repository, self.stage, kind, self.settings, self.input_keys, self.externals, method, full=full)
 
 
-def _sound_choice(repository: Repository, work: _Work, kind: type[Kind]) -> Choice:
+def _sound_choice(repository: Repository, work: _Work, kind: type[Kind], *, full: bool) -> Choice:
     """The key of one output, and a base that can be read. A damaged one is set aside, and another chosen."""
     while True:
-        choice = work.choice(repository, kind)
+        choice = work.choice(repository, kind, full=full)
         needed = choice.base and not _object_path(repository, kind.asset, choice.key).exists()
         if not needed or find(repository, kind, choice.base) is not None:
             return choice

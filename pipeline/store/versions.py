@@ -216,6 +216,19 @@ class Version:
             remember_digests(self.repository, self.name, self._stamps)
         return self.path
 
+    def untouched(self) -> bool:
+        """Whether its files are those of the manifest, and all look as they did when they were digested. Reads none of them."""
+        try:
+            found = files.tree_statuses(self.path)
+        except OSError:
+            return False
+        listed = self.manifest.all_files()
+        same = all(self._looks_alike(stored, found.pop(stored.path, None)) for stored in listed)
+        return same and found.keys() <= {MANIFEST, BUILD}
+
+    def _looks_alike(self, stored: StoredFile, status: os.stat_result | None) -> bool:
+        return status is not None and status.st_size == stored.bytes and self._stamps.get(stored.path) == Stamp.of(status)
+
     def _check(self, stored: StoredFile) -> bool:
         try:
             stamp = Stamp.of((self.path / stored.path).lstat())

@@ -6,20 +6,22 @@ definition (`definitions`).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import tables
+from pipeline import delta, tables
+from pipeline.artefacts import Earlier
+from pipeline.columns import codes_of, runs
 from pipeline.config import Settings
 from pipeline.files import digest_bytes
+from pipeline.installed import version
 from pipeline.schemas import AstNodes, Definitions, Snapshot, Sources
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.structure.definitions import QUERIES, Columns, definitions
@@ -28,24 +30,44 @@ from pipeline.workers import Runtime, run_jobs
 
 
 @dataclass(frozen=True, slots=True)
+class _Before:
+    """The part as it was: its two tables, and the files that are the same now."""
+
+    ast_nodes: Path
+    definitions: Path
+    same: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
-    """One part: what to read, and where to write its two tables."""
+    """One part: what to read, where to write its two tables, and what is known of it."""
 
     sources: Path
     part: int
     ast_nodes: Path
     definitions: Path
+    before: _Before | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What a job found."""
+class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a part of `ast_nodes` says of itself."""
 
     files_parsed: int
-    files_with_errors: int
-    files_given_up: int
     nodes: int
-    kinds: dict[str, int]
+    with_errors: list[str]
+    given_up: list[str]
+    definitions_by_kind: dict[str, int]
+
+    def counts(self) -> Facts:
+        """As the facts of the stage."""
+        return {
+            "files_parsed": self.files_parsed,
+            "files_with_errors": len(self.with_errors),
+            "files_given_up": len(self.given_up),
+            "nodes": self.nodes,
+            "definitions": sum(self.definitions_by_kind.values()),
+            "definitions_by_kind": self.definitions_by_kind,
+        }
 
 
 def syntax(
@@ -56,22 +78,37 @@ def syntax(
     Facts: files_parsed; files_with_errors, of these (ERROR or MISSING nodes); files_given_up, which take too much work to parse
     and have no rows; nodes; definitions, and definitions_by_kind.
     """
-    paths = tables.parts(source.path, Sources)
-    jobs = [
-        _Job(path, part, ast_nodes.path / AstNodes.name, definitions.path / Definitions.name) for part, path in enumerate(paths)
-    ]
-    done = list(run_jobs(_write_part, jobs, runtime, work_bytes=tables.stored_bytes(paths)))
-    kinds: Counter[str] = Counter()
-    for part in done:
-        kinds.update(part.kinds)
-    return {
-        "files_parsed": sum(part.files_parsed for part in done),
-        "files_with_errors": sum(part.files_with_errors for part in done),
-        "files_given_up": sum(part.files_given_up for part in done),
-        "nodes": sum(part.nodes for part in done),
-        "definitions": kinds.total(),
-        "definitions_by_kind": dict(sorted(kinds.items())),
-    }
+    earlier = runtime.earlier if delta.cut_alike(runtime.earlier, source, Sources) else None
+    unchanged = delta.unchanged_parts(earlier, (source, Sources))
+    if earlier is not None:
+        for part in sorted(unchanged):
+            for kind, folder in ((AstNodes, ast_nodes.path), (Definitions, definitions.path)):
+                delta.link_part(earlier.outputs[kind.asset].path, folder, kind, part)
+    jobs: list[_Job] = []
+    work = 0
+    for part, path in enumerate(tables.parts(source.path, Sources)):
+        if part in unchanged:
+            continue
+        before = None
+        if earlier is not None:
+            changes = delta.part_changes(earlier, source, part)
+            before = _before(earlier, part, changes.same)
+        work += tables.stored_bytes([path]) if earlier is None else changes.bytes
+        jobs.append(_Job(path, part, ast_nodes.path / AstNodes.name, definitions.path / Definitions.name, before))
+    come = [told.counts() for told in run_jobs(_write_part, jobs, runtime, work_bytes=work)]
+    if earlier is None:
+        return delta.totals({}, [], come)
+    gone = [_told(job.before).counts() for job in jobs if job.before is not None]
+    return delta.totals(earlier.outputs[AstNodes.asset].facts, gone, come)
+
+
+def _before(earlier: Earlier, part: int, same: frozenset[str]) -> _Before:
+    nodes, found = (tables.part_path(earlier.outputs[kind.asset].path / kind.name, part) for kind in (AstNodes, Definitions))
+    return _Before(nodes, found, same)
+
+
+def _told(before: _Before) -> _Told:
+    return msgspec.convert(tables.part_facts(before.ast_nodes), _Told)
 
 
 def _uses(_settings: Settings) -> Mapping[str, str]:
@@ -83,7 +120,7 @@ def _uses(_settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(syntax, code_version="1", uses=_uses)
+STAGE = Stage(syntax, code_version="2", uses=_uses)
 
 
 @dataclass(slots=True)
@@ -156,32 +193,70 @@ class _NodeTable:
         return pa.table([pa.array(columns[name]) for name in AstNodes.schema.names], schema=AstNodes.schema)
 
 
-def _write_part(job: _Job) -> _Done:
-    """Parse the files of one part and write its part of both tables."""
+def _write_part(job: _Job) -> _Told:
+    """Write one part of both tables: rows of unchanged files are copied, the other files parsed."""
     sources = tables.read_part(job.sources, Sources)
-    node_table = _NodeTable()
-    uris: list[str] = []
-    rows = Columns()
-    parsed = with_errors = given_up = 0
+    uris: list[str] = sources["uri"].to_pylist()
+    same = job.before.same if job.before is not None else frozenset()
+    new = _parse(uris, sources, same)
+    nodes, found = new.nodes.table(), _definition_table(new.uris, new.rows)
+    with_errors, given_up, parsed = new.with_errors, new.given_up, new.parsed
+    if job.before is not None:
+        old = _told(job.before)
+        with_errors = sorted(with_errors + [uri for uri in old.with_errors if uri in same])
+        given_up = sorted(given_up + [uri for uri in old.given_up if uri in same])
+        kept = delta.carried(job.before.ast_nodes, AstNodes, same)
+        parsed += len(runs(kept["uri"]))
+        nodes = delta.woven(uris, kept, nodes)
+        found = delta.woven(uris, delta.carried(job.before.definitions, Definitions, same), found)
+    kinds, words = codes_of(found["kind"])
+    counts = np.bincount(kinds, minlength=len(words)).tolist()
+    told = _Told(
+        files_parsed=parsed,
+        nodes=nodes.num_rows,
+        with_errors=with_errors,
+        given_up=given_up,
+        definitions_by_kind={word: count for word, count in zip(words.to_pylist(), counts, strict=True) if count},
+    )
+    tables.write_part(job.ast_nodes, AstNodes, job.part, nodes, facts=msgspec.to_builtins(told))
+    tables.write_part(job.definitions, Definitions, job.part, found)
+    return told
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """What parsing some files of a part found."""
+
+    nodes: _NodeTable = field(default_factory=_NodeTable)
+    uris: list[str] = field(default_factory=list)
+    """Of each row of definitions."""
+    rows: Columns = field(default_factory=Columns)
+    with_errors: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    parsed: int = 0
+
+
+def _parse(uris: list[str], sources: pa.Table, known: Collection[str]) -> _Parsed:
+    """Parse the files of a part but those that are known."""
+    done = _Parsed()
     langs = sources["lang"].cast(pa.string()).to_pylist()
-    for uri, lang, content in zip(sources["uri"].to_pylist(), langs, sources["content"], strict=True):
-        if grammar(lang) is None:
+    for uri, lang, content in zip(uris, langs, sources["content"], strict=True):
+        if uri in known or grammar(lang) is None:
             continue
         data = content.as_py()
         tree = parse(data, lang)
         if tree is None:
-            given_up += 1
+            done.given_up.append(uri)
             continue
-        parsed += 1
-        with_errors += tree.root_node.has_error
+        done.parsed += 1
+        if tree.root_node.has_error:
+            done.with_errors.append(uri)
         nodes = walk(tree)
-        node_table.add(uri, lang, nodes)
+        done.nodes.add(uri, lang, nodes)
         found = definitions(data, tree, nodes, lang)
-        uris.extend([uri] * len(found))
-        rows.extend(found)
-    count = tables.write_part(job.ast_nodes, AstNodes, job.part, node_table.table())
-    tables.write_part(job.definitions, Definitions, job.part, _definition_table(uris, rows))
-    return _Done(parsed, with_errors, given_up, count, dict(Counter(rows.kind)))
+        done.uris.extend([uri] * len(found))
+        done.rows.extend(found)
+    return done
 
 
 def _definition_table(uris: list[str], rows: Columns) -> pa.Table:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.schemas import Coverage
-from pipeline.tables import write_parquet
+from pipeline.schemas import Coverage, CoverageRows
+from pipeline.tables import write_parquet, write_part
 
 _DEFINITION: dict[str, Any] = {
     "symbol": "Wide.inner", "kind": "method", "lang": "python", "start_line": 1, "end_line": 2, "chunks": 1, "chunked": True,
@@ -32,9 +32,6 @@ def write_coverage(folder: Path) -> Path:
         {**_MODULE, "prefix": "src/a.py", "parent": "src/", "depth": 2},
         {**_MODULE, "prefix": "src/deep/", "parent": "src/", "depth": 2, "found": 0, "found_by": []},
     ]
-    for name, schema, rows in (
-        (Coverage.TABLE, Coverage.definitions, definitions),
-        (Coverage.MODULES, Coverage.modules, modules),
-    ):
-        write_parquet(folder / name, pa.Table.from_pylist(rows, schema=schema), Coverage.tag())
+    write_part(folder / CoverageRows.name, CoverageRows, 0, pa.Table.from_pylist(definitions, schema=CoverageRows.schema))
+    write_parquet(folder / Coverage.MODULES, pa.Table.from_pylist(modules, schema=Coverage.modules), Coverage.tag())
     return folder

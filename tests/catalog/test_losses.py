@@ -27,7 +27,7 @@ def entry(**fields: object) -> dict[str, object]:
 
 def test_all_lists_of_a_version_are_one_table_and_an_object_has_its_own(tmp_path: Path) -> None:
     left_out = [{"uri": "b.py", "reason": "two"}, {"uri": "a.py", "reason": "one"}]
-    write(tmp_path, "scip/scip.json", {"version": 1, "indexers": [entry(left_out=left_out), entry(language="typescript")]})
+    write(tmp_path, "scip/scip.json", {"version": 2, "indexers": [entry(left_out=left_out), entry(language="typescript")]})
     assert losses(tmp_path).to_pylist() == [
         {"artefact": "scip_index", "uri": "a.py", "reason": "one"},
         {"artefact": "scip_index", "uri": "b.py", "reason": "two"},

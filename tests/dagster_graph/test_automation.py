@@ -13,6 +13,7 @@ import dagster as dg
 import msgspec
 import pytest
 
+from assets.adapter import AFRESH_TAG
 from assets.partitions import PARTITION_SET
 from pipeline.definitions import build_definitions
 from pipeline.store.layout import open_store
@@ -150,3 +151,21 @@ def test_the_night_asks_for_every_repository_once(world: Any, instance: dg.Dagst
         requests = list(schedule(context))
     assert [(request.partition_key, request.run_key) for request in requests] == [("demo", "demo@2026-11-21")]
     assert instance.has_dynamic_partition(PARTITION_SET, "demo")
+
+
+def test_the_night_runs_indexers_again_where_the_settings_leave_it_to_the_night(
+    world: Any, instance: dg.DagsterInstance
+) -> None:
+    def tags() -> dict[str, str]:
+        schedule = build_definitions(world.store).resolve_schedule_def("nightly")
+        moment = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
+        resources = {"store": StoreResource(data=str(world.store))}
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=moment, resources=resources) as context:
+            [request] = list(schedule(context))
+            return dict(request.tags)
+
+    assert AFRESH_TAG not in tags()
+    (world.store / "codeintel.toml").write_text('scip_refresh = "nightly"\n')
+    assert tags()[AFRESH_TAG] == "scip_index"
+    (world.store / "codeintel.toml").write_text("scip_refresh = 7\n")
+    assert AFRESH_TAG not in tags(), "the run will say what is wrong"

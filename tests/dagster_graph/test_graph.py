@@ -258,11 +258,11 @@ def test_current_selected_alone_verifies_again(store: Path, instance: dg.Dagster
     repository = place(store)
     name = str(current_name(repository))
     shutil.rmtree(repository.versions / name)
-    vectors = next(repository.objects.glob("embeddings/*/vectors.npy"))
+    vectors = next(repository.objects.glob("embeddings/*/vectors/shard-000.npy"))
     data = bytearray(vectors.read_bytes())
     data[-1] ^= 1
     vectors.write_bytes(data)
-    with pytest.raises(CodeIntelError, match=r"is not published: embeddings: vectors\.npy"):
+    with pytest.raises(CodeIntelError, match=r"is not published: embeddings: vectors/shard-000\.npy"):
         materialize(store, instance, "current")
     assert not (repository.versions / name).exists()
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline import tables
 from pipeline.config import EmbedSettings, Settings
 from pipeline.embed import registry
+from pipeline.embed.arrays import hashes_of, open_arrays, open_hashes
 from pipeline.embed.interface import document_text
 from pipeline.embed.stage import STAGE, embeddings, prepare
 from pipeline.embed.static import StaticEmbedder
@@ -45,15 +46,15 @@ def test_arrays_and_table_hold_the_vector_of_every_chunk(
     tmp_path: Path, make_chunks: MakeChunks, embedder: StaticEmbedder
 ) -> None:
     facts = build(make_chunks(ROWS), tmp_path / "out")
-    ids = np.load(tmp_path / "out" / Embeddings.IDS)
-    vectors = np.load(tmp_path / "out" / Embeddings.VECTORS, mmap_mode="r")
+    ids, vectors = open_arrays(tmp_path / "out")
     assert ids.tolist() == sorted(row[0] for row in ROWS)
     texts = {identifier: document_text("", uri, content) for identifier, uri, content in ROWS}
-    assert vectors.tobytes() == embedder.encode([texts[identifier] for identifier in ids.tolist()]).tobytes()
+    assert np.array_equal(open_hashes(tmp_path / "out"), hashes_of(vectors))
+    assert vectors[:].tobytes() == embedder.encode([texts[identifier] for identifier in ids.tolist()]).tobytes()
     table = tables.read_table(tmp_path / "out", Embeddings)
     assert table.schema.equals(Embeddings.schema_of(256), check_metadata=False)
     rows = dict(zip(table["id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
-    assert all(rows[identifier] == vector for identifier, vector in zip(ids.tolist(), vectors.tolist(), strict=True))
+    assert all(rows[identifier] == vector for identifier, vector in zip(ids.tolist(), vectors[:].tolist(), strict=True))
     assert facts == {"vectors": 4, "embedder": embedder.name, "digest": embedder.digest, "dimension": 256}
     described = msgspec.json.decode((tmp_path / "out" / Embeddings.EMBEDDER).read_bytes())
     assert described == {
@@ -88,8 +89,8 @@ def test_the_cache_changes_no_byte_and_no_fact(tmp_path: Path, make_chunks: Make
 
 def test_a_repository_without_chunks_has_empty_arrays(tmp_path: Path, make_chunks: MakeChunks) -> None:
     assert build(make_chunks([]), tmp_path / "out", tmp_path / "shared")["vectors"] == 0
-    assert np.load(tmp_path / "out" / Embeddings.VECTORS).shape == (0, 256)
-    assert np.load(tmp_path / "out" / Embeddings.IDS).dtype == np.int64
+    ids, vectors = open_arrays(tmp_path / "out")
+    assert vectors.shape == (0, 256) and ids.dtype == np.int64
     assert len(tables.parts(tmp_path / "out", Embeddings)) == 2
 
 

@@ -23,6 +23,7 @@ from pipeline.evaluation.cover.looking import Search
 from pipeline.evaluation.coverage_stage import STAGE
 from pipeline.evaluation.document import Share
 from pipeline.evaluation.staged import Engine
+from pipeline.files import tree_files
 from pipeline.index.splade import index_files
 from pipeline.index.splade.postings import Postings
 from pipeline.index.tuning.locked_point import UNLOCKED
@@ -268,8 +269,10 @@ def test_the_stage_writes_the_same_bytes_again(quay: World, tmp_path: Path) -> N
         out.mkdir()
         facts = STAGE.call(artefacts(quay), Settings(), {"lock": UNLOCKED}, Runtime(), {"coverage": out})
         assert facts["definitions"] == facts["covered"] == DEFINITIONS
-        written.append({path.name: path.read_bytes() for path in sorted(out.iterdir())})
-    assert written[0] == written[1] and sorted(written[0]) == ["coverage.json", "coverage.parquet", "coverage_modules.parquet"]
+        written.append({path.relative_to(out).as_posix(): path.read_bytes() for path in tree_files(out)})
+    assert written[0] == written[1] and sorted(written[0]) == [
+        "coverage.json", "coverage/part-000.parquet", "coverage_asked.json", "coverage_modules.parquet",
+    ]  # fmt: skip
 
 
 def test_indexes_that_are_on_are_asked_too(quay: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

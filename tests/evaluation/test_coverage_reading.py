@@ -117,7 +117,8 @@ def write(folder: Path, files: dict[str, tuple[int, int, int]]) -> Path:
     whole = Share(part=1, whole=1)
     document = CoverageDocument(
         version=FORMAT, k=10, files=whole, bytes=whole, definitions=whole, found=Share(part=found, whole=asked),
-        skipped={"a <b> & c": 3}, missed={}, by_language={}, by_kind={}, by_channel={"lexical": whole} if asked else {},
+        asked=asked, skipped={"a <b> & c": 3}, missed={}, by_language={}, by_kind={},
+        by_channel={"lexical": whole} if asked else {},
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     (folder / Coverage.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))

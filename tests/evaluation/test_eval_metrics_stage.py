@@ -16,8 +16,10 @@ from pipeline.evaluation.metrics_stage import STAGE
 from pipeline.evaluation.queries import Query
 from pipeline.files import tree_files
 from pipeline.index.tuning.locked_point import UNLOCKED, Lock, LockedPoint
-from pipeline.schemas import EvalMetrics
+from pipeline.schemas import EvalMetrics, Snapshot
 from pipeline.stage import Facts
+from pipeline.store.layout import Store
+from pipeline.store.objects import settled
 from pipeline.workers import Runtime
 from tests.evaluation.yard import artefacts, build, many, opened, queries_artefact
 
@@ -33,6 +35,7 @@ def run(world: Any, folder: Path, asked: list[Query], *, lock: Lock = UNLOCKED, 
     folder.mkdir()
     (folder / "out").mkdir()
     inputs = {artefact.asset: artefact for artefact in artefacts(world)}
+    inputs["source_snapshot"] = settled(Store(world.store).repository("demo"), Snapshot)
     inputs["eval_queries"] = queries_artefact(world, folder / "queries", asked)
     chosen = Settings(
         evaluation=EvalSettings(eval_k=3), search=SearchSettings(), embed=EmbedSettings(), splade=SpladeSettings(),
@@ -58,7 +61,7 @@ def test_two_runs_give_equal_bytes_in_one_process_and_in_several(
     facts = [run(yard, tmp_path / str(workers), asked, runtime=Runtime(workers=workers)) for workers in (1, 2, 3)]
     assert facts[0] == facts[1] == facts[2] and facts[0]["queries"] == 256
     first = contents(tmp_path / "1" / "out")
-    assert set(first) == {EvalMetrics.FILE, EvalMetrics.DETAILS, EvalMetrics.POOL, EvalMetrics.POINTS}
+    assert set(first) == {EvalMetrics.FILE, EvalMetrics.DETAILS, EvalMetrics.POOL, EvalMetrics.POINTS, EvalMetrics.VECTORS}
     assert first == contents(tmp_path / "2" / "out") == contents(tmp_path / "3" / "out")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.config import SearchSettings, Settings
 from pipeline.embed import registry
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.errors import IndexCorruptionError, RuntimeLifecycleError
 from pipeline.evaluation import outcomes
 from pipeline.evaluation.asking import judge, reply
@@ -191,7 +192,8 @@ def test_vectors_under_other_ids_are_no_longer_those_of_the_embedder(yard: Any, 
         good = evaluated(one, questions(one)[:2]).document.agreement
         assert good is not None and good.least >= 0.9999 and good.sample == min(32, len(one.lexical))
         folder = copied(one, tmp_path / "copy")
-        np.save(folder / "vectors.npy", np.roll(np.load(folder / "vectors.npy"), 1, axis=0))
+        ids, vectors = open_arrays(folder)
+        write_arrays(folder, ids, np.roll(vectors[:], 1, axis=0))
         bad = evaluated(reopened(one, folder), questions(one)[:2]).document.agreement
     assert bad is not None and bad.least < 0.9
 
@@ -201,10 +203,9 @@ def test_an_index_that_answers_with_wrong_ids_does_not_find_the_nearest(yard: An
         good = evaluated(one, questions(one)[:6]).document.nearest
         assert good is not None and good.exact and good.recall.mean == 1.0 and good.queries == 6
         folder = copied(one, tmp_path / "copy")
-        ids = np.load(folder / "ids.npy")
-        vectors = np.load(folder / "vectors.npy")
+        ids, vectors = open_arrays(folder)
         # The true vectors move, and the index stays: so the index is wrong.
-        np.save(folder / "vectors.npy", vectors[np.random.default_rng(7).permutation(len(ids))])
+        write_arrays(folder, ids, vectors[np.random.default_rng(7).permutation(len(ids))])
         bad = evaluated(reopened(one, folder), questions(one)[:6]).document.nearest
     assert bad is not None and bad.recall.mean < 0.9
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline import tables
-from pipeline.config import ChunkSettings, CstSettings, QuerySettings, ScipSettings, Settings
+from pipeline.artefacts import Base
+from pipeline.config import ChunkSettings, CstSettings, IndexSettings, QuerySettings, ScipSettings, Settings
 from pipeline.evaluation.queries import TEST, TUNE, Query, read_queries
 from pipeline.evaluation.queries_stage import eval_queries
 from pipeline.evaluation.synthesis.drafts import is_of_lines
@@ -29,7 +30,11 @@ from pipeline.store.layout import create_store
 from pipeline.store.objects import settle
 from pipeline.workers import Runtime
 
-SETTINGS = Settings(chunks=ChunkSettings(chunk_budget=60), scip=ScipSettings(scip="off"), cst=CstSettings(cst=False))
+SETTINGS = Settings(
+    chunks=ChunkSettings(chunk_budget=60), scip=ScipSettings(scip="off"), cst=CstSettings(cst=False),
+    index=IndexSettings(faiss_family="hnsw"),
+)  # fmt: skip
+"""An index that is tuned, so that there are queries to tune it on."""
 THINGS = ("anchor", "berth", "cargo", "dock", "engine", "ferry", "galley", "hull", "ladder", "mast", "pier", "rudder")
 LINES = "".join(f"    total += weight * {number} + ballast - {number}\n" for number in range(40))
 
@@ -87,7 +92,7 @@ class World:
         """Make queries with other settings."""
         out.mkdir()
         inputs = {name: self.artefacts[kind.asset] for name, kind in EVAL_QUERIES.inputs.items()}
-        eval_queries(**inputs, settings=QuerySettings(**settings), out=Output(out))
+        eval_queries(**inputs, settings=QuerySettings(**settings), index=SETTINGS.index, base=Base(), out=Output(out))
         return read_queries(out)
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.index import chunk_files
-from pipeline.index.chunk_files import ROLES
+from pipeline.index.chunk_files import ROLES, PartFiles
 from pipeline.index.file_roles import roles_of
 from pipeline.schemas import LexicalIndex
 
@@ -67,26 +67,56 @@ def test_an_entry_that_defines_nothing_reexports() -> None:
     assert roles("docs/index.md", lang="markdown", defining=frozenset()) == [{"docs"}]
 
 
+def part(*files: tuple[str, int, list[int]]) -> PartFiles:
+    """Files as uri, roles alone, ids of their chunks."""
+    ids = [identifier for _, _, own in files for identifier in own]
+    alone, counts = [bits for _, bits, _ in files], [len(own) for _, _, own in files]
+    return PartFiles(
+        [uri for uri, _, _ in files], np.array(alone, np.uint16), np.array(counts, np.int32), np.array(ids, np.int64)
+    )
+
+
+PARTS = [part(("a.py", 0, [10])), part(), part(("b.py", 1, [30, 20]), ("c.py", 0, [5]))]
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     path = tmp_path / chunk_files.FILE
-    chunk_files.write(path, ["a.py", "b.py"], [0, 1], np.array([30, 10, 20]), np.array([1, 0, 1]))
+    chunk_files.write(path, PARTS, np.array([0, 1, 2], np.uint16))
     return path
 
 
 def test_what_was_written_is_read(written: Path) -> None:
     assert chunk_files.FILE == LexicalIndex.FILES
-    found = chunk_files.read(written, 3)
-    assert found.uris == ["a.py", "b.py"] and found.roles.tolist() == [0, 1]
-    assert found.of(np.array([10, 20, 30, 10])).tolist() == [0, 1, 1, 0]
-    assert found.ordinals[np.searchsorted(found.ids, [30, 20, 10])].tolist() == [0, 1, 0]
+    found = chunk_files.read(written, 4)
+    assert found.uris == ["a.py", "b.py", "c.py"] and found.roles.tolist() == [0, 1, 2]
+    assert found.ids.tolist() == [5, 10, 20, 30]
+    assert found.of(np.array([10, 20, 30, 5, 10])).tolist() == [0, 1, 1, 2, 0]
+    assert found.ordinals[np.searchsorted(found.ids, [30, 20, 10, 5])].tolist() == [0, 1, 0, 0]
+
+
+def test_parts_are_read_as_they_were_given_and_give_the_same_file_again(written: Path, tmp_path: Path) -> None:
+    found = chunk_files.read_parts(written)
+    for one, other in zip(found, PARTS, strict=True):
+        assert one.uris == other.uris
+        assert [one.alone.tolist(), one.chunks.tolist(), one.ids.tolist()] == [
+            other.alone.tolist(), other.chunks.tolist(), other.ids.tolist(),
+        ]  # fmt: skip
+    chunk_files.write(tmp_path / "again", found, np.array([0, 1, 2], np.uint16))
+    assert (tmp_path / "again").read_bytes() == written.read_bytes()
+
+
+def test_parts_without_chunks_make_a_file(tmp_path: Path) -> None:
+    chunk_files.write(tmp_path / "none", [part(), part()], np.zeros(0, np.uint16))
+    assert len(chunk_files.read(tmp_path / "none", 0).ids) == 0
+    assert len(chunk_files.read_parts(tmp_path / "none")) == 2
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])
 def test_a_truncated_file_is_damage(written: Path, keep: int) -> None:
     written.write_bytes(written.read_bytes()[:keep])
     with pytest.raises(IndexCorruptionError):
-        chunk_files.read(written, 3)
+        chunk_files.read(written, 4)
 
 
 @pytest.mark.parametrize(
@@ -96,17 +126,23 @@ def test_a_truncated_file_is_damage(written: Path, keep: int) -> None:
         ({1: ["a.py"]}, IndexCorruptionError),
         ({2: b""}, IndexCorruptionError),
         ({3: b"x"}, IndexCorruptionError),
-        ({4: np.array([0, 5, 1], "<i4").tobytes()}, IndexCorruptionError),
-        ({5: np.array([0, 1], "<i4").tobytes()}, IndexCorruptionError),
+        ({4: np.array([1, 2, 2], "<i4").tobytes()}, IndexCorruptionError),
+        ({4: np.array([1, 4, -1], "<i4").tobytes()}, IndexCorruptionError),
+        ({5: np.array([1, 1], "<i4").tobytes()}, IndexCorruptionError),
+        ({6: np.array([10, 30, 20, 20], "<i8").tobytes()}, IndexCorruptionError),
+        ({7: np.array([3, 0, 2, 9], "<i4").tobytes()}, IndexCorruptionError),
+        ({7: np.array([3, 0, 1, 2], "<i4").tobytes()}, IndexCorruptionError),
+        ({7: np.array([3, 0, 2], "<i4").tobytes()}, IndexCorruptionError),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(written: Path, changes: dict[int, object], error: type[Exception]) -> None:
     stored = msgspec.msgpack.decode(written.read_bytes())
+    chunk_files.read(written, 4)
     for place, value in changes.items():
         stored[place] = value
     written.write_bytes(msgspec.msgpack.encode(stored))
     with pytest.raises(error):
-        chunk_files.read(written, 3)
+        chunk_files.read(written, 4)
 
 
 def test_a_missing_file_is_damage(tmp_path: Path) -> None:

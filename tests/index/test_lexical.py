@@ -11,21 +11,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from pipeline import tables
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
-from pipeline.files import digest_file, tree_files
+from pipeline.files import tree_files
 from pipeline.index import lexical
 from pipeline.index.lexical import FieldBoosts, LexicalReader
-from pipeline.index.lexical_stage import lexical_index
-from pipeline.schemas import Chunks, Definitions, LexicalIndex
-from pipeline.stage import Artefact, Output
-from pipeline.workers import Runtime
-
-Row = tuple[int, str, str, list[str]]
-"""Id, uri, content, names defined in it."""
+from pipeline.schemas import LexicalIndex
+from tests.index.lexical_tables import Row, build_index, digests, write_tables
 
 ROWS: list[Row] = [
     (10, "app/models/query.py", "class QuerySet:\n    pass\n", ["QuerySet"]),
@@ -37,28 +30,6 @@ ROWS: list[Row] = [
 ]
 
 
-def write_tables(root: Path, rows: Sequence[Row]) -> Artefact[Chunks]:
-    parts, ends = 2, dict[str, int]()
-    chunks: list[list[dict[str, object]]] = [[] for _ in range(parts)]
-    definitions: list[list[dict[str, object]]] = [[] for _ in range(parts)]
-    for identifier, uri, content, names in rows:
-        part, start = tables.part_of(uri, parts), ends.get(uri, 0)
-        ends[uri] = end = start + max(len(content.encode()), 1)
-        lines = {"start_line": 1, "end_line": 2}
-        span = {"start_byte": start, "end_byte": end}
-        chunk = {"id": identifier, "uri": uri, "lang": "python", "kind": "function", "name": " ".join(names), **lines, **span}
-        chunks[part].append({**chunk, "preview": content[:12], "content": content, "content_hash": 0})
-        for at, name in enumerate(names):
-            what = {"uri": uri, "name": name, "qualified_name": name, "kind": "function", "signature": "", "doc": "", **lines}
-            where = {"start_byte": start + at, "end_byte": end, "name_start_byte": start, "node_id": start + at, "parent": None}
-            definitions[part].append({**what, **where})
-    for kind, table in ((Chunks, chunks), (Definitions, definitions)):
-        for part in range(parts):
-            ordered = sorted(table[part], key=lambda row: (str(row["uri"]), int(str(row["start_byte"]))))
-            tables.write_part(root / kind.name, kind, part, pa.Table.from_pylist(ordered, schema=kind.schema))
-    return Artefact("repo", Chunks.asset, "key", root, Chunks.tag(), "", {})
-
-
 Build = Callable[..., Path]
 
 
@@ -67,12 +38,9 @@ def build(tmp_path: Path) -> Build:
     """Write tables and their index; returns the object's directory."""
 
     def make(rows: Sequence[Row] = ROWS, name: str = "object") -> Path:
-        source = write_tables(tmp_path / f"{name}-in", rows)
-        out = tmp_path / name
-        out.mkdir()
-        facts = lexical_index(source, source, Runtime(), Output(out))  # type: ignore[arg-type]  # one folder holds both
-        assert facts == {"documents": len(rows)}
-        return out
+        built = build_index(tmp_path / name, write_tables(tmp_path / f"{name}-in", rows))
+        assert built.facts["documents"] == len(rows)
+        return built.path
 
     return make
 
@@ -183,10 +151,6 @@ def test_function_words_count_only_where_there_is_nothing_else(build: Build) -> 
     assert found(reader, "is migrate") == [2]
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): digest_file(path) for path in tree_files(root)}
-
-
 def test_equal_tables_give_equal_files_and_other_tables_other_files(build: Build) -> None:
     assert digests(build(name="first")) == digests(build(name="second"))
     assert digests(build(name="third")) != digests(build(ROWS[1:], name="fourth"))
@@ -232,14 +196,16 @@ def test_the_chunks_that_define_a_name_are_found_by_it_alone(build: Build) -> No
     assert reader.defining("start", 10, allowed=np.array([10, 30], np.int64)).ids.tolist() == [30]
 
 
-def test_an_index_is_one_segment_without_lock_files(build: Build) -> None:
+def test_an_index_is_a_segment_a_group_without_lock_files(build: Build) -> None:
     root = build()
     names = [path.name for path in (root / LexicalIndex.DIRECTORY).iterdir()]
     assert not [name for name in names if "lock" in name]
-    assert len({name.partition(".")[0] for name in names if name.endswith(".store")}) == 1
     described = msgspec.json.decode((root / LexicalIndex.META).read_bytes())
     assert described["documents"] == len(ROWS)
-    assert set(described) == {"version", "documents", "fields", "tantivy", "analyzer"}
+    assert set(described) == {"version", "documents", "fields", "tantivy", "analyzer", "groups"}
+    listed = [segment["name"] for group in described["groups"] for segment in group]
+    assert [[segment["documents"] for segment in group] for group in described["groups"]] == [[len(ROWS)], []]
+    assert {name.partition(".")[0] for name in names if name.endswith(".store")} == set(listed)
 
 
 def test_reading_leaves_a_read_only_version_and_the_temporary_folder_as_they_were(
@@ -247,6 +213,7 @@ def test_reading_leaves_a_read_only_version_and_the_temporary_folder_as_they_wer
 ) -> None:
     root, private = build(), tmp_path / "private"
     private.mkdir()
+    monkeypatch.setenv("TMPDIR", str(private))
     monkeypatch.setattr("tempfile.tempdir", str(private))
     before = [path.name for path in tree_files(root)]
     for folder in (root, root / LexicalIndex.DIRECTORY):
@@ -267,6 +234,7 @@ def test_a_lock_file_that_comes_back_while_the_private_folder_is_removed_does_no
 ) -> None:
     root, private = build(), tmp_path / "private"
     private.mkdir()
+    monkeypatch.setenv("TMPDIR", str(private))
     monkeypatch.setattr("tempfile.tempdir", str(private))
     real, late = lexical.shutil.rmtree, [".tantivy-meta.lock"] * 3
 
@@ -312,9 +280,23 @@ def test_a_temporary_folder_that_cannot_be_written_is_not_called_damage(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = build()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
     with pytest.raises(RuntimeLifecycleError, match="temporary"):
         LexicalReader(root)
+
+
+def test_links_are_made_in_memory_only_where_there_is_a_place_for_them(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, memory = build(), tmp_path / "memory"
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(lexical, "_IN_MEMORY", str(memory))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in range(2):
+        assert found(LexicalReader(root), "QuerySet")[0] == 10
+        assert not list(tmp_path.glob("*/codeintel-lexical-*")) and not list(tmp_path.glob("codeintel-lexical-*"))
+        memory.mkdir(exist_ok=True)
 
 
 @pytest.mark.parametrize("gone", ["lexical.meta.json", "lexical/meta.json", "lexical"])

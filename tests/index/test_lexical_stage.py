@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tantivy
 
-from pipeline.index.lexical_stage import write_index
+from pipeline.index.lexical_rows import Row
+from pipeline.index.lexical_segments import write_segments
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from pipeline.index.lexical_stage import write_index
     [("An IO error occurred: 'No space left on device (os error 28)'", errno.ENOSPC), ("Merge operation failed", errno.EIO)],
 )
 def test_what_the_disk_says_through_tantivy_is_an_os_error(tmp_path: Path, message: str, expected: int) -> None:
-    def documents() -> Iterator[tantivy.Document]:
+    def rows() -> Iterator[Row]:
         raise ValueError(message)
-        yield tantivy.Document()
+        yield
 
     with pytest.raises(OSError) as refused:
-        write_index(tmp_path / "lexical", documents())
+        write_segments(tmp_path / "lexical", rows())
     assert refused.value.errno == expected

@@ -208,14 +208,14 @@ def test_a_damaged_current_is_reported_and_build_or_rollback_repairs_it(world: A
     ("what", "damage"),
     [
         ("faiss.index", "flip"),
-        ("vectors.npy", "flip"),
+        ("vectors/shard-000.npy", "flip"),
         ("lexical", "flip"),
         ("chunks", "flip"),
         ("manifest.json", "flip"),
         ("embedder.json", "flip"),
         ("lexical", "truncate"),
         ("manifest.json", "truncate"),
-        ("vectors.npy", "remove"),
+        ("vectors/shard-000.npy", "remove"),
         ("manifest.json", "remove"),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_damaged_artefact_of_the_published_version_is_never_used_and_build_rep
     used = ["sql", "SELECT count(*) FROM chunks"] if what == "chunks" else ["search", "tide"]
     refused = world(*used)
     assert path.name in refused.err and "indexctl" in refused.err and refused.err.count("\n") == 1, refused
-    if what in ("faiss.index", "vectors.npy", "embedder.json"):
+    if what in ("faiss.index", "vectors/shard-000.npy", "embedder.json"):
         # Vectors alone: words still answer, and a warning says what they do without.
         assert refused.code == 0 and "`dense` could not answer" in refused.err and refused.out
     else:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.embed.static import StaticEmbedder
 from pipeline.errors import InvariantViolationError
 from pipeline.evaluation.comparison import compare
@@ -175,9 +176,9 @@ def _spoil_vectors(change: Callable[[Vectors], Vectors]) -> Callable[[Mapping[st
 
     def spoil(folders: Mapping[str, Path]) -> None:
         root = folders["embeddings"]
-        ids = np.load(root / Embeddings.IDS)
-        vectors = change(np.load(root / Embeddings.VECTORS)).astype(np.float32)
-        np.save(root / Embeddings.VECTORS, vectors)
+        ids, honest = open_arrays(root)
+        vectors = change(honest[:]).astype(np.float32)
+        write_arrays(root, ids, vectors)
         for number, path in enumerate(tables.parts(root, Embeddings)):
             part = tables.plain(tables.read_part(path, Embeddings))
             rows = vectors[np.searchsorted(ids, part["id"].to_numpy())]

@@ -16,8 +16,9 @@ from pipeline import tables
 from pipeline.catalog.losses import losses
 from pipeline.config import ScipSettings
 from pipeline.errors import CodeIntelError, IndexFormatError
-from pipeline.schemas import ScipOccurrences, Sources
-from pipeline.stage import Artefact, Output
+from pipeline.files import seal_of
+from pipeline.schemas import Files, ScipOccurrences, Sources
+from pipeline.stage import Artefact, Base, Output
 from pipeline.structure.scip.stage import scip_index
 from pipeline.structure.scip.tables_stage import scip_tables
 from pipeline.structure.stage import syntax
@@ -41,6 +42,20 @@ def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
 
 
+def files_of(sources: pa.Table) -> pa.Table:
+    """The table `files` of what is in `sources`."""
+    contents = sources["content"].to_pylist()
+    columns = {
+        "uri": sources["uri"],
+        "lang": sources["lang"],
+        "size": pa.array([len(content) for content in contents], pa.int64()),
+        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
+        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
+        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
+    }
+    return pa.table(columns)
+
+
 def build(root: Path, files: dict[str, str], index: Path | None = None) -> tuple[set[Span], dict[str, str]]:
     """Precise occurrences as (uri, start, end, symbol), and what was lost by uri; from an index, or from `ty-scip`."""
     uris = sorted(files)
@@ -49,10 +64,11 @@ def build(root: Path, files: dict[str, str], index: Path | None = None) -> tuple
         "content": pa.array([files[uri].encode() for uri in uris], pa.binary()),
     })  # fmt: skip
     tables.write_part(root / "src" / Sources.name, Sources, 0, rows)
+    tables.write_part(root / "src" / Files.name, Files, 0, files_of(rows))
     source = artefact(root / "src")
     syntax(source, Runtime(), Output(root / "ast"), Output(root / "def"))
     settings = ScipSettings(scip_files=(f"python={index}",) if index else ())
-    scip_index(source, settings, Runtime(), Output(root / "index"))
+    scip_index(source, Base(), settings, Runtime(), Output(root / "index"))
     inputs = (artefact(root / "index"), source, artefact(root / "ast"), artefact(root / "def"))
     scip_tables(*inputs, Runtime(), Output(root / "tables"), Output(root / "tables"))
     found = tables.read_table(root / "tables", ScipOccurrences).to_pylist()

@@ -17,7 +17,8 @@ def interval(mean: float, low: float = 0.0, high: float = 1.0) -> Interval:
 
 def report(**changes: Any) -> Report:
     document = MetricsDocument(
-        version=1, method=1, state="on", k=10, queries=2, fused=None, by_half={}, by_label={}, by_language={}, by_module={},
+        version=1, method=1, state="on", k=10, queries=2, asked=2, since={}, fused=None,
+        by_half={}, by_label={}, by_language={}, by_module={},
         channels={}, nearest=None, agreement=None, twin=None,
         tokens=changes.pop("tokens", None), broken=changes.pop("broken", {}),
     )  # fmt: skip

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import files, tables
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.errors import InvariantViolationError
 from pipeline.index.lexical_stage import lexical_index
 from pipeline.index.splade import index_files
@@ -22,8 +23,8 @@ from pipeline.index.splade.postings import Postings, SparseDocuments, build
 from pipeline.index.xtr.building import build as build_tokens
 from pipeline.index.xtr.description import Maker
 from pipeline.index.xtr.encodings import Encodings, Gathered
-from pipeline.release import checks
-from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check, Finding
+from pipeline.release.checks import CHECKS, VERSION_CHECKS, Check
+from pipeline.release.findings import Finding, Subject
 from pipeline.release.publication import publish
 from pipeline.schemas import (
     AstNodes,
@@ -64,9 +65,8 @@ def _without(table: pa.Table, row: int) -> pa.Table:
 
 def _arrays(world: World, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
     root = world.root("embeddings")
-    ids, vectors = change(np.load(root / Embeddings.IDS), np.load(root / Embeddings.VECTORS))
-    np.save(root / Embeddings.IDS, ids)
-    np.save(root / Embeddings.VECTORS, vectors)
+    ids, vectors = open_arrays(root)
+    write_arrays(root, *change(ids.copy(), vectors[:].copy()))
 
 
 def _first_row(vectors: np.ndarray, value: float) -> np.ndarray:
@@ -97,7 +97,7 @@ def _shuffled_idmap(table: pa.Table) -> pa.Table:
 def _shuffled_everywhere(world: World) -> None:
     """In both forms, so that only the index knows better."""
     _arrays(world, lambda ids, vectors: (ids, _shuffled(vectors)))
-    ids, vectors = (np.load(world.root("embeddings") / name) for name in (Embeddings.IDS, Embeddings.VECTORS))
+    ids, vectors = open_arrays(world.root("embeddings"))
 
     def other(table: pa.Table) -> pa.Table:
         rows = vectors[np.searchsorted(ids, table["id"].to_numpy())]
@@ -136,7 +136,7 @@ def _impacts(world: World, change: Callable[[Postings], Postings]) -> None:
     )
     made = build(every, bits=8)
     _impact_files(root, made)
-    assert BY_NAME["splade_matches_chunks"].run(world.roots()).passed
+    assert BY_NAME["splade_matches_chunks"].run(Subject(world.roots())).passed
     _impact_files(root, change(made))
 
 
@@ -282,7 +282,7 @@ def test_every_check_has_a_case_that_fails_it() -> None:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_check_passes_on_what_the_stages_make(name: str, built: World) -> None:
-    finding = BY_NAME[name].run(built.roots())
+    finding = BY_NAME[name].run(Subject(built.roots()))
     assert finding.passed, finding.problems
     assert finding.facts and BY_NAME[name].description.endswith(".")
 
@@ -294,7 +294,7 @@ def test_wrong_content_fails_its_check_and_is_not_published(name: str, spoil: Ca
     published = publish(world.repository, world.manifest("two")).version
     spoil(world)
 
-    finding = BY_NAME[name].run(world.roots())
+    finding = BY_NAME[name].run(Subject(world.roots()))
     assert not finding.passed and all(finding.problems)
 
     world.reseal()
@@ -307,10 +307,10 @@ def test_wrong_content_fails_its_check_and_is_not_published(name: str, spoil: Ca
 
 def test_files_without_precise_symbols_are_named_in_a_warning_and_published(world: World) -> None:
     check = BY_NAME["files_have_precise_symbols"]
-    assert check.run(world.roots()).facts["precise_files"] == 2
+    assert check.run(Subject(world.roots())).facts["precise_files"] == 2
     world.rewrite(ScipOccurrences, _syntax_alone)
 
-    finding = check.run(world.roots())
+    finding = check.run(Subject(world.roots()))
     assert not finding.passed and "app/shapes.py" in finding.problems[0] and not check.blocking
     assert finding.facts == {"precise_files": 0, "share_of_precise_files": 0.0}
 
@@ -328,28 +328,30 @@ def test_checks_report_unreadable_artefacts_instead_of_raising(content: bytes | 
             if content is not None:
                 path.write_bytes(content)
     for check in BY_NAME.values():
-        finding = check.run(world.roots())
+        finding = check.run(Subject(world.roots()))
         assert not finding.passed, check.name
         assert all(problem.strip() and not problem.endswith(": ") for problem in finding.problems)
 
 
-def test_the_same_bytes_are_checked_once_and_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_are_checked_once_and_others_again() -> None:
     looked: list[Path] = []
-    answers = iter([Finding(("the disk failed",)), Finding(), Finding(), Finding()])
+    answers = iter([Finding(("the disk failed",)), Finding(facts={"n": 1}), Finding(), Finding()])
 
-    def look(roots: Any) -> Finding:
-        looked.append(roots["chunks"])
+    def look(subject: Subject) -> Finding:
+        looked.append(subject["chunks"])
         return next(answers)
 
     check = Check("looks", "chunks", "Looks.", look, ("embeddings",))
-    digests = {"chunks": "a", "embeddings": "b", "unrelated": "c"}
-    monkeypatch.setattr(checks, "_found", {})
+    digests = {"chunks": {"part": "a"}, "embeddings": {"part": "b"}, "unrelated": {"part": "c"}}
+
+    def run(name: str, digests: Any) -> Finding:
+        return check.run(Subject({"chunks": Path(name)}, digests))
 
     # A failure is looked at again: the next time it may be gone.
-    assert [check.run({"chunks": Path(name)}, digests).passed for name in "123"] == [False, True, True]
-    check.run({"chunks": Path("4")}, {**digests, "unrelated": "other"})
-    check.run({"chunks": Path("5")}, {**digests, "embeddings": "other"})
-    check.run({"chunks": Path("6")})
+    assert [run(name, digests).passed for name in "123"] == [False, True, True]
+    assert run("4", {**digests, "unrelated": {"part": "other"}}).facts == {"n": 1}
+    run("5", {**digests, "embeddings": {"part": "other"}})
+    run("6", None)
     assert [path.name for path in looked] == ["1", "2", "5", "6"]
 
 
@@ -360,7 +362,7 @@ def test_a_long_list_of_problems_is_cut(world: World) -> None:
 
     world.rewrite(Chunks, shifted)
     world.rewrite(Chunks, lambda table: pa.concat_tables([table] * 20))
-    assert 5 < len(BY_NAME["chunks_gapless"].run(world.roots()).problems) <= 20
+    assert 5 < len(BY_NAME["chunks_gapless"].run(Subject(world.roots())).problems) <= 20
 
 
 def _last_definition(table: pa.Table) -> int:
@@ -370,7 +372,7 @@ def _last_definition(table: pa.Table) -> int:
 
 def test_a_name_in_a_line_that_no_chunk_can_hold_keeps_nothing_from_being_published(world: World) -> None:
     check = BY_NAME["defining_identifiers_in_one_chunk"]
-    assert check.run(world.roots()).facts["cut"] == 0
+    assert check.run(Subject(world.roots())).facts["cut"] == 0
     chunks = tables.plain(tables.read_part(tables.part_path(world.root("chunks") / Chunks.name, 0), Chunks))
     name = tables.plain(
         tables.read_part(tables.part_path(world.root("scip_occurrences") / ScipOccurrences.name, 0), ScipOccurrences)
@@ -385,5 +387,5 @@ def test_a_name_in_a_line_that_no_chunk_can_hold_keeps_nothing_from_being_publis
     halves = [_set(_set(whole, "end_byte", 0, middle), "end_line", 0, line)]
     halves.append(_set(_set(whole, "start_byte", 0, middle), "start_line", 0, line))
     world.rewrite(Chunks, lambda table: pa.concat_tables([table.slice(0, row), *halves, table.slice(row + 1)]))
-    finding = check.run(world.roots())
+    finding = check.run(Subject(world.roots()))
     assert finding.passed and finding.facts["cut"] == 1

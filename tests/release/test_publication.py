@@ -89,13 +89,13 @@ def test_publishing_twice_rewrites_nothing(world: World) -> None:
 
 def test_published_files_are_those_of_the_objects(world: World) -> None:
     published = publish(world.repository, world.manifest())
-    for name in ("faiss.index", "vectors.npy", "chunks/part-000.parquet"):
+    for name in ("faiss.index", "vectors/shard-000.npy", "chunks/part-000.parquet"):
         (original,) = world.repository.objects.glob(f"*/{world.states['one'][_asset(name)].key}/{name}")
         assert original.samefile(published.path / name)
 
 
 def _asset(name: str) -> str:
-    return {"faiss.index": "faiss_index", "vectors.npy": "embeddings", "chunks/part-000.parquet": "chunks"}[name]
+    return {"faiss.index": "faiss_index", "vectors/shard-000.npy": "embeddings", "chunks/part-000.parquet": "chunks"}[name]
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
@@ -206,7 +206,7 @@ def test_a_refused_repair_leaves_what_there_was(world: World) -> None:
     with pytest.raises(InvariantViolationError):
         publish(world.repository, manifest)
     assert current_name(world.repository) == published.version
-    assert (published.path / "vectors.npy").is_file()
+    assert (published.path / "vectors/shard-000.npy").is_file()
     assert version_names(world.repository) == [published.version] == [path.name for path in published.path.parent.iterdir()]
 
 

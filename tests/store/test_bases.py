@@ -146,3 +146,23 @@ def test_a_damaged_choice_is_made_again(repository: Repository, grow: _Grow, con
     shutil.rmtree(second.path)
     grow(repository, "ab")
     assert grow(repository, "abc").key == second.key
+
+
+def test_a_full_settling_builds_on_nothing_and_is_what_is_planned_from_then_on(repository: Repository, grow: _Grow) -> None:
+    first = grow(repository, "ab")
+    small = grow(repository, "abc")
+    assert small.facts["base"] == first.key
+    text = grow._toys.settle_text(repository, "abc")
+    full = settle(repository, grow.stage, {"text": text}, Settings(), full=True).artefacts["grown"]
+    assert full.facts["base"] is None and full.key != small.key
+    assert grow(repository, "abc").key == full.key
+
+
+def test_a_stage_that_builds_on_nothing_with_these_settings_has_no_history_in_its_key(
+    repository: Repository, grow: _Grow
+) -> None:
+    alone = Stage(grow.stage.function, code_version="1", based=lambda settings: False)
+    grow(repository, "ab", alone)
+    later = grow(repository, "abc", alone)
+    assert later.facts["base"] is None and read_record(later).base == ""
+    assert later.key == alone.key(Grown, Settings(), read_record(later).recipe["inputs"], {})

@@ -6,62 +6,77 @@ Belongs here: what follows what. Not here: the steps (the modules beside this on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import EvalSettings
-from pipeline.evaluation.cover.looking import Looked, Search, Seen, Wanted, look
+from pipeline.evaluation.cover.answered import Answered, Place, places_of
+from pipeline.evaluation.cover.looking import Search, Seen, Wanted, look
 from pipeline.evaluation.cover.modules import tree
 from pipeline.evaluation.cover.reasons import Namesakes, of_search, structural
 from pipeline.evaluation.cover.sample import sample
-from pipeline.evaluation.cover.structure import Numbers, Structure, structure_of
+from pipeline.evaluation.cover.structure import Numbers, Structure, indexes_of, structure_of
 from pipeline.evaluation.cover.wording import queries_of
 from pipeline.evaluation.document import FORMAT, CoverageDocument, Share
-from pipeline.schemas import Coverage
+from pipeline.schemas import CoverageRows
 from pipeline.search.fusion import Ids
+from pipeline.tables import part_of
 from pipeline.workers import Runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """`coverage.json` and the tables behind it."""
+    """`coverage.json` and what is behind it."""
 
     document: CoverageDocument
     definitions: pa.Table
     modules: pa.Table
-
-
-@dataclass(frozen=True, slots=True)
-class _Searched:
-    """The rows of definitions that were asked for, ascending, and for each its query and what became of it."""
-
-    rows: Numbers
-    queries: list[str]
-    by_name: list[bool]
-    looked: Looked
-    k: int
-
-    def found(self, seen: Seen) -> bool:
-        return seen.rank is not None and seen.rank <= self.k
+    asked: list[Answered]
+    structure: Structure
+    complete: bool
+    """Whether every index has every chunk, and nothing else."""
 
 
 def cover(search: Search, settings: EvalSettings, runtime: Runtime, *, ask: bool = True) -> Covered:
     """Read the structure, `ask` for a sample of definitions, and put it together."""
-    structure = structure_of({artefact.asset: artefact.path for artefact in search.artefacts})
+    roots = {artefact.asset: artefact.path for artefact in search.artefacts}
+    indexes = indexes_of(roots)
+    structure = structure_of(roots, indexes)
     rows = sample(structure, settings.coverage_queries) if ask else np.empty(0, np.int64)
     asked = queries_of(structure.definitions, rows) if len(rows) else []
-    queries = [query for query, _ in asked]
-    wanted = [Wanted(query, ids) for query, ids in zip(queries, _answers(structure, rows), strict=True)]
+    answers = answers_of(structure, rows)
+    wanted = [Wanted(query, ids) for (query, _), ids in zip(asked, answers, strict=True)]
     looked = look(search, wanted, runtime)
-    searched = _Searched(rows, queries, [by_name for _, by_name in asked], looked, search.k)
-    definitions = _definitions(structure, searched)
-    return Covered(_document(structure, searched, definitions), definitions, _modules(structure, searched))
+    namesakes, places = Namesakes(structure), named_places(structure)
+    found: dict[int, Answered] = {}
+    for row, one, (_, by_name), seen in zip(rows.tolist(), wanted, asked, looked.seen, strict=True):
+        lacking = structural(structure.definitions, row)
+        reason = lacking or of_search(seen, row, search.k, by_name=by_name, namesakes=namesakes)
+        found[row] = answered(asked_of(structure, row, places[row], one, by_name=by_name), seen, search.k, reason)
+    every = np.unique(structure.chunks.ids)
+    return Covered(
+        document_of(counts_of(structure), list(found.values()), looked.channels, search.k, len(found)),
+        definition_rows(structure, found),
+        module_rows(structure, found, looked.channels),
+        list(found.values()),
+        structure,
+        all(np.array_equal(every, np.unique(ids)) for ids in indexes.values()),
+    )
 
 
-def _answers(structure: Structure, rows: Numbers) -> list[Ids]:
+def named_places(structure: Structure) -> list[Place]:
+    """The place of each counted definition."""
+    found, uris = structure.definitions, structure.files.uris
+    return places_of((uris[number] for number in found.files.tolist()), found.qualified)
+
+
+def answers_of(structure: Structure, rows: Numbers) -> list[Ids]:
     """For each definition the chunks that it overlaps and all their exact copies, ascending."""
     found, chunks = structure.definitions, structure.chunks
     _, codes = np.unique(chunks.hashes, return_inverse=True)
@@ -74,33 +89,38 @@ def _answers(structure: Structure, rows: Numbers) -> list[Ids]:
     return answers
 
 
-def _reasons(structure: Structure, searched: _Searched) -> list[str | None]:
-    """For each definition why it is not found: known of all that the indexes lack, and of those that were asked for."""
+def asked_of(structure: Structure, row: int, place: Place, asked: Wanted, *, by_name: bool) -> Answered:
+    """The definition of a row and what it is asked by, before anybody has looked."""
     found = structure.definitions
-    reasons: list[str | None] = [None] * len(found)
-    for row in np.flatnonzero(~found.covered).tolist():
-        reasons[row] = structural(found, row)
-    namesakes = Namesakes(structure)
-    for row, seen, by_name in zip(searched.rows.tolist(), searched.looked.seen, searched.by_name, strict=True):
-        if searched.found(seen):
-            reasons[row] = None
-        elif reasons[row] is None:
-            reasons[row] = of_search(seen, row, searched.k, by_name=by_name, namesakes=namesakes)
-    return reasons
+    uri, symbol, number = place
+    lang = structure.files.langs[int(found.files[row])]
+    return Answered(
+        uri=uri, symbol=symbol, number=number, lang=lang, kind=found.kinds[row],
+        query=asked.query, by_name=by_name, answers=list(map(str, asked.answers.tolist())), rank=None, found_by=[], reason=None,
+    )  # fmt: skip
 
 
-def _definitions(structure: Structure, searched: _Searched) -> pa.Table:
-    """The table `coverage`, by place."""
+def answered(asked: Answered, seen: Seen, k: int, reason: str | None) -> Answered:
+    """What became of it now; `reason` is why it is not found, where it is not."""
+    within = seen.rank is not None and seen.rank <= k
+    return msgspec.structs.replace(
+        asked, rank=seen.rank if within else None, found_by=list(seen.channels), reason=None if within else reason, since=None
+    )
+
+
+def definition_rows(structure: Structure, asked: Mapping[int, Answered]) -> pa.Table:
+    """The table `coverage`, by place. `asked` by row."""
     found, count = structure.definitions, len(structure.definitions)
-    asked = np.zeros(count, np.bool_)
-    asked[searched.rows] = True
-    seen: dict[int, Seen] = dict(zip(searched.rows.tolist(), searched.looked.seen, strict=True))
-    query = dict(zip(searched.rows.tolist(), searched.queries, strict=True))
-    ranks = [one.rank if (one := seen.get(row)) is not None and searched.found(one) else None for row in range(count)]
     missing: list[list[str]] = [[] for _ in range(count)]
     for name, lacking in found.missing.items():
         for row in np.flatnonzero(lacking).tolist():
             missing[row].append(name)
+    reasons: list[str | None] = [None] * count
+    for row in np.flatnonzero(~found.covered).tolist():
+        reasons[row] = structural(found, row)
+    for row, one in asked.items():
+        reasons[row] = one.reason
+    told = [asked.get(row) for row in range(count)]
     uris, langs = structure.files.uris, structure.files.langs
     columns: dict[str, object] = {
         "uri": [uris[number] for number in found.files.tolist()],
@@ -112,13 +132,13 @@ def _definitions(structure: Structure, searched: _Searched) -> pa.Table:
         "chunks": found.last - found.first,
         "chunked": found.chunked,
         "missing_in": missing,
-        "asked": asked,
-        "query": [query.get(row) for row in range(count)],
-        "rank": ranks,
-        "found_by": [list(seen[row].channels) if row in seen else [] for row in range(count)],
-        "reason": _reasons(structure, searched),
+        "asked": [one is not None for one in told],
+        "query": [one and one.query for one in told],
+        "rank": [one and one.rank for one in told],
+        "found_by": [[] if one is None else one.found_by for one in told],
+        "reason": reasons,
     }
-    table = pa.table([_array(columns[field.name], field) for field in Coverage.definitions], schema=Coverage.definitions)
+    table = pa.table([_array(columns[field.name], field) for field in CoverageRows.schema], schema=CoverageRows.schema)
     return table.sort_by([("uri", "ascending"), ("start_line", "ascending"), ("symbol", "ascending")])
 
 
@@ -128,55 +148,132 @@ def _array(values: object, field: pa.Field) -> pa.Array:
     return pa.array(values, field.type)
 
 
-def _modules(structure: Structure, searched: _Searched) -> pa.Table:
+def module_rows(structure: Structure, asked: Mapping[int, Answered], channels: Sequence[str]) -> pa.Table:
+    """The table `coverage_modules` of these files and the folders that they lie in."""
     files, found = structure.files, structure.definitions
 
-    def count(rows: Numbers) -> Numbers:
-        return np.bincount(found.files[rows], minlength=len(files.uris)).astype(np.int64)
+    def count(rows: Iterable[int]) -> Numbers:
+        numbers = found.files[np.fromiter(rows, np.int64)]
+        return np.bincount(numbers, minlength=len(files.uris)).astype(np.int64)
 
-    def rows_of(hits: Sequence[bool]) -> Numbers:
-        return searched.rows[np.array(hits, np.bool_)]
-
-    seen = searched.looked.seen
     counts = {
         "bytes": files.bytes,
         "indexed_bytes": files.indexed_bytes,
         "files": np.ones(len(files.uris), np.int64),
         "indexed_files": files.indexed.astype(np.int64),
-        "definitions": count(np.arange(len(found))),
+        "definitions": count(range(len(found))),
         "chunked": count(np.flatnonzero(found.chunked)),
         "covered": count(np.flatnonzero(found.covered)),
-        "asked": count(searched.rows),
-        "found": count(rows_of([searched.found(one) for one in seen])),
+        "asked": count(asked),
+        "found": count(row for row, one in asked.items() if one.rank is not None),
     }
-    channels = {name: count(rows_of([name in one.channels for one in seen])) for name in searched.looked.channels}
-    return tree(files.uris, counts, channels)
+    return tree(
+        files.uris, counts, {name: count(row for row, one in asked.items() if name in one.found_by) for name in channels}
+    )
 
 
-def _document(structure: Structure, searched: _Searched, definitions: pa.Table) -> CoverageDocument:
-    files, found, seen = structure.files, structure.definitions, searched.looked.seen
-    hits = [searched.found(one) for one in seen]
-    asked = definitions.filter(definitions["asked"])
-    reasons = Counter(reason for reason in asked["reason"].to_pylist() if reason is not None)
-    langs = [files.langs[number] for number in found.files[searched.rows].tolist()]
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is counted of some files, and adds up over all."""
+
+    files: int
+    indexed_files: int
+    bytes: int
+    indexed_bytes: int
+    definitions: int
+    chunked: int
+    covered: int
+    skipped: dict[str, int]
+    indexes: dict[str, int]
+    """Definitions that are chunked with every chunk in an index."""
+
+    def plus(self, other: Counts, sign: int = 1) -> Counts:
+        """With the counts of other files, or (-1) without them."""
+        added: dict[str, Any] = {}
+        for name in self.__struct_fields__:
+            own, more = getattr(self, name), getattr(other, name)
+            if isinstance(own, dict):
+                sums = {word: own.get(word, 0) + sign * more.get(word, 0) for word in {**own, **more}}
+                # A reason that no file has any more is none; an index is one without definitions, too.
+                added[name] = {word: count for word, count in sums.items() if count or name == "indexes"}
+            else:
+                added[name] = own + sign * more
+        return Counts(**added)
+
+
+def counts_of(structure: Structure) -> Counts:
+    """The counts of the files of a structure."""
+    files, found = structure.files, structure.definitions
+    return Counts(
+        files=len(files.uris),
+        indexed_files=int(files.indexed.sum()),
+        bytes=int(files.bytes.sum()),
+        indexed_bytes=int(files.indexed_bytes.sum()),
+        definitions=len(found),
+        chunked=int(found.chunked.sum()),
+        covered=int(found.covered.sum()),
+        skipped=files.skipped,
+        indexes={name: int((~lacking & found.chunked).sum()) for name, lacking in found.missing.items()},
+    )
+
+
+def cut(covered: Covered, parts: int) -> Iterator[tuple[pa.Table, Counts]]:
+    """The rows and the counts of each part, as the tables are cut that they are of."""
+    structure, rows = covered.structure, covered.definitions
+    files, found = structure.files, structure.definitions
+    numbers = np.array([part_of(uri, parts) for uri in files.uris], np.int64)
+    part_of_row = _looked_up(rows["uri"], files.uris, numbers)
+    order = np.argsort(part_of_row, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(part_of_row, minlength=parts))]).tolist()
+    skipped = [Counter[str]() for _ in range(parts)]
+    for uri, reason in files.left_out:
+        skipped[part_of(uri, parts)][reason] += 1
+
+    def count(places: Numbers, weights: Numbers | None = None) -> list[int]:
+        summed = np.bincount(places, weights, minlength=parts)
+        return list(map(int, summed.tolist()))
+
+    of = numbers[found.files] if len(found) else np.zeros(0, np.int64)
+    sums = {
+        "files": count(numbers), "indexed_files": count(numbers[files.indexed]), "bytes": count(numbers, files.bytes),
+        "indexed_bytes": count(numbers, files.indexed_bytes), "definitions": count(of), "chunked": count(of[found.chunked]),
+        "covered": count(of[found.covered]),
+    }  # fmt: skip
+    indexes = {name: count(of[~lacking & found.chunked]) for name, lacking in found.missing.items()}
+    for part in range(parts):
+        yield (
+            rows.take(pa.array(order[bounds[part] : bounds[part + 1]])),
+            Counts(
+                **{name: each[part] for name, each in sums.items()},
+                skipped=dict(sorted(skipped[part].items())),
+                indexes={name: each[part] for name, each in indexes.items()},
+            ),
+        )
+
+
+def _looked_up(uri: pa.ChunkedArray, uris: Sequence[str], numbers: Numbers) -> Numbers:
+    places = pc.index_in(uri, value_set=pa.array(uris, pa.string())).to_numpy().astype(np.int64)
+    return np.asarray(numbers[places] if len(places) else places, np.int64)
+
+
+def document_of(counts: Counts, asked: Sequence[Answered], channels: Sequence[str], k: int, now: int) -> CoverageDocument:
+    """`coverage.json`, `now` of the definitions asked for in this build."""
+    hits = [one.rank is not None for one in asked]
+    whole = counts.definitions
     return CoverageDocument(
         version=FORMAT,
-        k=searched.k,
-        files=Share(part=int(files.indexed.sum()), whole=len(files.uris)),
-        bytes=Share(part=int(files.indexed_bytes.sum()), whole=int(files.bytes.sum())),
-        definitions=Share(part=int(found.covered.sum()), whole=len(found)),
-        found=Share(part=sum(hits), whole=len(seen)),
-        skipped=files.skipped,
-        missed=dict(sorted(reasons.items())),
-        by_language=_shares(langs, hits),
-        by_kind=_shares([found.kinds[row] for row in searched.rows.tolist()], hits),
-        by_channel={
-            name: Share(part=sum(name in one.channels for one in seen), whole=len(seen)) for name in searched.looked.channels
-        },
-        chunked=Share(part=int(found.chunked.sum()), whole=len(found)),
-        indexes={
-            name: Share(part=int((~lacking & found.chunked).sum()), whole=len(found)) for name, lacking in found.missing.items()
-        },
+        k=k,
+        files=Share(part=counts.indexed_files, whole=counts.files),
+        bytes=Share(part=counts.indexed_bytes, whole=counts.bytes),
+        definitions=Share(part=counts.covered, whole=whole),
+        found=Share(part=sum(hits), whole=len(asked)),
+        asked=now,
+        skipped=dict(sorted(counts.skipped.items())),
+        missed=dict(sorted(Counter(one.reason for one in asked if one.reason is not None).items())),
+        by_language=_shares([one.lang for one in asked], hits),
+        by_kind=_shares([one.kind for one in asked], hits),
+        by_channel={name: Share(part=sum(name in one.found_by for one in asked), whole=len(asked)) for name in channels},
+        chunked=Share(part=counts.chunked, whole=whole),
+        indexes={name: Share(part=part, whole=whole) for name, part in counts.indexes.items()},
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.evaluation.cover.structure import Numbers
 from pipeline.schemas import Coverage
@@ -34,6 +35,74 @@ def tree(uris: Sequence[str], counts: Mapping[str, Numbers], channels: Mapping[s
         "found_by": found_by,
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in Coverage.modules], schema=Coverage.modules)
+
+
+def channels_in(modules: pa.Table) -> list[str]:
+    """The channels that the table has found definitions of, in its order."""
+    column = modules["found_by"].combine_chunks()
+    lengths = pc.list_value_length(column).to_numpy()
+    first = np.flatnonzero(lengths)[:1]
+    return [one["channel"] for row in first.tolist() for one in column[row].as_py()]
+
+
+def exchanged(modules: pa.Table, gone: Sequence[str], new: Sequence[pa.Table], channels: Sequence[str]) -> pa.Table:
+    """The table with other rows for some files: without those of the files that are `gone`, with those of the trees `new`.
+
+    Sums are taken apart and put together, so that no other file is looked at.
+    """
+    flat = _flat(modules, channels)
+    before = flat.filter(pc.is_in(flat["prefix"], value_set=pa.array(gone, pa.string())))
+    counts = {name: before[name].to_numpy() for name in flat.column_names if name not in ("prefix", *_found(channels))}
+    old = _flat(
+        tree(before["prefix"].to_pylist(), counts, {name: before[f"found:{name}"].to_numpy() for name in channels}), channels
+    )
+    names = flat.column_names[1:]
+    less = old.select(["prefix"])
+    for name in names:
+        less = less.append_column(name, pc.negate(old[name]))
+    together = pa.concat_tables([flat, less, *(_flat(one, channels) for one in new)])
+    sums = together.group_by("prefix", use_threads=False).aggregate([(name, "sum") for name in names])
+    kept = sums.filter(pc.or_(pc.greater(sums["files_sum"], 0), pc.equal(sums["prefix"], ""))).sort_by("prefix")
+    return _rows({name: kept[f"{name}_sum"].to_numpy() for name in names}, kept["prefix"], channels)
+
+
+def _found(channels: Sequence[str]) -> list[str]:
+    return [f"found:{name}" for name in channels]
+
+
+def _flat(modules: pa.Table, channels: Sequence[str]) -> pa.Table:
+    """Prefixes and counts as int64 columns, with one for each channel."""
+    names = [field.name for field in Coverage.modules if field.type == pa.int32() and field.name != "depth"]
+    names += [field.name for field in Coverage.modules if field.type == pa.int64()]
+    column = modules["found_by"].combine_chunks()
+    found = np.zeros((modules.num_rows, len(channels)), np.int64)
+    values = column.flatten()
+    if len(values):
+        found[pc.list_value_length(column).to_numpy() > 0] = values.field("found").to_numpy().reshape(-1, len(channels))
+    columns = {"prefix": modules["prefix"], **{name: modules[name].cast(pa.int64()) for name in names}}
+    return pa.table(columns | {f"found:{name}": found[:, place] for place, name in enumerate(channels)})
+
+
+def _rows(counts: Mapping[str, Numbers], prefix: pa.ChunkedArray, channels: Sequence[str]) -> pa.Table:
+    """The table from prefixes, ascending, and the counts of each."""
+    inner = pc.and_(pc.not_equal(prefix, ""), pc.invert(pc.ends_with(prefix, "/")))
+    above = pc.replace_substring_regex(prefix, r"[^/]*/?$", "")
+    told = counts["asked"] > 0
+    found = np.stack([counts[one] for one in _found(channels)], 1)[told] if channels else np.zeros((0, 0), np.int64)
+    kind = Coverage.modules.field("found_by").type
+    items = pa.StructArray.from_arrays(
+        [pa.array(list(channels) * len(found), pa.string()), pa.array(found.ravel(), pa.int32())],
+        fields=[kind.value_type.field(0), kind.value_type.field(1)],
+    )
+    offsets = np.concatenate([[0], np.cumsum(told)]) * len(channels)
+    columns: dict[str, object] = {
+        "prefix": prefix,
+        "parent": pc.if_else(pc.equal(prefix, ""), pa.scalar(None, pa.string()), above),
+        "depth": pc.add(pc.count_substring(prefix, "/"), inner.cast(pa.int32())),
+        **counts,
+        "found_by": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items).cast(kind),
+    }
+    return pa.table({field.name: columns[field.name] for field in Coverage.modules}).cast(Coverage.modules)
 
 
 def _folder(prefix: str) -> str:

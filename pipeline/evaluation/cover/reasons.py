@@ -6,6 +6,7 @@ Belongs here: the words, and when each of them holds. Not here: asking (`looking
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -61,8 +62,18 @@ class Namesakes:
         return np.unique(np.concatenate([np.empty(0, np.int64), *pieces]))
 
 
-def of_search(seen: Seen, row: int, k: int, *, by_name: bool, namesakes: Namesakes) -> str:
-    """Why a search missed a definition that lies in every index."""
+class Crowd(Protocol):
+    """Whoever knows the chunks of namesakes."""
+
+    def chunks(self, row: int) -> Ids:
+        """Those of the definition of a row."""
+        ...
+
+
+def of_search(seen: Seen, row: int, k: int, *, by_name: bool, namesakes: Crowd) -> str | None:
+    """Why a search missed a definition that lies in every index; None where it did not."""
+    if seen.rank is not None and seen.rank <= k:
+        return None
     if by_name and _crowded_out(seen, namesakes.chunks(row), k):
         return NAMESAKE
     if seen.copy:

@@ -8,7 +8,7 @@ Belongs here: arithmetic over artefacts. Not here: searching (`looking`), the tr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.columns import codes_of
-from pipeline.index.dense.arrays import open_arrays
+from pipeline.embed.arrays import open_arrays
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.splade import index_files
 from pipeline.index.xtr.description import read_meta
@@ -33,6 +33,7 @@ from pipeline.schemas import (
     LexicalIndex,
     Snapshot,
     SpladeIndex,
+    Table,
     XtrIndex,
 )
 from pipeline.source.selection import IGNORED, INDEXED
@@ -45,6 +46,9 @@ Numbers = npt.NDArray[np.int64]
 Truths = npt.NDArray[np.bool_]
 Roots = Mapping[str, Path]
 """Asset -> folder of its artefact."""
+Indexes = Mapping[str, Numbers | None]
+"""Index -> the ids of the chunks that it has; None: of all."""
+_DEFINED = ("uri", "name", "qualified_name", "kind", "doc", "start_byte", "end_byte", "start_line", "end_line")
 _FILE = 1 << 32
 """A place is the number of its file times this, and the byte: places of all files are compared at once."""
 
@@ -61,6 +65,8 @@ class FileRows:
     indexed: Truths
     skipped: dict[str, int]
     """Files by reason, the ignored ones among them."""
+    left_out: Sequence[tuple[str, str]] = ()
+    """Uri and reason of each of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +127,15 @@ class Structure:
     places: Numbers
 
 
-def structure_of(roots: Roots) -> Structure:
-    """Read the artefacts. Indexes that are off are not asked."""
-    listed = tables.read_table(roots[Snapshot.asset], Files, ["uri", "lang", "size", "status", "reason"])
+def structure_of(roots: Roots, indexes: Indexes, parts: Sequence[int] | None = None) -> Structure:
+    """Read the artefacts: all, or some parts of the tables, which are cut alike. `indexes` as `indexes_of` has them."""
+    listed = tables.plain(_read(roots[Snapshot.asset], Files, ["uri", "lang", "size", "status", "reason"], parts))
     rows = listed.filter(pa.array([reason != IGNORED for reason in listed["reason"].to_pylist()], pa.bool_()))
+    reasons = zip(listed["uri"].to_pylist(), listed["reason"].to_pylist(), strict=True)
+    left_out = [(uri, reason) for uri, reason in reasons if reason is not None]
     uris = rows["uri"].to_pylist()
     number_of = {uri: number for number, uri in enumerate(uris)}
-    chunks = _chunks(roots[Chunks.asset], number_of)
+    chunks = _chunks(roots[Chunks.asset], number_of, parts)
     sizes = rows["size"].fill_null(0).to_numpy().astype(np.int64)
     inside = np.bincount(chunks.files, _new_bytes(chunks), len(uris)).astype(np.int64)
     files = FileRows(
@@ -136,10 +144,14 @@ def structure_of(roots: Roots) -> Structure:
         sizes,
         np.minimum(inside, sizes),
         np.array([status == INDEXED for status in rows["status"].to_pylist()], np.bool_),
-        dict(sorted(Counter(reason for reason in listed["reason"].to_pylist() if reason is not None).items())),
+        dict(sorted(Counter(reason for _, reason in left_out).items())),
+        left_out,
     )
-    absent = {name: ~np.isin(chunks.ids, ids) for name, ids in _indexes(roots).items()}
-    return Structure(files, chunks, *_definitions(roots[Definitions.asset], number_of, chunks, absent))
+    absent = {
+        name: np.zeros(len(chunks.ids), np.bool_) if ids is None else ~np.isin(chunks.ids, ids) for name, ids in indexes.items()
+    }
+    rows = _read(roots[Definitions.asset], Definitions, _DEFINED, parts)
+    return Structure(files, chunks, *_definitions(rows, number_of, chunks, absent))
 
 
 def _numbers(column: pa.ChunkedArray, number_of: Mapping[str, int]) -> Numbers:
@@ -149,8 +161,16 @@ def _numbers(column: pa.ChunkedArray, number_of: Mapping[str, int]) -> Numbers:
     return numbers[codes] if len(codes) else codes
 
 
-def _chunks(root: Path, number_of: Mapping[str, int]) -> ChunkRows:
-    rows = tables.read_columns(root, Chunks, ["id", "uri", "start_byte", "end_byte", "content_hash"])
+def _read(root: Path, kind: type[Table], columns: Sequence[str], parts: Sequence[int] | None) -> pa.Table:
+    if parts is None:
+        return tables.read_columns(root, kind, columns)
+    empty = kind.schema.empty_table().select(columns)
+    paths = (tables.part_path(root / kind.name, part) for part in parts)
+    return pa.concat_tables([empty, *(tables.read_part(path, kind, columns) for path in paths)])
+
+
+def _chunks(root: Path, number_of: Mapping[str, int], parts: Sequence[int] | None) -> ChunkRows:
+    rows = _read(root, Chunks, ["id", "uri", "start_byte", "end_byte", "content_hash"], parts)
     files = _numbers(rows["uri"], number_of)
     starts, ends = (rows[name].to_numpy().astype(np.int64) for name in ("start_byte", "end_byte"))
     order = np.lexsort((ends, starts, files))
@@ -170,7 +190,7 @@ def _new_bytes(chunks: ChunkRows) -> Numbers:
     return np.asarray(np.maximum(ends - np.maximum(starts, before), 0))
 
 
-def _indexes(roots: Roots) -> dict[str, Numbers]:
+def indexes_of(roots: Roots) -> dict[str, Numbers]:
     """The ids of the chunks that each index has, by the index's name; only those that are on."""
     with LexicalReader(roots[LexicalIndex.asset]) as reader:
         found = {"lexical": reader.ids()}
@@ -185,16 +205,14 @@ def _indexes(roots: Roots) -> dict[str, Numbers]:
 
 
 def _definitions(
-    root: Path, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]
+    rows: pa.Table, number_of: Mapping[str, int], chunks: ChunkRows, absent: Mapping[str, Truths]
 ) -> tuple[DefinitionRows, NameRows, Numbers]:
     """The counted definitions, the names of all, and which of these the counted ones are."""
-    names = ["uri", "name", "qualified_name", "kind", "doc", "start_byte", "end_byte", "start_line", "end_line"]
-    rows = tables.read_columns(root, Definitions, names)
     codes, words = codes_of(rows["kind"])
     counted = np.array([word in COUNTED for word in words.to_pylist()], np.bool_)
     places = np.flatnonzero(counted[codes]) if len(codes) else np.zeros(0, np.int64)
     files = _numbers(rows["uri"], number_of)
-    start, end, start_line, end_line = (rows[name].to_numpy().astype(np.int64) for name in names[5:])
+    start, end, start_line, end_line = (rows[name].to_numpy().astype(np.int64) for name in _DEFINED[5:])
     start, end = files * _FILE + start, files * _FILE + end
     starts, reach = chunks.files * _FILE + chunks.starts, _reach(chunks)
     first, last = reach.searchsorted(start, "right"), starts.searchsorted(end, "left")

@@ -28,6 +28,12 @@ def queries_of(definitions: DefinitionRows, rows: Numbers) -> list[tuple[str, bo
     return found
 
 
+def sentence_query(doc: str) -> str | None:
+    """The query that documentation gives, where it gives one."""
+    sentence = sentence_of(doc) if doc else None
+    return None if sentence is None else rendered(sentence, SENTENCE)
+
+
 def _names(definitions: DefinitionRows, rows: Sequence[int]) -> list[str]:
     """The name of each of `rows`, with as much of what it stands in as tells it from its namesakes, as far as that goes."""
     wanted = {definitions.names[row] for row in rows}

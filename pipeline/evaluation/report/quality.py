@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluation.document import Figures, Interval, MetricsDocument, TokenOracle
-from pipeline.evaluation.history import Entry
+from pipeline.evaluation.document import Figures, Interval, MetricsDocument, TokenOracle, asked_when
+from pipeline.evaluation.history import Entry, by_evaluation
 from pipeline.evaluation.report import charts
 from pipeline.evaluation.report.figures import NONE, counted, decimal, interval, listed, milliseconds, moment, percent, signed
 from pipeline.evaluation.report.markup import Child, Html, element, join, name
@@ -49,9 +49,11 @@ def by_group(shown: Shown) -> Html:
         if "masked" in metrics.by_half
         else ""
     )
+    carried = asked_when(metrics, by_evaluation(shown.subject.history))
     return section(
         "Quality",
         element("p", said) if said else None,
+        element("p", f"{carried}.") if carried else None,
         table("How well the test queries are answered", columns, groups),
         more(len(worst) - _MOST_MODULES, "folders"),
         _tokens(metrics.tokens, k),

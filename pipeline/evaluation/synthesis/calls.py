@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from pipeline.evaluation.synthesis import prose
+from pipeline.evaluation.synthesis import prose, ties
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Numbers
 from pipeline.evaluation.synthesis.drafts import CALLABLE, TYPES, Draft, answers_of, files_of, form_of, is_of_lines, spans
 from pipeline.evaluation.synthesis.forms import PHRASE, QUESTION, phrase, purpose
@@ -71,5 +71,5 @@ def _draft(corpus: Corpus, row: int, called: int, number: int) -> Draft | None:
     return Draft(
         query=query, label=LABEL, file=int(own.file[row]), symbol=own.qualified[row],
         answers=found if is_of_lines(query) else files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
-        neutral=spans(corpus, aside),
+        neutral=spans(corpus, aside), ties=(ties.says(own.first_line[row]), ties.named(name)),
     )  # fmt: skip

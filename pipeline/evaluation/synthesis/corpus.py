@@ -5,7 +5,7 @@ Belongs here: reading the tables, and joins by position. Not here: which definit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline import tables
 from pipeline.columns import codes_of
+from pipeline.evaluation.change import rows_of
 from pipeline.evaluation.synthesis.files import FileColumns, files_of
-from pipeline.schemas import Chunks, Definitions, Modules
+from pipeline.schemas import Chunks, Definitions, Modules, Table
 from pipeline.structure.kinds import CLASS_LIKE, FUNCTION_LIKE
 
 Numbers = NDArray[np.int64]
@@ -83,6 +84,11 @@ class Words:
     def like(self, row: int) -> list[int]:
         """The rows with the same word."""
         return self.groups[self.codes[row]]
+
+    @property
+    def used(self) -> list[str]:
+        """The words that some row has."""
+        return [self.listed[code] for code in np.unique(self.codes).tolist()]
 
     def among(self, words: Iterable[str]) -> Flags:
         """bool [n]: which rows have one of these."""
@@ -229,12 +235,12 @@ def opening(docs: Words) -> Words:
     return Words(plain.indices.to_numpy().astype(np.int64)[docs.codes], plain.dictionary)
 
 
-def read_corpus(definitions: Path, chunks: Path, modules: Path) -> Corpus:
-    """From the roots of the tables."""
-    chunk_table = tables.read_table(chunks, Chunks, ["id", "uri", "lang", "start_byte", "content_hash"])
+def read_corpus(definitions: Path, chunks: Path, modules: Path, uris: Collection[str] | None = None) -> Corpus:
+    """From the roots of the tables; of some files alone where `uris` are given."""
+    chunk_table = _read(chunks, Chunks, uris, ["id", "uri", "lang", "start_byte", "content_hash"])
     uri = Words.of(chunk_table["uri"])
-    own = tables.read_table(definitions, Definitions)
-    described = tables.read_table(modules, Modules, ["uri", "doc"])
+    own = _read(definitions, Definitions, uris, Definitions.schema.names)
+    described = _read(modules, Modules, uris, ["uri", "doc"])
     described = described.filter(pc.not_equal(described["doc"], ""))
     _, first = np.unique(uri.codes, return_index=True)
     languages = chunk_table["lang"].take(pa.array(first)).to_pylist() if len(first) else []
@@ -252,6 +258,10 @@ def read_corpus(definitions: Path, chunks: Path, modules: Path) -> Corpus:
         chunk_table["start_byte"].to_numpy().astype(np.int64),
         chunk_table["content_hash"].to_numpy(),
     )
+
+
+def _read(root: Path, kind: type[Table], uris: Collection[str] | None, columns: Sequence[str]) -> pa.Table:
+    return tables.read_table(root, kind, columns) if uris is None else rows_of(root, kind, uris, columns)
 
 
 def _definitions(table: pa.Table, uris: pa.StringArray) -> DefinitionColumns:

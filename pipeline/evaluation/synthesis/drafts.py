@@ -40,6 +40,8 @@ class Draft:
     """What the query was made from, where that is less than its answers: nothing is asked for twice."""
     sources: tuple[int, ...] = ()
     """Further files that words of the query are from."""
+    ties: tuple[str, ...] = ()
+    """What else of the repository its answers depend on (`ties`)."""
 
 
 def answers_of(corpus: Corpus, rows: Iterable[int], first: int) -> tuple[list[list[int]], list[int]]:

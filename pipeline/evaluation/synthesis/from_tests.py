@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.embed import words
-from pipeline.evaluation.synthesis import prose
+from pipeline.evaluation.synthesis import prose, ties
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags, Numbers
 from pipeline.evaluation.synthesis.drafts import CALLABLE, MOST_ANSWERS, TYPES, Draft, spans
 from pipeline.evaluation.synthesis.references import References, used_inside
@@ -66,6 +66,7 @@ def _draft(corpus: Corpus, test: int, used: list[int], counts: Numbers) -> Draft
         query=text, label=LABEL, file=int(own.file[meant[0]]), symbol=own.qualified[meant[0]],
         answers=tuple(spans(corpus, [row, *_members(corpus, row, said)]) for row in meant),
         neutral=((int(own.file[test]), int(own.start[test]), int(own.end[test])),), sources=(int(own.file[test]),),
+        ties=(ties.named(own.name[test]),),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from pipeline.evaluation.synthesis import prose
+from pipeline.evaluation.synthesis import prose, ties
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags
 from pipeline.evaluation.synthesis.drafts import (
     CALLABLE,
@@ -59,7 +59,7 @@ def _of_definition(corpus: Corpus, row: int, number: int) -> Draft | None:
     return Draft(
         query=query, label=DOCSTRING, file=int(own.file[row]), symbol=own.qualified[row],
         answers=found if is_of_lines(query) else files_of(corpus, answers), about=frozenset(chain.from_iterable(found)),
-        neutral=spans(corpus, aside), mask=own.doc[row] if masked is not None else None,
+        neutral=spans(corpus, aside), mask=own.doc[row] if masked is not None else None, ties=(ties.says(own.first_line[row]),),
     )  # fmt: skip
 
 
@@ -110,5 +110,5 @@ def _of_module(corpus: Corpus, row: int, number: int) -> Draft | None:
     return Draft(
         query=masked or worded(sentence, form_of(number), MODULE), label=MODULE, file=file, symbol="",
         answers=tuple(tuple(corpus.whole_file(at) for at in answer) for answer in distinct),
-        mask=modules.doc[row] if masked is not None else None,
+        mask=modules.doc[row] if masked is not None else None, ties=(ties.opens(modules.first_line[row]),),
     )  # fmt: skip

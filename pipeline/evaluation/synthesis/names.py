@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.evaluation.synthesis import ties
 from pipeline.evaluation.synthesis.corpus import Corpus, Flags
 from pipeline.evaluation.synthesis.drafts import CALLABLE, MOST_ANSWERS, TYPES, Draft, answers_of, spans
 from pipeline.evaluation.synthesis.sampling import draw, seated
@@ -47,5 +48,6 @@ def _draft(corpus: Corpus, row: int, number: int) -> Draft | None:
             return Draft(
                 query=name, label=LABEL, file=int(own.file[row]), symbol=own.qualified[row],
                 answers=tuple(spans(corpus, answer) for answer in answers), neutral=spans(corpus, aside),
+                ties=(ties.named(name),),
             )  # fmt: skip
     return None

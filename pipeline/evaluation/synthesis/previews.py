@@ -12,9 +12,11 @@ import numpy as np
 
 from pipeline import tables
 from pipeline.evaluation.queries import TUNE, Query
+from pipeline.evaluation.synthesis import ties
 from pipeline.evaluation.synthesis.corpus import Corpus
 from pipeline.evaluation.synthesis.prose import normalised
 from pipeline.evaluation.synthesis.sampling import draw, qid_of
+from pipeline.evaluation.synthesis.ties import Tied
 from pipeline.schemas import Chunks
 
 LABEL = "preview"
@@ -22,7 +24,7 @@ _LONGEST = 300
 """Characters."""
 
 
-def previews(corpus: Corpus, chunks: Path, taken: Collection[str], wanted: int) -> list[Query]:
+def previews(corpus: Corpus, chunks: Path, taken: Collection[str], wanted: int) -> list[Tied]:
     """`wanted` queries for tuning, or as many as there are, none with a text of `taken`, which are normalised."""
     if wanted <= 0:
         return []
@@ -40,7 +42,8 @@ def previews(corpus: Corpus, chunks: Path, taken: Collection[str], wanted: int) 
             found.setdefault(key, (text, row))
     names = table["name"].take([row for _, row in found.values()]).to_pylist() if found else []
     queries = [_query(corpus, text, row, name) for (text, row), name in zip(found.values(), names, strict=True)]
-    return sorted(queries, key=lambda query: query.qid)
+    made = [Tied(query, ties.numbers([ties.file(query.uri)])) for query in queries]
+    return sorted(made, key=lambda one: one.query.qid)
 
 
 def _query(corpus: Corpus, text: str, row: int, name: str) -> Query:

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 from pipeline.evaluation.queries import TEST, TUNE, Query
-from pipeline.evaluation.synthesis import calls, from_tests, intents, names
-from pipeline.evaluation.synthesis.corpus import Corpus, Span
+from pipeline.evaluation.synthesis import calls, from_tests, intents, names, ties
+from pipeline.evaluation.synthesis.corpus import WHOLE, Corpus, Span
 from pipeline.evaluation.synthesis.drafts import Draft
 from pipeline.evaluation.synthesis.prose import normalised
 from pipeline.evaluation.synthesis.references import References
 from pipeline.evaluation.synthesis.sampling import Numbers, qid_of
+from pipeline.evaluation.synthesis.ties import Tied
 
 QUOTAS: tuple[tuple[str, bool | None, float], ...] = (
     (intents.DOCSTRING, True, 0.4),
@@ -31,9 +32,9 @@ _NAMES_FOR_OTHERS = 0.5
 
 def queries_of(
     corpus: Corpus, references: References, called: tuple[Numbers, Numbers], wanted: Mapping[str, int]
-) -> list[Query]:
+) -> list[Tied]:
     """As many queries of each half as wanted, or as there are."""
-    found: list[Query] = []
+    found: list[Tied] = []
     for split in (TEST, TUNE):
         if wanted.get(split, 0) <= 0:
             continue
@@ -45,7 +46,7 @@ def queries_of(
             calls.LABEL: calls.drafts(corpus, called, half),
             from_tests.LABEL: from_tests.drafts(corpus, references, half),
         }
-        pool = _Pool(corpus, split, {normalised(query.query) for query in found})
+        pool = _Pool(corpus, split, {normalised(one.query.query) for one in found})
         streams = {label: _Drafts(drafts) for label, drafts in makers.items()}
         for label, masked, share in QUOTAS:
             pool.take(streams[label].of(masked), round(share * wanted[split]), wanted[split])
@@ -114,9 +115,23 @@ class _Pool:
         rows = [row for span in spans for row in corpus.chunks_in(span)]
         return bool(rows) and all(files.split(int(corpus.chunk_file[row])) == self._split for row in rows)
 
-    def queries(self) -> list[Query]:
+    def queries(self) -> list[Tied]:
         """All that were taken, by id."""
-        return sorted((self._query(drafts) for drafts in self._drafts.values()), key=lambda query: query.qid)
+        made = (Tied(self._query(drafts), self._ties(drafts)) for drafts in self._drafts.values())
+        return sorted(made, key=lambda one: one.query.qid)
+
+    def _ties(self, drafts: list[Draft]) -> Numbers:
+        corpus = self._corpus
+        spans = [span for draft in drafts for answer in (*draft.answers, draft.neutral) for span in answer]
+        rows = [row for span in spans for row in corpus.chunks_in(span)]
+        files = {int(corpus.chunk_file[row]) for row in rows} | {
+            one for draft in drafts for one in (draft.file, *draft.sources)
+        }
+        # Copies answer, too, of the chunk that a definition begins in.
+        first = {next(corpus.chunks_in(span), None) for span in spans if span[2] < WHOLE}
+        texts = {int(corpus.chunk_hash[row]) for row in first if row is not None}
+        told = {*(ties.file(corpus.files.uris[one]) for one in files), *map(ties.text, texts)}
+        return ties.numbers(told.union(*(draft.ties for draft in drafts)))
 
     def _query(self, drafts: list[Draft]) -> Query:
         corpus, first = self._corpus, drafts[0]

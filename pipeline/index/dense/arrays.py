@@ -1,6 +1,6 @@
-"""The true vectors of an index: sorted `ids.npy` and memory-mapped `vectors.npy`, looked up and scored by id.
+"""The true vectors of an index (`embed.arrays`), looked up and scored by id.
 
-Belongs here: reading those arrays, and exact scores over them. Not here: FAISS (`ann`).
+Belongs here: exact scores over those arrays. Not here: their files, FAISS (`ann`).
 """
 
 from __future__ import annotations
@@ -8,57 +8,21 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import IndexCorruptionError, NotFoundError, QueryError
-from pipeline.index.dense.description import IDS_FILE, VECTORS_FILE
+from pipeline.embed.arrays import Ids, Rows, Vectors, open_arrays
+from pipeline.errors import NotFoundError, QueryError
 from pipeline.index.dense.families import import_faiss
 
-Ids = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
+__all__ = ["Ids", "Rows", "Scores", "TrueVectors", "Vectors", "checked_ids", "checked_vectors", "rows_of"]
+
 Scores = npt.NDArray[np.float32]
 
-_REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _NAMED_AT_MOST = 3
 _BLOCK = 8192
 _MATRIX = 2
-
-
-class Rows(Protocol):
-    """Vectors float32 [n, d] that are read by slices and by row numbers: an array, a memory-mapped one, or a stack of them."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, d)."""
-        ...
-
-    def __getitem__(self, rows: Any, /) -> Vectors:
-        """A slice, or the rows of numbers int64 [m]."""
-        ...
-
-
-class Stacked:
-    """Rows of `base` [n, d] and of `more` [m, d] in an order of their own: row i is row places[i] of one above the other."""
-
-    def __init__(self, base: Rows, more: Vectors, places: npt.NDArray[np.int64]) -> None:
-        self.base, self.more, self.places = base, more, places
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(rows, d)."""
-        return len(self.places), self.more.shape[1]
-
-    def __getitem__(self, rows: Any) -> Vectors:
-        """A slice, or the rows of numbers int64 [m]."""
-        places = self.places[rows]
-        found = np.empty((len(places), self.more.shape[1]), np.float32)
-        old = places < self.base.shape[0]
-        found[old] = self.base[places[old]]
-        found[~old] = self.more[places[~old] - self.base.shape[0]]
-        return found
 
 
 class TrueVectors:
@@ -126,29 +90,6 @@ def _inner_products(queries: Vectors, base: Vectors, rows: npt.NDArray[np.int64]
     faiss.fvec_inner_products_by_idx(
         pointer(scores), pointer(queries), pointer(base), pointer(rows), base.shape[1], *rows.shape
     )
-
-
-def open_arrays(folder: Path) -> tuple[Ids, Vectors]:
-    """`ids.npy` (int64 [n]) and `vectors.npy` (float32 [n, d]), memory-mapped. Raises `IndexCorruptionError`."""
-    ids = open_array(folder / IDS_FILE, np.dtype(np.int64), dimensions=1)
-    vectors = open_array(folder / VECTORS_FILE, np.dtype(np.float32), dimensions=2)
-    if len(ids) != len(vectors):
-        raise IndexCorruptionError(f"{folder} holds {len(ids)} ids and {len(vectors)} vectors.", hint=_REBUILD)
-    return ids, vectors
-
-
-def open_array(path: Path, dtype: np.dtype[Any], dimensions: int) -> npt.NDArray[Any]:
-    """A `.npy` file, memory-mapped. Raises `IndexCorruptionError` for one of another type or number of dimensions."""
-    try:
-        # Without its subclass, which makes every look-up slower.
-        array: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="r"))
-        problem = "" if array.dtype == dtype and array.ndim == dimensions else f"{array.dtype} {list(array.shape)}"
-    # NumPy raises whatever its header parser meets: SyntaxError and tokenizer errors among it.
-    except Exception as error:
-        raise IndexCorruptionError(f"{path} cannot be read: {error}.", hint=_REBUILD) from error
-    if problem:
-        raise IndexCorruptionError(f"{path} holds {problem}, not {dtype} in {dimensions} dimensions.", hint=_REBUILD)
-    return array
 
 
 def checked_ids(ids: npt.ArrayLike) -> Ids:

@@ -18,14 +18,13 @@ from pipeline.index.sealed import REBUILD, Sealed
 # The names of `schemas.FaissIndex` and `schemas.Embeddings`, again: importing those loads pyarrow, which a cold search
 # process does without. A test holds both together.
 INDEX_FILE = "faiss.index"
+ROWS_FILE = "faiss.rows.npy"
 DELTA_FILE = "faiss.delta.index"
 DELETIONS_FILE = "deletions.npy"
 META_FILE = "faiss.meta.json"
-IDS_FILE = "ids.npy"
-VECTORS_FILE = "vectors.npy"
 EMBEDDER_FILE = "embedder.json"
 
-META_VERSION = 2
+META_VERSION = 3
 METRIC = "inner_product"
 NORMALISATION = "l2"
 """All vectors have length 1, so that the inner product is the cosine."""

@@ -257,15 +257,30 @@ def choose(settings: IndexSettings, n: int, d: int) -> Family:
     return family if n >= family.least_training(n, settings) else FAMILIES["flat"]
 
 
+def may_be_tuned(settings: IndexSettings, n: int) -> bool:
+    """Whether an index of n vectors, of whatever dimension, may be one that is not exact, and so is tuned."""
+    fitting = _fitting(settings, n)
+    # The others are for those who are short of memory.
+    fitting = fitting if settings.faiss_memory_mb else fitting[:1]
+    names = fitting if settings.faiss_family == "auto" else (settings.faiss_family,)
+    found = [FAMILIES[name] for name in names if name in FAMILIES]
+    return any(not family.exact and n >= family.least_training(n, settings) for family in found)
+
+
 def _preset(settings: IndexSettings, n: int, d: int) -> str:
-    names = next(
+    names = _fitting(settings, n)
+    budget = settings.faiss_memory_mb * 2**20
+    fitting = (one for one in names if not budget or n * FAMILIES[one].bytes_per_vector(d, settings) <= budget)
+    return next(fitting, names[-1])
+
+
+def _fitting(settings: IndexSettings, n: int) -> tuple[str, ...]:
+    """What `auto` chooses from for n vectors."""
+    return next(
         preset.families
         for preset in presets()
         if preset.workload == settings.faiss_workload and (preset.below is None or n < preset.below)
     )
-    budget = settings.faiss_memory_mb * 2**20
-    fitting = (one for one in names if not budget or n * FAMILIES[one].bytes_per_vector(d, settings) <= budget)
-    return next(fitting, names[-1])
 
 
 @functools.cache

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from pipeline import files
+from pipeline.embed.arrays import Hashes
 from pipeline.errors import IndexCorruptionError
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids
@@ -25,6 +28,7 @@ from pipeline.index.dense.description import (
     META_VERSION,
     METRIC,
     NORMALISATION,
+    ROWS_FILE,
     FileFacts,
     IndexMeta,
     write_meta,
@@ -35,6 +39,17 @@ from pipeline.index.sealed import seal
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _BLOCK = 1 << 20
+_ROW = np.dtype([("id", "<i8"), ("hash", "<u8")])
+
+
+class PrimaryRows(NamedTuple):
+    """What the rows of a primary are, without parsing it: ids int64 [n], and hashes uint64 [n] of their vectors.
+
+    Both in row order. The hash of a row whose vector is not known is 0.
+    """
+
+    ids: Ids
+    hashes: Hashes
 
 
 def write_index(index: Any, path: Path) -> FileFacts:
@@ -59,53 +74,80 @@ def write_parts(
     delta: Ann | None,
     dead: Ids,
     *,
+    rows: PrimaryRows,
     factory: str,
     training: dict[str, Any] | None,
     point: OperatingPoint,
     embedder_digest: str,
     first: FileFacts | None = None,
 ) -> IndexMeta:
-    """Write primary, delta (where there is one that is not empty) and deletions, and their description.
+    """Write primary, its rows, delta (where there is one that is not empty) and deletions, and their description.
 
     `first` says that the file of the primary is written already.
     """
-    written = {INDEX_FILE: first or write_index(primary.index, folder / INDEX_FILE)}
+    family = primary.family
+    meta = IndexMeta(
+        version=META_VERSION,
+        family=family.name,
+        factory=factory,
+        mapping=family.mapping,
+        metric=METRIC,
+        normalisation=NORMALISATION,
+        dimension=int(primary.index.d),
+        count=len(primary),
+        primary=len(primary),
+        delta=0,
+        deleted=0,
+        training=training,
+        parameters=point.parameters,
+        k_factor=point.k_factor,
+        files={
+            INDEX_FILE: first or write_index(primary.index, folder / INDEX_FILE),
+            ROWS_FILE: _write_array(folder / ROWS_FILE, _packed(rows)),
+        },
+        embedder_digest=embedder_digest,
+        faiss=import_faiss().__version__,
+    )
+    return _write_changes(folder, meta, delta, dead)
+
+
+def link_parts(folder: Path, base: Path, meta: IndexMeta, delta: Ann | None, dead: Ids) -> IndexMeta:
+    """The primary of the index in `base`, which `meta` describes, linked, with another delta and other deletions."""
+    for name in (INDEX_FILE, ROWS_FILE):
+        files.link_or_copy(base / name, folder / name)
+    return _write_changes(folder, meta, delta, dead)
+
+
+def _write_changes(folder: Path, meta: IndexMeta, delta: Ann | None, dead: Ids) -> IndexMeta:
+    """Write delta and deletions to a primary that is there, and the description of all."""
+    written = {name: meta.files[name] for name in (INDEX_FILE, ROWS_FILE)}
     if delta is not None and len(delta):
         written[DELTA_FILE] = write_index(delta.index, folder / DELTA_FILE)
     if len(dead):
         written[DELETIONS_FILE] = write_ids(dead, folder / DELETIONS_FILE)
-    family = primary.family
-    meta = seal(
-        IndexMeta(
-            version=META_VERSION,
-            family=family.name,
-            factory=factory,
-            mapping=family.mapping,
-            metric=METRIC,
-            normalisation=NORMALISATION,
-            dimension=int(primary.index.d),
-            count=len(primary) + len(delta or ()) - len(dead),
-            primary=len(primary),
-            delta=len(delta or ()),
-            deleted=len(dead),
-            training=training,
-            parameters=point.parameters,
-            k_factor=point.k_factor,
-            files=written,
-            embedder_digest=embedder_digest,
-            faiss=import_faiss().__version__,
-        )
-    )
+    added, deleted = len(delta or ()), len(dead)
+    changed = {"count": meta.primary + added - deleted, "delta": added, "deleted": deleted, "files": written}
+    meta = seal(msgspec.structs.replace(meta, **changed))
     write_meta(folder, meta)
     return meta
 
 
 def write_ids(ids: Ids, path: Path) -> FileFacts:
     """Write ids as `.npy`."""
+    return _write_array(path, ids)
+
+
+def _write_array(path: Path, array: npt.NDArray[Any]) -> FileFacts:
     with path.open("xb") as file:
-        np.save(file, ids)
+        np.save(file, array)
         size = file.tell()
     return FileFacts(bytes=size, digest=files.digest_file(path))
+
+
+def _packed(rows: PrimaryRows) -> npt.NDArray[Any]:
+    packed = np.empty(len(rows.ids), _ROW)
+    packed["id"], packed["hash"] = rows.ids, rows.hashes
+    return packed
 
 
 def read_index(folder: Path, name: str, meta: IndexMeta, *, verified: bool, mapped: bool) -> Any:
@@ -124,18 +166,32 @@ def read_index(folder: Path, name: str, meta: IndexMeta, *, verified: bool, mapp
 
 def read_ids(folder: Path, name: str, meta: IndexMeta, *, verified: bool) -> Ids:
     """Ids in a `.npy` file, checked, in memory."""
-    path = folder / name
+    ids: Ids = _read_array(folder / name, meta.files.get(name), verified=verified)
+    if ids.dtype != np.int64 or ids.ndim != 1 or (np.diff(ids) <= 0).any():
+        raise IndexCorruptionError(f"{folder / name} does not hold ascending ids.", hint=_REBUILD)
+    return ids
+
+
+def read_rows(folder: Path, meta: IndexMeta, *, verified: bool) -> PrimaryRows:
+    """What the rows of the primary are. Raises `IndexCorruptionError`."""
+    packed = _read_array(folder / ROWS_FILE, meta.files.get(ROWS_FILE), verified=verified)
+    if packed.dtype != _ROW or packed.shape != (meta.primary,):
+        raise IndexCorruptionError(f"{folder / ROWS_FILE} does not hold {meta.primary} rows.", hint=_REBUILD)
+    return PrimaryRows(np.ascontiguousarray(packed["id"]), np.ascontiguousarray(packed["hash"]))
+
+
+def _read_array(path: Path, expected: FileFacts | None, *, verified: bool) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as file:
-            check_bytes(path, file, meta.files.get(name), digest=not verified)
-            ids: Ids = np.load(file, allow_pickle=False)
+            check_bytes(path, file, expected, digest=not verified)
+            array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
     except OSError as error:
         raise IndexCorruptionError(f"{path} cannot be read: {error.strerror}.", hint=_REBUILD) from error
+    except IndexCorruptionError:
+        raise
     except Exception as error:
         raise IndexCorruptionError(f"{path} cannot be read: {error}.", hint=_REBUILD) from error
-    if ids.dtype != np.int64 or ids.ndim != 1 or (np.diff(ids) <= 0).any():
-        raise IndexCorruptionError(f"{path} does not hold ascending ids.", hint=_REBUILD)
-    return ids
+    return array
 
 
 def check_bytes(path: Path, file: BinaryIO, expected: FileFacts | None, *, digest: bool) -> None:

@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import IDS_FILE, Stacked, hashes_of, write_arrays
 from pipeline.errors import IndexCorruptionError, InvariantViolationError, QueryError
 from pipeline.index.dense import operating_point
 from pipeline.index.dense.ann import Ann
-from pipeline.index.dense.arrays import Ids, Rows, Scores, Stacked, TrueVectors, Vectors, checked_ids, checked_vectors
+from pipeline.index.dense.arrays import Ids, Rows, Scores, TrueVectors, Vectors, checked_ids, checked_vectors
 from pipeline.index.dense.building import build
-from pipeline.index.dense.description import IDS_FILE, VECTORS_FILE, IndexMeta, read_meta
+from pipeline.index.dense.description import IndexMeta, read_meta
 from pipeline.index.dense.families import FAMILIES, Family, choose, import_faiss
-from pipeline.index.dense.index_files import write_parts
+from pipeline.index.dense.index_files import PrimaryRows, read_rows, write_parts
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import Observe, Parts, alive_selector, answer
 from pipeline.index.dense.vectors import IdMap, idmap_of, log_opened, read_parts
@@ -55,6 +56,8 @@ class UpdatableIndex:
         self._factory = ""
         self._training: dict[str, Any] | None = None
         self._point = operating_point.first_point(primary.family, primary.nlist)
+        self._rows: PrimaryRows | None = None
+        """What was stored of the rows of the primary; None once they are others."""
         self._lock = threading.RLock()
         self.collisions = 0
         """Ids that were refused because they were there already, or twice in one request."""
@@ -79,7 +82,7 @@ class UpdatableIndex:
     ) -> UpdatableIndex:
         """A stored index, read into memory whole, to be changed there; its files are never written.
 
-        `vectors` is the folder of ids.npy and vectors.npy, where it is not `folder`. Raises `IndexCorruptionError` also when
+        `vectors` is the folder of the true vectors, where it is not `folder`. Raises `IndexCorruptionError` also when
         the ids of the index are not those of ids.npy.
         """
         meta = read_meta(folder)
@@ -89,6 +92,7 @@ class UpdatableIndex:
         index = cls(primary, truth, options, embedder_digest=meta.embedder_digest)
         index._delta, index._dead = delta, dead
         index._training, index._factory = meta.training, meta.factory
+        index._rows = read_rows(folder, meta, verified=verified)
         index._point = operating_point.parse(
             meta.parameters, meta.k_factor, family=primary.family, nlist=primary.nlist, default=index._point
         )
@@ -197,6 +201,7 @@ class UpdatableIndex:
         Where the family cannot take rows out, an id that came back while its dead row is still there stays in the delta.
         """
         with self._lock:
+            self._rows = None
             if self._rebuild_due():
                 self._rebuild()
             else:
@@ -263,33 +268,31 @@ class UpdatableIndex:
             return idmap_of(self._parts)
 
     def save(self, folder: Path, *, arrays: bool = False) -> IndexMeta:
-        """Write the index into an empty directory; with `arrays` also ids.npy and vectors.npy, so that it stands alone."""
+        """Write the index into an empty directory; with `arrays` also the true vectors, so that it stands alone."""
         with self._lock:
             if arrays:
-                with (folder / IDS_FILE).open("xb") as file:
-                    np.save(file, self._truth.ids)
-                _write_vectors(folder / VECTORS_FILE, self._truth.vectors)
+                write_arrays(folder, self._truth.ids, self._truth.vectors)
             return write_parts(
                 folder,
                 self._primary,
                 self._delta,
                 self._dead,
+                rows=self._rows or self._rows_of_primary(),
                 factory=self._factory,
                 training=self._training,
                 point=self._point,
                 embedder_digest=self._embedder_digest,
             )
 
-
-def _write_vectors(path: Path, vectors: Rows) -> None:
-    count, dimension = vectors.shape
-    if not count:
-        np.save(path, np.empty((0, dimension), np.float32))
-        return
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, dimension))
-    for start in range(0, count, _BLOCK):
-        target[start : start + _BLOCK] = vectors[start : start + _BLOCK]
-    target.flush()
+    def _rows_of_primary(self) -> PrimaryRows:
+        """What its rows are; the vectors of the dead are not known."""
+        ids = self._primary.ids()
+        hashes = np.zeros(len(ids), np.uint64)
+        living = np.flatnonzero(~np.isin(ids, self._dead))
+        for start in range(0, len(living), _BLOCK):
+            block = living[start : start + _BLOCK]
+            hashes[block] = hashes_of(self._truth.take(ids[block]))
+        return PrimaryRows(ids, hashes)
 
 
 def _stacked(truth: TrueVectors) -> Stacked:

@@ -18,23 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import SearchSettings
+from pipeline.embed.arrays import VECTORS_FOLDER
 from pipeline.errors import IndexCorruptionError
 from pipeline.index.dense import operating_point
 from pipeline.index.dense.ann import Ann
-from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids
+from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids, rows_of
 from pipeline.index.dense.description import (
     DELETIONS_FILE,
     DELTA_FILE,
     INDEX_FILE,
     METRIC,
     NORMALISATION,
-    VECTORS_FILE,
+    ROWS_FILE,
     IndexMeta,
     read_meta,
 )
 from pipeline.index.dense.families import FAMILIES, Family, import_faiss
 from pipeline.index.dense.gpu import Gpu, on_gpus
-from pipeline.index.dense.index_files import read_ids, read_index
+from pipeline.index.dense.index_files import read_ids, read_index, read_rows
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import Observe, Parts, alive_selector, answer, candidates, true_scores
 
@@ -61,7 +62,7 @@ class VectorIndex:
     of a device ends the use of the GPU (`gpu` says whether it is used, and why not)."""
 
     def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path, gpu: Gpu) -> None:
-        """`open` makes these. `vectors` is the folder of ids.npy and vectors.npy."""
+        """`open` makes these. `vectors` is the folder of the true vectors."""
         self._folder = vectors
         self.meta = meta
         self.gpu = gpu
@@ -86,7 +87,7 @@ class VectorIndex:
     ) -> VectorIndex:
         """Open the index in a version's or an object's directory.
 
-        `vectors` is the folder of ids.npy and vectors.npy where that is another one; `verified` says that the digests of the
+        `vectors` is the folder of the true vectors where that is another one; `verified` says that the digests of the
         files have been checked already (sizes are checked always); `mapped` whether inverted lists stay in the file (None:
         large ones); `search` are the settings by which a GPU is used (None: it is not), see `gpu`. Logs one audit line. Raises
         `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError` when it is of
@@ -121,6 +122,10 @@ class VectorIndex:
     def idmap(self) -> IdMap:
         """The id of each row, read from the index itself."""
         return idmap_of(self._parts)
+
+    def primary_ids(self) -> Ids:
+        """The id of each row of the primary, also of the deleted, int64 [n], read from the index itself."""
+        return self._parts.primary.ids()
 
     def search(
         self,
@@ -183,31 +188,53 @@ class VectorIndex:
         truth = TrueVectors.open(self._folder)
         if truth.vectors.shape != (self.count, self.dimension):
             raise IndexCorruptionError(
-                f"{self._folder / VECTORS_FILE} holds {truth.vectors.shape[0]} vectors of dimension {truth.vectors.shape[1]}, "
-                f"and the index {self.count} of dimension {self.dimension}.",
+                f"{self._folder / VECTORS_FOLDER} holds {truth.vectors.shape[0]} vectors of dimension "
+                f"{truth.vectors.shape[1]}, and the index {self.count} of dimension {self.dimension}.",
                 hint=_REBUILD,
             )
         return truth
 
 
 def idmap_of(parts: Parts) -> IdMap:
-    """The rows that can be found, those of the primary first."""
-    primary = parts.primary.ids()
-    secondary = parts.delta.ids() if parts.delta is not None else np.empty(0, np.int64)
-    living = np.concatenate([~np.isin(primary, parts.dead), np.ones(len(secondary), bool)])
+    """The rows that can be found, those of the primary first, read from the index itself."""
+    return _living(parts.primary.ids(), parts.delta, parts.dead)
+
+
+def stored_idmap(folder: Path, *, verified: bool = False) -> IdMap:
+    """As `idmap_of` for a stored index, by what is written beside it: the primary is not parsed."""
+    meta = read_meta(folder)
+    _consistent(folder, meta)
+    delta, dead = _read_changes(folder, meta, verified=verified)
+    return _living(read_rows(folder, meta, verified=verified).ids, delta, dead)
+
+
+def _living(primary: Ids, delta: Ann | None, dead: Ids) -> IdMap:
+    secondary = delta.ids() if delta is not None else np.empty(0, np.int64)
+    living = np.concatenate([rows_of(dead, primary) < 0, np.ones(len(secondary), bool)])
     in_delta = np.concatenate([np.zeros(len(primary), bool), np.ones(len(secondary), bool)])
     return IdMap(np.flatnonzero(living).astype(np.int64), np.concatenate([primary, secondary])[living], in_delta[living])
 
 
 def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | None) -> tuple[Ann, Ann | None, Ids]:
     """Primary, delta and deletions of a stored index, each checked before it is parsed and against its description after."""
-    family = FAMILIES.get(meta.family)
-    expected = {INDEX_FILE} | ({DELTA_FILE} if meta.delta else set()) | ({DELETIONS_FILE} if meta.deleted else set())
-    consistent = meta.count == meta.primary + meta.delta - meta.deleted and meta.files.keys() == expected
-    if family is None or family.mapping != meta.mapping or meta.normalisation != NORMALISATION or not consistent:
-        raise IndexCorruptionError(f"The description of the index in {folder} contradicts itself.", hint=_REBUILD)
+    family = _consistent(folder, meta)
     index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=_stays_in_file(meta, mapped))
     primary = _checked(folder / INDEX_FILE, index, meta, family, meta.primary)
+    return primary, *_read_changes(folder, meta, verified=verified)
+
+
+def _consistent(folder: Path, meta: IndexMeta) -> Family:
+    """The family of an index. Raises `IndexCorruptionError` for a description that contradicts itself."""
+    family = FAMILIES.get(meta.family)
+    changes = ({DELTA_FILE} if meta.delta else set()) | ({DELETIONS_FILE} if meta.deleted else set())
+    agrees = meta.count == meta.primary + meta.delta - meta.deleted and meta.files.keys() == {INDEX_FILE, ROWS_FILE} | changes
+    if family is None or family.mapping != meta.mapping or meta.normalisation != NORMALISATION or not agrees:
+        raise IndexCorruptionError(f"The description of the index in {folder} contradicts itself.", hint=_REBUILD)
+    return family
+
+
+def _read_changes(folder: Path, meta: IndexMeta, *, verified: bool) -> tuple[Ann | None, Ids]:
+    """The delta and the deletions of a stored index."""
     delta = None
     if meta.delta:
         secondary = read_index(folder, DELTA_FILE, meta, verified=verified, mapped=False)
@@ -217,7 +244,7 @@ def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | 
         dead = read_ids(folder, DELETIONS_FILE, meta, verified=verified)
         if len(dead) != meta.deleted:
             raise IndexCorruptionError(f"{folder / DELETIONS_FILE} holds {len(dead)} ids, not {meta.deleted}.", hint=_REBUILD)
-    return primary, delta, dead
+    return delta, dead
 
 
 def _stays_in_file(meta: IndexMeta, mapped: bool | None) -> bool:

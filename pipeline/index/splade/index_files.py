@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 
 from pipeline import files
+from pipeline.embed.arrays import open_array
 from pipeline.errors import IndexCorruptionError
 from pipeline.index import sealed
-from pipeline.index.dense.arrays import open_array
 from pipeline.index.dense.description import FileFacts
 from pipeline.index.dense.index_files import check_bytes
 from pipeline.index.sealed import REBUILD, Sealed

@@ -16,7 +16,7 @@ from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.tuning.locked_point import LockedPoint
 from pipeline.schemas import Tuning
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,9 @@ class TuningDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Over the other half."""
     grid: int
     """Points measured."""
+    kept: bool = False
+    """Whether the point is that of an earlier tuning of the same primary, and only its recall was measured again; the other
+    points of the sweep are as they were then."""
 
 
 def read_tuning(folder: Path) -> TuningDocument:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,15 +16,21 @@ import pyarrow as pa
 from pipeline import tables
 from pipeline.config import EmbedSettings, Settings, TuningSettings
 from pipeline.embed import registry
+from pipeline.embed.arrays import open_all
 from pipeline.files import canonical_json
 from pipeline.index.dense.arrays import TrueVectors, Vectors
-from pipeline.index.dense.families import import_faiss
+from pipeline.index.dense.description import IndexMeta, read_meta
+from pipeline.index.dense.families import FAMILIES, Family, import_faiss
+from pipeline.index.dense.operating_point import OperatingPoint, parse
 from pipeline.index.dense.vectors import VectorIndex
-from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument
+from pipeline.index.tuning import nearest
+from pipeline.index.tuning.document import FORMAT, Recall, TuningDocument, point_of, read_tuning
+from pipeline.index.tuning.nearest import Nearest, search_all, updated
 from pipeline.index.tuning.queries import QUERIES, query_texts
-from pipeline.index.tuning.sweep import K, Measured, Tuned, latencies, questions, tune
+from pipeline.index.tuning.sweep import K, Measured, Questions, Tuned, cost_over, latencies, measure, questions, tune
+from pipeline.installed import version
 from pipeline.schemas import Embeddings, EvalQueries, FaissIndex, Tuning
-from pipeline.stage import Artefact, Facts, Output, Stage
+from pipeline.stage import Artefact, Base, Facts, Output, Stage
 from pipeline.workers import Runtime
 
 _SMALL_BELOW = 500_000
@@ -33,34 +38,59 @@ _TIMED_QUERIES, _TIMED_POINTS, _TIMED_SECONDS = 32, 4, 0.3
 FEWEST = 2
 """Queries: one to choose by, one to hold out."""
 _DIGITS = 6
+_KEPT_SHARE = 0.75
+"""A point is measured again on so many of the queries that it would be found by, or found anew."""
+_MEASURED = ("queries", "recall", "low", "high", "scored", "bound")
+
+
+class _Asked(NamedTuple):
+    """What a tuning came to, its queries float32 [q, d], what is nearest to them, and whether it kept the point of its base."""
+
+    tuned: Tuned
+    queries: Vectors
+    nearest: Nearest
+    kept: bool
 
 
 def tuning(
     faiss_index: Artefact[FaissIndex],
     embeddings: Artefact[Embeddings],
     eval_queries: Artefact[EvalQueries],
+    base: Base[Tuning],
     embed: EmbedSettings,
     settings: TuningSettings,
     runtime: Runtime,
     out: Output[Tuning],
 ) -> Facts:
-    """Write the operating point of the index, and the sweep that it was chosen from; tell how long searches there take."""
+    """Write the operating point of the index, and the sweep that it was chosen from; tell how long searches there take.
+
+    While the index has the primary of its base, the point of the base is kept as long as it is measured to be enough.
+    """
     started = time.perf_counter()
-    index = VectorIndex.open(faiss_index.path, vectors=embeddings.path)
-    tuned: Tuned | None = None
-    asked: Vectors | None = None
-    if not index.family.exact and index.count and settings.autotune_on_start:
-        texts = query_texts(eval_queries.path, queries_for(settings, index.count))
-        if len(texts) >= FEWEST:
-            asked = registry.load(embed).encode_queries(texts)
-            tuned = tune_on(index, TrueVectors.open(embeddings.path), asked, settings.target_recall)
-    document = describe(index, tuned, settings.target_recall, 0 if asked is None else len(asked))
+    meta = read_meta(faiss_index.path)
+    family = FAMILIES[meta.family]
+    index: VectorIndex | None = None
+    done: _Asked | None = None
+    # Of an exact index there is nothing to find out but how long a search takes, and that was told when it was new.
+    if not family.exact or base.artefact is None:
+        index = VectorIndex.open(faiss_index.path, vectors=embeddings.path, verified=True)
+    if index is not None and not family.exact and index.count and settings.autotune_on_start:
+        texts = tuple(query_texts(eval_queries.path, queries_for(settings, index.count)))
+        done = _kept(base, faiss_index, embeddings, texts, index, embed, settings)
+        if done is None and len(texts) >= FEWEST:
+            queries = registry.load(embed).encode_queries(texts)
+            found = search_all(texts, queries, TrueVectors.open(embeddings.path))
+            done = _Asked(_tuned(index, found.questions(queries), settings.target_recall), queries, found, False)
+    tuned = done.tuned if done is not None else None
+    point = index.point if index is not None else OperatingPoint(k_factor=meta.k_factor)
+    document = _document(meta, family, tuned, point, settings.target_recall, done)
     (out.path / Tuning.FILE).write_bytes(canonical_json(msgspec.to_builtins(document)))
-    measured = tuned.sweep if tuned is not None else ()
-    tables.write_parquet(out.path / Tuning.SWEEP, sweep_table(measured), Tuning.tag())
+    tables.write_parquet(out.path / Tuning.SWEEP, sweep_table(tuned.sweep if tuned is not None else ()), Tuning.tag())
+    nearest.write(out.path, done.nearest if done is not None else None)
     runtime.observe({"tuning_seconds": round(time.perf_counter() - started, 6)})
-    queries = TrueVectors.open(embeddings.path).vectors if asked is None else asked
-    runtime.observe({"latency": observed_latency(index, tuned, np.asarray(queries[:_TIMED_QUERIES]))})
+    if index is not None and (done is None or not done.kept):
+        asked = TrueVectors.open(embeddings.path).vectors if done is None else done.queries
+        runtime.observe({"latency": observed_latency(index, tuned, np.asarray(asked[:_TIMED_QUERIES]))})
     return {
         "family": document.family,
         "parameters": document.parameters,
@@ -71,7 +101,51 @@ def tuning(
         "scored": document.scored,
         "queries": document.queries,
         "points": document.grid,
+        "kept": document.kept,
     }
+
+
+def _kept(
+    base: Base[Tuning],
+    faiss_index: Artefact[FaissIndex],
+    embeddings: Artefact[Embeddings],
+    texts: tuple[str, ...],
+    index: VectorIndex,
+    embed: EmbedSettings,
+    settings: TuningSettings,
+) -> _Asked | None:
+    """The point of the base, measured again; None where it is another primary's, or is not enough any more.
+
+    Asked are the queries that were asked then and are still there. Where no point was enough, that is so until the primary is
+    another one.
+    """
+    primary = FaissIndex.INDEX
+    was, old = (base.inputs.get(kind.asset) for kind in (FaissIndex, Embeddings))
+    if base.artefact is None or was is None or old is None or was.digests.get(primary) != faiss_index.digests.get(primary):
+        return None
+    document, had = read_tuning(base.artefact.path), nearest.read(base.artefact.path)
+    known = set(had.texts)
+    common = tuple(text for text in texts if text in known)
+    if document.family != index.family.name or len(common) < max(FEWEST, _KEPT_SHARE * len(texts)):
+        return None
+    queries = registry.load(embed).encode_queries(common)
+    found = updated(had.of(common), queries, open_all(old.path), open_all(embeddings.path))
+    tuned = _measured_again(base.artefact, document, index, found.questions(queries), settings.target_recall)
+    return _Asked(tuned, queries, found, True) if tuned.met or not document.met else None
+
+
+def _measured_again(
+    base: Artefact[Tuning], document: TuningDocument, index: VectorIndex, asked: Questions, target: float
+) -> Tuned:
+    """What the point of a base finds now; its sweep, with this point as it is now."""
+    point = parse(document.parameters, document.k_factor, family=index.family, nlist=index.nlist, default=index.point)
+    first, second = asked.half(0), asked.half(1)
+    cost = cost_over(index, first)
+    chosen, held_out = (measure(index, half, point, cost) for half in (first, second))
+    rows = tables.read_file(base.path / Tuning.SWEEP, Tuning.tag()).to_pylist()
+    before = (Measured(point_of(row), *(row[name] for name in _MEASURED)) for row in rows)
+    sweep = tuple(chosen if one.point == point and not one.bound else one for one in before)
+    return Tuned(chosen, held_out, chosen.low >= target and held_out.recall >= target, sweep)
 
 
 def observed_latency(index: VectorIndex, tuned: Tuned | None, queries: Vectors) -> list[dict[str, Any]]:
@@ -111,29 +185,35 @@ def queries_for(settings: TuningSettings, count: int) -> int:
 
 def tune_on(index: VectorIndex, truth: TrueVectors, queries: Vectors, target: float) -> Tuned:
     """Tune on every other query (float32 [q, d], q at least 2), and hold the rest out."""
-    asked = questions(truth, queries)
+    return _tuned(index, questions(truth, queries), target)
+
+
+def _tuned(index: VectorIndex, asked: Questions, target: float) -> Tuned:
     return tune(index, asked.half(0), asked.half(1), target)
 
 
-def describe(index: VectorIndex, tuned: Tuned | None, target: float, queries: int) -> TuningDocument:
+def _document(
+    meta: IndexMeta, family: Family, tuned: Tuned | None, own: OperatingPoint, target: float, done: _Asked | None
+) -> TuningDocument:
     """What a tuning came to; None: the index's own point, unmeasured."""
-    exact = index.family.exact
-    point = tuned.chosen.point if tuned is not None else index.point
+    exact = family.exact
+    point = tuned.chosen.point if tuned is not None else own
     return TuningDocument(
         version=FORMAT,
-        index=index.meta.seal,
-        family=index.family.name,
+        index=meta.seal,
+        family=family.name,
         exact=exact,
         k=K,
         target=target,
         met=True if exact else tuned.met if tuned is not None else None,
         parameters=point.parameters,
         k_factor=point.k_factor,
-        scored=tuned.chosen.scored if tuned is not None else index.count if exact else 0,
-        queries=queries,
+        scored=tuned.chosen.scored if tuned is not None else meta.count if exact else 0,
+        queries=len(done.queries) if done is not None else 0,
         tuning=Recall(recall=1.0, low=1.0, high=1.0) if exact else _recall(tuned.chosen) if tuned is not None else None,
         held_out=_recall(tuned.held_out) if tuned is not None else None,
         grid=len(tuned.sweep) if tuned is not None else 0,
+        kept=done is not None and done.kept,
     )
 
 
@@ -163,4 +243,4 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(tuning, code_version="2", uses=_uses)
+STAGE = Stage(tuning, code_version="3", uses=_uses)

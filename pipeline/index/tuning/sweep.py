@@ -35,7 +35,8 @@ vectors at a recall of 0.93 (standard deviation 0.17 a query); where hardly anyt
 _Z = 1.96
 _BLOCK = 1 << 12
 _SCREEN, _LEAST_SCREEN = 4, 32
-_SPARE = 16
+SPARE = 16
+"""Neighbours that are looked up beyond the k-th."""
 _MOST_EF_SEARCH = 4096
 _LEAST_EF_SEARCH = 16
 _K_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
@@ -103,13 +104,24 @@ class Questions:
 
 def questions(truth: TrueVectors, queries: Vectors, k: int = K) -> Questions:
     """What the right answers to `queries` score at least: exact search over all vectors, in blocks."""
+    return asked(queries, *nearest(truth, queries, k), min(k, truth.vectors.shape[0]))
+
+
+def nearest(truth: TrueVectors, queries: Vectors, k: int) -> tuple[Ids, Scores]:
+    """The k best vectors of each query and `SPARE` more, where there are so many: ids and scores [q, m], best first."""
     n = truth.vectors.shape[0]
-    k = min(k, n)
-    found = _nearest(truth, queries, min(k + _SPARE, n))
+    found = _nearest(truth, queries, min(min(k, n) + SPARE, n))
     # Once more the way that a search scores: matrix products round differently.
     scores = truth.scores(queries, found)
-    least = np.sort(scores, axis=1)[:, -k]
-    return Questions(queries, least, np.where(scores >= least[:, None] - TOLERANCE, truth.ids[found], -1), k)
+    ids = truth.ids[found]
+    order = np.lexsort((ids, -scores), axis=1)
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def asked(queries: Vectors, ids: Ids, scores: Scores, k: int) -> Questions:
+    """Questions of which the best vectors are known: ids and scores [q, m], best first, m at least k."""
+    least = scores[:, k - 1]
+    return Questions(queries, least, np.where(scores >= least[:, None] - TOLERANCE, ids, -1), k)
 
 
 def _nearest(truth: TrueVectors, queries: Vectors, width: int) -> npt.NDArray[np.int64]:

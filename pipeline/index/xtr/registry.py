@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from typing import Protocol, cast
 
 from pipeline.config import XtrSettings
 from pipeline.errors import IndexFormatError
 from pipeline.index.xtr.description import Maker
 from pipeline.index.xtr.encoder import TokenEncoder
+from pipeline.installed import version
 
 
 class _Room(Protocol):

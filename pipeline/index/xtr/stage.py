@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from pipeline.index.xtr.description import OFF, Maker, write_meta
 from pipeline.index.xtr.encodings import EncodingCache, Encodings, Gathered, joined, rounded
 from pipeline.index.xtr.names import identifiers_of, names_of
 from pipeline.index.xtr.places import DEFINED, SYMBOL, Roles, file_spans, inside
+from pipeline.installed import version
 from pipeline.schemas import AstNodes, Chunks, Definitions, XtrIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.workers import Runtime, run_jobs

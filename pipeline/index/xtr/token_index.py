@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.embed.arrays import open_array
 from pipeline.errors import IndexCorruptionError, NotFoundError
-from pipeline.index.dense.arrays import Ids, open_array, rows_of
+from pipeline.index.dense.arrays import Ids, rows_of
 from pipeline.index.dense.index_files import check_bytes
 from pipeline.index.sealed import REBUILD
 from pipeline.index.xtr.codec import BITS, Codec, packed_width

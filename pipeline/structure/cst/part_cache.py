@@ -37,7 +37,7 @@ from pipeline.files import canonical_json, digest_file, directory_commit, link_o
 from pipeline.schemas import CstNodes
 from pipeline.store.objects import sealed_digest
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "cst"
 MAX_BYTES = 512 << 20
 """Of tables, of all recipes together; Django's is 2.5 MB."""
@@ -48,7 +48,7 @@ _TABLE, _DESCRIPTION = "part.parquet", "part.json"
 _BAD_PREFIX = ".bad-"
 _LITTER_SECONDS = 86_400
 """Age at which what crashed writers and damage left is removed."""
-_HASH_BYTES = 32
+_HEX = 64
 Found = TypeVar("Found")
 _COLUMNS = [name for name in CstNodes.schema.names if name != "uri"]
 
@@ -82,8 +82,8 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     key: str
     table: str
     """Digest of `part.parquet`."""
-    contents: bytes
-    """The content hashes of the files, one after the other."""
+    contents: str
+    """The content hashes of the files, in hex, one after the other: a description that lacks one need not be decoded."""
     rows: list[int]
     reasons: list[str]
     kinds: dict[str, int]
@@ -125,23 +125,31 @@ def link(folder: Path, key: str, target: Path) -> Summary | None:
 
 def find(folder: Path, contents: Collection[bytes]) -> dict[bytes, Place]:
     """Where the rows of each content are, for those that are known; in the parts used last, where there are several."""
-    missing = set(contents)
+    missing = {content.hex() for content in contents}
     found: dict[bytes, Place] = {}
-    for path in _by_last_use(folder):
+    for path in _by_last_use(folder) if missing else ():
         if not missing:
             break
-        description = _or_set_aside(_description, path)
-        if description is None:
+        if not _mentions(path, missing) or (description := _or_set_aside(_description, path)) is None:
             continue
         start, reasons = 0, iter(description.reasons)
         for number, rows in enumerate(description.rows):
-            content = description.contents[number * _HASH_BYTES : (number + 1) * _HASH_BYTES]
+            content = description.contents[number * _HEX : (number + 1) * _HEX]
             reason = None if rows else next(reasons)
             if content in missing:
-                found[content] = Place(path.name, start, rows, reason)
+                found[bytes.fromhex(content)] = Place(path.name, start, rows, reason)
                 missing.discard(content)
             start += rows
     return found
+
+
+def _mentions(path: Path, contents: Collection[str]) -> bool:
+    """Whether a description may speak of one of some contents (hex), or is none, which whoever decodes it will find."""
+    try:
+        raw = (path / _DESCRIPTION).read_bytes()
+    except OSError:
+        return True
+    return b'"contents"' not in raw or any(content.encode() in raw for content in contents)
 
 
 def read(folder: Path, key: str) -> pa.Table | None:
@@ -161,7 +169,7 @@ def store(folder: Path, key: str, contents: Sequence[bytes], summary: Summary, t
             recipe=folder.name,
             key=key,
             table=digest_file(table),
-            contents=b"".join(contents),
+            contents=b"".join(contents).hex(),
             rows=summary.rows,
             reasons=summary.reasons,
             kinds=summary.kinds,
@@ -172,7 +180,7 @@ def store(folder: Path, key: str, contents: Sequence[bytes], summary: Summary, t
 
 def trim(shared: Path, keep: Collection[Path]) -> None:
     """Remove the parts that were not used for longest until the bounds hold; never those of `keep`, which are in use now."""
-    parts: list[tuple[float, int, Path]] = []
+    parts: list[tuple[float, int, str]] = []
     now = time.time()
     for path in [path for folder in _entries(shared / FOLDER) for path in _entries(folder)]:
         with contextlib.suppress(OSError):  # Somebody else may be making room as well.
@@ -180,15 +188,23 @@ def trim(shared: Path, keep: Collection[Path]) -> None:
                 if now - path.lstat().st_mtime > _LITTER_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
             else:
-                table = path / _TABLE
-                parts.append((_last_use(path), table.stat().st_size if table.exists() else 0, path))
+                parts.append((_last_use(path), _size(path), str(path)))
     count, total = len(parts), sum(size for _, size, _ in parts)
-    for _, size, path in sorted(parts):
+    if count <= MAX_PARTS and total <= MAX_BYTES:
+        return
+    for _, size, name in sorted(parts):
         if count <= MAX_PARTS and total <= MAX_BYTES:
             break
-        if path not in keep:
-            _remove(path)
+        if Path(name) not in keep:
+            _remove(Path(name))
             count, total = count - 1, total - size
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(f"{path}/{_TABLE}").st_size  # noqa: PTH116 - hot
+    except OSError:
+        return 0
 
 
 def _remove(path: Path) -> None:
@@ -214,7 +230,7 @@ def _by_last_use(folder: Path) -> list[Path]:
 
 def _last_use(path: Path) -> float:
     try:
-        return (path / _DESCRIPTION).stat().st_mtime
+        return os.stat(f"{path}/{_DESCRIPTION}").st_mtime  # noqa: PTH116 - hot
     except OSError:
         return 0.0
 
@@ -233,7 +249,7 @@ def _description(path: Path) -> _Description:
     if sealed_digest(description) != description.digest:
         raise _DamagedError
     if (len(description.contents), len(description.reasons)) != (
-        len(description.rows) * _HASH_BYTES,
+        len(description.rows) * _HEX,
         description.rows.count(0),
     ):
         raise _DamagedError

@@ -1,5 +1,7 @@
 """One part of `cst_nodes`: linked, when it was made before; else put together from rows made before and rows read now.
 
+Rows that were made before come from this very part as it was in the earlier result, where there is one, or from the cache.
+
 Equal files give equal bytes, whichever way they took.
 
 Belongs here: going from the files of a part to its table. Not here: the parts that were made before (`part_cache`), reading
@@ -11,20 +13,58 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import tables
+from pipeline.columns import runs
 from pipeline.schemas import CstNodes, Files, Sources
 from pipeline.source.selection import INDEXED
 from pipeline.structure.cst import part_cache
 from pipeline.structure.cst.part_cache import Place, Summary
 
-_READ_NOW = ""
-"""Instead of the key of a part: the table of what was read now."""
+_READ_NOW, _EARLIER = "", "earlier"
+"""Instead of the key of a part: the table of what was read now, and the part as it was."""
 _BODY = pa.schema([field for field in CstNodes.schema if field.name != "uri"])
+
+
+class PartFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a part says of itself."""
+
+    files: int
+    """Files that have rows."""
+    rejected: dict[str, str]
+    """uri -> reason of the others."""
+    nodes_by_kind: dict[str, int]
+
+    def counts(self) -> dict[str, Any]:
+        """As the facts of the stage."""
+        return {
+            "files": self.files,
+            "rejected": len(self.rejected),
+            "nodes": sum(self.nodes_by_kind.values()),
+            "nodes_by_kind": self.nodes_by_kind,
+        }
+
+
+EMPTY = PartFacts(0, {}, {})
+"""Of a part without Python files."""
+
+
+def read_facts(part: Path) -> PartFacts:
+    """What a part says of itself."""
+    return msgspec.convert(tables.part_facts(part), PartFacts)
+
+
+class Before(NamedTuple):
+    """The part as it was, and the files of it that are the same now."""
+
+    table: Path
+    same: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +76,11 @@ class Members:
     """Content hashes."""
     sizes: list[int]
     """Bytes."""
+
+    def new(self, before: Before | None) -> list[bytes]:
+        """The contents of the files that are not the same as before."""
+        same = before.same if before is not None else frozenset()
+        return [content for uri, content in zip(self.uris, self.contents, strict=True) if uri not in same]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +101,7 @@ class Job:
     """Whether this very part is among them."""
     places: Mapping[bytes, Place]
     """Content hash -> where its rows are, when not."""
+    before: Before | None = None
 
     @property
     def target(self) -> Path:
@@ -67,8 +113,9 @@ class Job:
         """How much source there is to read."""
         if self.whole:
             return 0
+        new = {content for content in self.members.new(self.before) if content not in self.places}
         columns = zip(self.members.contents, self.members.sizes, strict=True)
-        return sum(size for content, size in columns if content not in self.places)
+        return sum(size for content, size in columns if content in new)
 
 
 def members_of(part: Path) -> Members:
@@ -83,35 +130,56 @@ def _is(column: pa.ChunkedArray, word: str) -> pa.ChunkedArray:
     return pc.equal(column.cast(pa.string()), word)
 
 
-def write(job: Job) -> Summary:
+def write(job: Job) -> PartFacts:
     """Write the part of a job."""
     job.folder.mkdir(parents=True, exist_ok=True)
     if job.cache is not None and job.whole and (summary := part_cache.link(job.cache, job.key, job.target)):
-        return summary
+        return _facts(job.members, summary)
     summary = _make(job)
     if job.cache is not None:
         part_cache.store(job.cache, job.key, job.members.contents, summary, job.target)
-    return summary
+    return _facts(job.members, summary)
+
+
+def _facts(members: Members, summary: Summary) -> PartFacts:
+    without = [uri for uri, rows in zip(members.uris, summary.rows, strict=True) if not rows]
+    rejected = dict(zip(without, summary.reasons, strict=True))
+    return PartFacts(len(members.uris) - len(rejected), rejected, dict(sorted(summary.kinds.items())))
 
 
 def _make(job: Job) -> Summary:
     made = _made_before(job)
-    known = {content: place for content, place in job.places.items() if not place.rows or place.key in made}
-    unread = [uri for uri, content in zip(job.members.uris, job.members.contents, strict=True) if content not in known]
-    made[_READ_NOW], now = _read_now(job.sources, unread)
-    places = [
-        known[content] if content in known else now[uri]
-        for uri, content in zip(job.members.uris, job.members.contents, strict=True)
-    ]
+    known, earlier = _known_before(job)
+    if earlier is not None:
+        made[_EARLIER] = earlier
+    places_of = {content: place for content, place in job.places.items() if not place.rows or place.key in made}
+    for uri, content in zip(job.members.uris, job.members.contents, strict=True):
+        if uri not in known and content in places_of:
+            known[uri] = places_of[content]
+    made[_READ_NOW], now = _read_now(job.sources, [uri for uri in job.members.uris if uri not in known])
+    places = [known[uri] if uri in known else now[uri] for uri in job.members.uris]
     rows = [place.rows for place in places]
     table = _table(job.members.uris, rows, _pieces(places, made))
-    tables.write_part(job.folder, CstNodes, job.part, table)
     counts = pc.value_counts(table["kind"].cast(pa.string())).to_pylist()
-    return Summary(
+    summary = Summary(
         rows=rows,
         reasons=[place.reason for place in places if place.reason is not None],
         kinds={count["values"]: count["counts"] for count in counts},
     )
+    facts = msgspec.to_builtins(_facts(job.members, summary))
+    tables.write_part(job.folder, CstNodes, job.part, table, facts=facts)
+    return summary
+
+
+def _known_before(job: Job) -> tuple[dict[str, Place], pa.Table | None]:
+    """uri -> where in the part as it was the rows of an unchanged file are, and the rows of that part, where there is one."""
+    if job.before is None or not job.before.same:
+        return {}, None
+    told = read_facts(job.before.table)
+    table = tables.read_part(job.before.table, CstNodes)
+    found = {uri: Place(_EARLIER, at.start, at.stop - at.start, None) for uri, at in runs(table["uri"]).items()}
+    found |= {uri: Place(_EARLIER, 0, 0, why) for uri, why in told.rejected.items()}
+    return {uri: place for uri, place in found.items() if uri in job.before.same}, table.drop_columns(["uri"])
 
 
 def _made_before(job: Job) -> dict[str, pa.Table]:

@@ -31,6 +31,11 @@ _ECMASCRIPT_ENDINGS = tuple(".ts .tsx .d.ts .js .jsx .mjs .cjs .mts .cts .json".
 _PYTHON_ENDINGS = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
 _RUST_ENDINGS = (".rs", "/mod.rs")
 _RUST_ROOTS = ("lib.rs", "main.rs")
+_ENDINGS = (
+    *_ECMASCRIPT_ENDINGS, *_PYTHON_ENDINGS, *_RUST_ENDINGS, *_RUST_ROOTS, "__init__.py", "__init__.pyi", "mod.rs", ".rb",
+    ".lua", "/init.lua",
+)  # fmt: skip
+"""All that a path that is looked for is tried with."""
 _INCLUDE_ROOTS = ("", "include/", "src/")
 
 
@@ -169,25 +174,25 @@ class Catalogue:
 
     def __init__(self, uris: Iterable[str]) -> None:
         self.uris = frozenset(uris)
-        self._roots = self._python_roots()
+        self.roots = self._python_roots()
+        self.probed: set[str] = set()
+        """What answers depended on, since whoever asks cleared it: paths that were looked for, as a whole or without an ending,
+        imports as written that are no file's, and `root_probe` of top-level names."""
         self._known: dict[str, str | None] = {}
 
     def _python_roots(self) -> dict[str, list[str]]:
         """Top-level name -> the folders that it can be imported from: those that hold the outermost package of a file, and
         the usual ones."""
-        packages = {uri.rpartition("/")[0] for uri in self.uris if uri.endswith(("/__init__.py", "/__init__.pyi"))}
+        modules = [uri for uri in self.uris if uri.endswith((".py", ".pyi"))]
+        packages = {uri.rpartition("/")[0] for uri in modules if uri.endswith(("/__init__.py", "/__init__.pyi"))}
         roots: defaultdict[str, set[str]] = defaultdict(set)
-        for uri in self.uris:
-            if not uri.endswith((".py", ".pyi")):
-                continue
-            for root in SOURCE_ROOTS:
-                if uri.startswith(root):
-                    roots[_first_part(uri[len(root) :])].add(root)
-            folder = uri.rpartition("/")[0]
-            while folder in packages:
-                folder, _, last = folder.rpartition("/")
-                if folder not in packages:
-                    roots[last].add(folder + "/" if folder else "")
+        for root in SOURCE_ROOTS:
+            for name in {_first_part(uri[len(root) :]) for uri in modules if uri.startswith(root)}:
+                roots[name].add(root)
+        for package in packages:
+            folder, _, last = package.rpartition("/")
+            if folder not in packages:
+                roots[last].add(folder + "/" if folder else "")
         order = {root: place for place, root in enumerate(SOURCE_ROOTS)}
         return {name: sorted(found, key=lambda root: (order.get(root, len(order)), root)) for name, found in roots.items()}
 
@@ -195,7 +200,10 @@ class Catalogue:
         """The uri that an import in the file `uri` means, or the import as written."""
         folder = uri[: uri.rfind("/") + 1]
         if lang == "python":
-            return self._resolve_python(item, folder) or item.module
+            python = self._resolve_python(item, folder)
+            if not python:
+                self.probed.add(item.module)
+            return python or item.module
         found: str | None = None
         if lang in _ECMASCRIPT:
             if item.module.startswith("."):
@@ -211,6 +219,8 @@ class Catalogue:
             found = self._first(item.module.replace(".", "/"), ("", "src/", "lua/", folder), (".lua", "/init.lua"))
         elif item.how:
             found = self._first(item.module, (folder, ""), ("",))
+        if not found:
+            self.probed.add(item.module)
         return found or item.module
 
     def _first(self, path: str, folders: Iterable[str], endings: tuple[str, ...]) -> str | None:
@@ -223,11 +233,15 @@ class Catalogue:
     def _with_ending(self, path: str | None, endings: tuple[str, ...]) -> str | None:
         if path is None:
             return None
+        self.probed.add(path)
         return next((path + ending for ending in endings if path + ending in self.uris), None)
 
     def _ecmascript(self, path: str | None) -> str | None:
         """Exact, by extension, as a folder's index; and `./a.js` may mean `a.ts`, as in TypeScript's ES modules."""
-        if path is None or path in self.uris:
+        if path is None:
+            return None
+        self.probed.add(path)
+        if path in self.uris:
             return path
         index = f"{path}/index" if path else "index"
         found = self._with_ending(path, _ECMASCRIPT_ENDINGS) or self._with_ending(index, _ECMASCRIPT_ENDINGS)
@@ -263,6 +277,7 @@ class Catalogue:
         above = uri
         while above:
             above = above[: above.rfind("/", 0, -1) + 1]
+            self.probed.update(above + name for name in _RUST_ROOTS)
             if any(above + name in self.uris for name in _RUST_ROOTS):
                 return above
         return None
@@ -272,7 +287,8 @@ class Catalogue:
         level = len(item.module) - len(path)
         path = path.replace(".", "/")
         if level == 0:
-            return self._python_file(path, item.name, self._roots.get(_first_part(path), ())) or (
+            self.probed |= {root_probe(_first_part(path)), folder + "__init__.py"}
+            return self._python_file(path, item.name, self.roots.get(_first_part(path), ())) or (
                 # A script finds what lies beside it.
                 self._python_file(path, item.name, (folder,)) if folder + "__init__.py" not in self.uris else None
             )
@@ -296,10 +312,21 @@ class Catalogue:
         return None
 
     def _python_module(self, path: str) -> str | None:
+        self.probed.add(path)
         if path not in self._known:
             endings = _PYTHON_ENDINGS if path else ("__init__.py", "__init__.pyi")
             self._known[path] = self._with_ending(path, endings)
         return self._known[path]
+
+
+def root_probe(name: str) -> str:
+    """Instead of a path: that it was asked from where a top-level name can be imported."""
+    return f"\0{name}"
+
+
+def probes_of(uri: str) -> set[str]:
+    """What may have been looked for by whoever would find, or found, this file."""
+    return {uri} | {uri.removesuffix(ending) for ending in _ENDINGS if uri.endswith(ending)}
 
 
 def _rust_children(uri: str) -> str:

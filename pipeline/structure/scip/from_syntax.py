@@ -92,61 +92,81 @@ def _numbered(symbols: pa.StringArray) -> pa.StringArray:
 
 
 def merged(found: Sequence[pa.Table]) -> pa.Table:
-    """What each name stands for, once a family and name, from tables of `NAMES` over the whole repository."""
+    """What each name stands for, once a family and name, from tables of `NAMES`; null where several things have the name."""
     table = pa.concat_tables([NAMES.empty_table(), *found])
-    families, names, symbols = (table[name].combine_chunks().dictionary_encode() for name in NAMES.names)
+    families, names, symbols = (one_chunk(table[name]).dictionary_encode() for name in NAMES.names)
     keys = families.indices.to_numpy().astype(np.int64) * len(names.dictionary) + names.indices.to_numpy()
-    codes = symbols.indices.to_numpy()
+    codes = pc.fill_null(symbols.indices, -1).to_numpy()
     _, first, of = np.unique(keys, return_index=True, return_inverse=True)
-    ambiguous = np.zeros(len(first), bool)
+    ambiguous = codes[first] < 0
     ambiguous[of[codes != codes[first][of]]] = True
     table = table.take(pa.array(first))
-    shared = table["name"].filter(pa.array(ambiguous)).to_pylist()
-    standing = pa.array([f"{SCHEME}{escaped(name)}#" for name in shared], pa.string())
-    column = pc.replace_with_mask(table["symbol"].combine_chunks(), pa.array(ambiguous), standing)
+    column = pc.if_else(pa.array(ambiguous), pa.scalar(None, pa.string()), one_chunk(table["symbol"]))
     return table.set_column(2, "symbol", column)
+
+
+def standing(names: pa.Table) -> pa.Table:
+    """`merged` names, with a symbol that stands for the name alone where several things have it."""
+    shared = names["symbol"].is_null()
+    column = one_chunk(names["symbol"])
+    words = [f"{SCHEME}{escaped(name)}#" for name in names["name"].filter(shared).to_pylist()]
+    return names.set_column(2, "symbol", pc.replace_with_mask(column, one_chunk(shared), pa.array(words, pa.string())))
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """References, by file and start: file numbers, bytes, symbols as rows of the names; and the files that have too many."""
+    """Which identifiers refer to something, ascending rows; to what, as rows of the names; and the files that have too many."""
 
-    file: Numbers
-    start: Numbers
-    end: Numbers
+    row: Numbers
     symbol: Numbers
     capped: list[int]
 
 
-def references(
-    texts: Texts, families: Sequence[str], file: Numbers, start: Numbers, end: Numbers, taken: Numbers, names: pa.Table
-) -> References:
-    """What identifiers refer to: those at `start` to `end` in `file` [n], ascending by file and start.
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """Names in files: file numbers, bytes, and which of `words` (distinct, binary) each is; ascending by file and start."""
 
-    `families` [files] as of `family`; `taken`, ascending, are (file << 32) + start of names that define something and refer to
-    nothing.
-    """
-    keys = (file << 32) + start
-    if len(taken):
-        free = taken[np.minimum(np.searchsorted(taken, keys), len(taken) - 1)] != keys
-        file, start, end = file[free], start[free], end[free]
-    symbol = np.full(len(file), -1, np.int64)
-    number = np.array([sorted(set(families)).index(name) for name in families], np.int64)
-    for code, name in enumerate(sorted(set(families))):
+    file: Numbers
+    start: Numbers
+    end: Numbers
+    word: Numbers
+    words: pa.BinaryArray
+
+
+def references(families: Sequence[str], found: Identifiers, names: pa.Table) -> References:
+    """What identifiers refer to, by what each name stands for (`standing`). `families` [files] as of `family`."""
+    symbol = np.full(len(found.file), -1, np.int64)
+    distinct = sorted(set(families))
+    number = np.array([distinct.index(name) for name in families], np.int64)
+    for code, name in enumerate(distinct):
         known = np.flatnonzero(_flags(pc.equal(names["family"], name)))
-        rows = np.flatnonzero((number == code)[file])
+        rows = np.flatnonzero((number == code)[found.file])
         if len(known) and len(rows):
-            spelt = names["name"].take(pa.array(known)).combine_chunks().cast(pa.large_binary())
-            found = pc.index_in(texts.spans(file[rows], start[rows], end[rows]), value_set=spelt)
-            places = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+            spelt = one_chunk(names["name"].take(pa.array(known))).cast(pa.binary())
+            places = pc.fill_null(pc.index_in(found.words, value_set=spelt), -1).to_numpy()[found.word[rows]]
             symbol[rows] = np.where(places >= 0, known[places], -1)
     hits = np.flatnonzero(symbol >= 0)
-    counts = np.bincount(file[hits], minlength=len(families))
+    counts = np.bincount(found.file[hits], minlength=len(families))
     capped = np.flatnonzero(counts > MAX_REFERENCES)
     if len(capped):
-        place = np.arange(len(hits)) - (np.cumsum(counts) - counts)[file[hits]]
+        place = np.arange(len(hits)) - (np.cumsum(counts) - counts)[found.file[hits]]
         hits = hits[place < MAX_REFERENCES]
-    return References(file[hits], start[hits], end[hits], symbol[hits], capped.tolist())
+    return References(hits, symbol[hits], capped.tolist())
+
+
+def free_identifiers(nodes: pa.Table, files: Sequence[str], texts: Texts, taken: Numbers) -> Identifiers:
+    """The identifiers of files that may refer to something.
+
+    `nodes` are as for `identifiers`; `taken`, ascending, are (file << 32) + start of names that define something and refer to
+    nothing.
+    """
+    file, start, end = identifiers(nodes, files)
+    if len(taken):
+        keys = (file << 32) + start
+        free = taken[np.minimum(np.searchsorted(taken, keys), len(taken) - 1)] != keys
+        file, start, end = file[free], start[free], end[free]
+    words = texts.spans(file, start, end).cast(pa.binary()).dictionary_encode()
+    return Identifiers(file, start, end, words.indices.to_numpy().astype(np.int64), words.dictionary)
 
 
 def identifiers(nodes: pa.Table, files: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:

@@ -16,7 +16,9 @@ from pipeline.errors import IndexCorruptionError, IndexFormatError
 from pipeline.files import canonical_json
 from pipeline.schemas import ScipIndex
 
-FORMAT = 1
+FORMAT = 2
+CHANGED = "it has changed since the index was made"
+ADDED = "it is newer than the index"
 _HINT = "Run `indexctl build` again."
 
 
@@ -39,12 +41,31 @@ class Indexer(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
     """Why it failed."""
     left_out: tuple[Loss, ...]
-    """By uri."""
+    """By uri; of an index that was kept, those that are still as they were."""
+    made_from: str = ""
+    """Digest of the snapshot that the indexer was given; empty where none was run."""
+    files_given: int = 0
+    """Files that the indexer was given."""
+    changed: tuple[Loss, ...] = ()
+    """Files that are not as they were when the index was made, or newer, by uri: known by their syntax until it is made
+    again."""
+    gone: int = 0
+    """Files that the index knows and the snapshot has no more."""
 
     @property
     def has_index(self) -> bool:
         """Whether an index of the language lies beside this file."""
         return self.status in ("indexed", "supplied")
+
+    @property
+    def lost(self) -> tuple[Loss, ...]:
+        """Every file of the language without symbols from the index, by uri."""
+        return tuple(sorted((*self.left_out, *self.changed), key=lambda loss: loss.uri))
+
+    @property
+    def moved(self) -> int:
+        """How many files changed, came or went since the index was made."""
+        return len(self.changed) + self.gone
 
     @property
     def name(self) -> str:

@@ -4,12 +4,12 @@ What a reference by syntax means depends on the definitions of all parts, and wh
 describe, on all symbols; both are gathered between the passes. What the first leaves for the second lies in a scratch folder.
 
 Belongs here: the two jobs. Not here: what happens between them and over all parts (`scip_tables`), what one occurrence is
-(`documents`, `from_syntax`).
+(`documents`, `from_syntax`), what a part says of names to others (`part_names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from pipeline import tables
 from pipeline.columns import one_chunk
 from pipeline.errors import IndexFormatError
+from pipeline.files import seal_of
 from pipeline.schemas import AstNodes, Definitions, ScipOccurrences, ScipSymbols, Sources, Table
-from pipeline.structure.scip import documents, from_syntax, indexers, reader
-from pipeline.structure.scip.symbol_grammar import LOCAL
+from pipeline.structure.scip import documents, from_syntax, indexers, part_names, reader
+from pipeline.structure.scip.former_symbols import Former, former
+from pipeline.structure.scip.naming import named
 from pipeline.structure.scip.texts import Texts
 
 SYNTAX_INDEXER = "tree-sitter"
 CAPPED = f"it has more than {from_syntax.MAX_REFERENCES} references"
 _DEFINED = ("uri", "name", "qualified_name", "kind", "signature", "doc", "start_byte", "end_byte", "name_start_byte")
-_KEPT = ("uri", "name", "start_byte", "end_byte", "name_start_byte")
 _NODES = ("uri", "parent_id", "type", "start_byte", "end_byte", "named")
 
 
@@ -45,14 +46,14 @@ _SYMBOLS = pa.schema([*tables.plain(_rows(ScipSymbols).empty_table()).schema, pa
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents of one index: the bytes of the file at which they begin, int64 [n]. `supplied`: it was built elsewhere."""
+    """Documents of one index: rows of `covered` that have a start. `supplied`: the index was built elsewhere."""
 
     path: Path
     language: str
     tool: str
     indexer: str
     supplied: bool
-    starts: NDArray[np.int64]
+    covered: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +76,27 @@ class Part:
 class Gathered:
     """What the first pass says of a part.
 
-    `names` are all definitions, in the shape of `from_syntax.NAMES`; `symbols` (symbol, uri) are what it describes, as in the
-    table that it leaves.
+    `names` are all definitions, as `from_syntax.merged`; `symbols` (symbol, uri) are what it describes, as in the table that
+    it leaves, and `described` the same as `part_names.described_hashes`; `asked` are the identifiers of `files` (uri, family
+    of languages), those that no index describes.
     """
 
     names: pa.Table
     symbols: pa.Table
-    precise: frozenset[str]
+    described: pa.Table
+    asked: NDArray[np.uint32]
+    files: list[tuple[str, str]]
+    precise: int
     left_out: dict[str, str]
-    families: frozenset[str]
-    """Families of the languages that names are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The second pass over a part: the names of all parts lie at `names`; `described` [symbols left] are those to write."""
+    """The second pass over a part: what names stand for lies at `names`; `described` [symbols left] are those to write."""
 
     part: Part
     names: Path
-    precise: frozenset[str]
+    files: list[tuple[str, str]]
     described: NDArray[np.bool_]
     occurrences: Path
     symbols: Path
@@ -101,7 +104,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the second pass says of a part: rows, files without precise occurrences, and which have too many references."""
+    """What the second pass says of a part: rows, files with rows from syntax, and which of these have too many references."""
 
     scip: int
     syntax: int
@@ -110,42 +113,116 @@ class Written:
 
 
 def gather(part: Part) -> Gathered:
-    """Take the documents of a part, name its definitions, and leave its precise occurrences and all its symbols."""
-    precise = documents.Precise()
-    sources = tables.read_part(part.sources, Sources, None if part.documents else ["uri", "lang"])
+    """Take the documents of a part, name its definitions, and leave its precise occurrences, all its symbols, and what may
+    refer to something by name."""
+    sources = tables.read_part(part.sources, Sources)
     uris, langs = sources["uri"].to_pylist(), sources["lang"].cast(pa.string()).to_pylist()
-    if part.documents:
-        contents = dict(zip(uris, sources["content"].to_pylist(), strict=True))
-        for index in part.documents:
-            try:
-                for group in reader.read_documents(index.path, index.starts, language=index.language):
-                    documents.add(precise, group, index.tool, index.indexer, contents.get, supplied=index.supplied)
-            except IndexFormatError:
-                # What somebody supplies must be right; an indexer that was run here may fail, and its files have their syntax.
-                if index.supplied:
-                    raise
-                wanted = indexers.languages(index.language)
-                lost = (uri for uri, lang in zip(uris, langs, strict=True) if lang in wanted and uri not in precise.taken)
-                precise.left_out.update(dict.fromkeys(lost, documents.DAMAGED))
-        del contents
+    contents: dict[str, bytes] = dict(zip(uris, sources["content"].to_pylist(), strict=True))
+    families = {uri: from_syntax.family(lang) for uri, lang in zip(uris, langs, strict=True)}
+    precise, before = _by_indexes(part, contents, dict(zip(uris, langs, strict=True)))
     exact = _joined(precise.occurrences)
     write_scratch(part.left("occurrences"), exact)
     defined = tables.read_part(part.definitions, Definitions, _DEFINED)
-    families = {uri: from_syntax.family(lang) for uri, lang in zip(uris, langs, strict=True)}
-    by_syntax, symbols, names = _named(defined, exact, precise.taken, families)
-    write_scratch(part.left("definitions"), by_syntax.select(_KEPT).append_column("symbol", symbols))
+    by_syntax, symbols, names = named(defined, exact, precise.taken, families, before)
+    nodes = tables.read_part(part.ast_nodes, AstNodes, _NODES)
+    files = sorted({*one_chunk(nodes["uri"]).dictionary.to_pylist(), *pc.unique(by_syntax["uri"]).to_pylist()} - precise.taken)
+    asked = _identified(part, nodes, files, [families[uri] for uri in files], contents, by_syntax, symbols)
     described = pa.concat_tables([*map(_from_index, precise.symbols), _from_syntax(by_syntax, symbols)])
     described = described.take(pa.array(first_described(described)))
     write_scratch(part.left("symbols"), described)
-    asked = frozenset(family for uri, family in families.items() if uri not in precise.taken)
-    return Gathered(names, described.select(["symbol", "uri"]), frozenset(precise.taken), precise.left_out, asked)
+    described = described.select(["symbol", "uri"])
+    hashed = part_names.described_hashes(described)
+    listed = [(uri, families[uri]) for uri in files]
+    return Gathered(from_syntax.merged([names]), described, hashed, asked, listed, len(precise.taken), precise.left_out)
+
+
+def _by_indexes(
+    part: Part, contents: Mapping[str, bytes], langs: Mapping[str, str]
+) -> tuple[documents.Precise, dict[str, Former]]:
+    """What the indexes say of files that are as they were, and which symbols they gave to what others defined."""
+    precise = documents.Precise()
+    before: dict[str, Former] = {}
+    for index in part.documents:
+        fitting, outdated = _sorted_out(index.covered, contents)
+        try:
+            for group in reader.read_documents(index.path, fitting, language=index.language):
+                documents.add(precise, group, index.tool, index.indexer, contents.get, supplied=index.supplied)
+            for group in reader.read_documents(index.path, outdated, language=index.language):
+                before |= former(group)
+        except IndexFormatError:
+            # What somebody supplies must be right; an indexer that was run here may fail, and its files have their syntax.
+            if index.supplied:
+                raise
+            wanted = indexers.languages(index.language)
+            lost = (uri for uri, lang in langs.items() if lang in wanted and uri not in precise.taken)
+            precise.left_out.update(dict.fromkeys(lost, documents.DAMAGED))
+    return precise, {uri: found for uri, found in before.items() if uri not in precise.taken}
+
+
+def _sorted_out(covered: pa.Table, contents: Mapping[str, bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where documents begin of files that may be what they were, and of files that are not; none of files that are gone."""
+    found: tuple[list[int], list[int]] = ([], [])
+    columns = (covered[name].to_pylist() for name in ("uri", "content_hash", "start"))
+    for uri, digest, start in zip(*columns, strict=True):
+        if digest is None:
+            found[0].append(start)
+        elif uri in contents:
+            found[seal_of(contents[uri]) != digest].append(start)
+    fitting, outdated = (np.sort(np.array(starts, np.int64)) for starts in found)
+    return fitting, outdated
+
+
+def _identified(
+    part: Part,
+    nodes: pa.Table,
+    files: list[str],
+    families: list[str],
+    contents: Mapping[str, bytes],
+    defined: pa.Table,
+    symbols: pa.StringArray,
+) -> NDArray[np.uint32]:
+    """Leave definitions and identifiers of the files that no index describes; returns `Gathered.asked`."""
+    texts = Texts.of([contents[uri] for uri in files])
+    listed = pa.array(files, pa.string())
+    file = pc.index_in(one_chunk(defined["uri"]), value_set=listed).to_numpy().astype(np.int64)
+    start, outer, last = (defined[name].to_numpy().astype(np.int64) for name in ("name_start_byte", "start_byte", "end_byte"))
+    # Names that are not written stand for the file as a whole.
+    length = np.where(last > outer, pc.binary_length(defined["name"]).to_numpy(), 0)
+    end = np.minimum(start + length, texts.size[file])
+    columns = {"file": file, "symbol": symbols, **_placed(texts, file, start, end), "outer": outer, "last": last}
+    write_scratch(part.left("definitions"), pa.table(columns))
+    taken = np.unique(((file << 32) + start)[length > 0])
+    found = from_syntax.free_identifiers(nodes, files, texts, taken)
+    word = pa.DictionaryArray.from_arrays(found.word.astype(np.int32), found.words)
+    columns = {"file": found.file, "word": word, **_placed(texts, found.file, found.start, found.end)}
+    write_scratch(part.left("identifiers"), pa.table(columns))
+    # Each word once for each family.
+    numbers = {family: number for number, family in enumerate(sorted(set(families)))}
+    family_of = np.array([numbers[family] for family in families], np.int64)[found.file]
+    family, word_of = np.divmod(np.unique(family_of * max(len(found.words), 1) + found.word), max(len(found.words), 1))
+    return part_names.asked_hashes(
+        pa.array(list(numbers), pa.string()).take(pa.array(family)), found.words.take(pa.array(word_of))
+    )
+
+
+def _placed(
+    texts: Texts, file: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> dict[str, NDArray[np.int32]]:
+    """Bytes and lines."""
+    found = {
+        "start_byte": start,
+        "end_byte": end,
+        "start_line": texts.lines(file, start),
+        "end_line": texts.lines(file, np.maximum(end - 1, start)),
+    }
+    return {name: values.astype(np.int32) for name, values in found.items()}
 
 
 def write(rest: Rest) -> Written:
     """Write the occurrences and symbols of a part."""
     part = rest.part
     exact = read_scratch(part.left("occurrences"))
-    by_syntax, files, capped = _by_syntax(part, rest.precise, read_scratch(rest.names))
+    by_syntax, files, capped = _by_syntax(part, rest.files, read_scratch(rest.names))
     tables.write_part(rest.occurrences, ScipOccurrences, part.number, _ordered(_joined([exact, by_syntax])))
     described = read_scratch(part.left("symbols"))
     if not rest.described.all():
@@ -158,46 +235,6 @@ def _joined(found: list[pa.Table]) -> pa.Table:
     """Occurrences in one table, each of its columns in one piece."""
     table = pa.concat_tables([_OCCURRENCES.empty_table(), *(one.cast(_OCCURRENCES) for one in found)])
     return table.unify_dictionaries().combine_chunks()
-
-
-def _named(
-    defined: pa.Table, exact: pa.Table, taken: set[str], families: Mapping[str, str]
-) -> tuple[pa.Table, pa.StringArray, pa.Table]:
-    """The definitions of files that no index describes, their symbols, and what each name of the part stands for.
-
-    In a file that an index describes a name stands for the index's symbol, so that files known by syntax alone refer to it.
-    """
-    uris = one_chunk(defined["uri"]).dictionary_encode()
-    described = np.array([uri in taken for uri in uris.dictionary.to_pylist()], bool)[uris.indices.to_numpy()]
-    by_syntax = defined.filter(pa.array(~described)).combine_chunks()
-    columns = [one_chunk(by_syntax[name]) for name in ("uri", "qualified_name", "kind")]
-    symbols = from_syntax.symbols_of(columns[0].dictionary_encode(), *columns[1:])
-    names = [_names(by_syntax, symbols, families)]
-    if described.any():
-        names.append(_names(*_exactly(defined.filter(pa.array(described)), exact), families))
-    return by_syntax, symbols, pa.concat_tables(names)
-
-
-def _names(defined: pa.Table, symbols: pa.StringArray, families: Mapping[str, str]) -> pa.Table:
-    uris = one_chunk(defined["uri"]).dictionary_encode()
-    owners = pa.array([families[uri] for uri in uris.dictionary.to_pylist()], pa.string()).take(uris.indices)
-    return pa.table([owners, defined["name"], symbols], schema=from_syntax.NAMES)
-
-
-def _exactly(defined: pa.Table, exact: pa.Table) -> tuple[pa.Table, pa.StringArray]:
-    """Those definitions whose names are defining occurrences, and the symbols of these."""
-    uris, symbols = one_chunk(exact["uri"]), one_chunk(exact["symbol"])
-    is_global = ~pc.starts_with(symbols.dictionary, LOCAL).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(exact["is_definition"].to_numpy() & is_global[symbols.indices.to_numpy()])
-    there = (uris.indices.to_numpy()[rows].astype(np.int64) << 32) + exact["start_byte"].to_numpy()[rows]
-    # Of several at one place the first.
-    there, first = np.unique(there, return_index=True)
-    files = pc.fill_null(pc.index_in(one_chunk(defined["uri"]), value_set=uris.dictionary), -1).to_numpy().astype(np.int64)
-    wanted = (files << 32) + defined["name_start_byte"].to_numpy()
-    place = np.minimum(np.searchsorted(there, wanted), max(len(there) - 1, 0))
-    known = np.flatnonzero(there[place] == wanted) if len(there) else np.zeros(0, np.int64)
-    codes = symbols.indices.to_numpy()[rows[first[place[known]]]]
-    return defined.take(pa.array(known)), symbols.dictionary.take(pa.array(codes))
 
 
 def _from_index(symbols: pa.Table) -> pa.Table:
@@ -243,48 +280,49 @@ def _ranks(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return found
 
 
-def _by_syntax(part: Part, precise: Set[str], names: pa.Table) -> tuple[pa.Table, int, list[str]]:
+def _by_syntax(part: Part, files: list[tuple[str, str]], names: pa.Table) -> tuple[pa.Table, int, list[str]]:
     """Occurrences in the files of a part that no index describes, how many files have such, and which of these too many."""
-    defined = read_scratch(part.left("definitions"))
-    nodes = tables.read_part(part.ast_nodes, AstNodes, _NODES)
-    files = sorted({*one_chunk(nodes["uri"]).dictionary.to_pylist(), *pc.unique(defined["uri"]).to_pylist()} - precise)
     if not files:
         return _OCCURRENCES.empty_table(), 0, []
-    listed = pa.array(files, pa.string())
-    sources = tables.read_part(part.sources, Sources)
-    sources = sources.take(pc.index_in(listed, value_set=one_chunk(sources["uri"])))
-    texts = Texts.of(sources["content"].to_pylist())
-    families = [from_syntax.family(lang) for lang in sources["lang"].cast(pa.string()).to_pylist()]
-    file = pc.index_in(one_chunk(defined["uri"]), value_set=listed).to_numpy().astype(np.int64)
-    start, outer, last = (defined[name].to_numpy().astype(np.int64) for name in ("name_start_byte", "start_byte", "end_byte"))
-    end = np.minimum(start + pc.binary_length(defined["name"]).to_numpy(), texts.size[file])
-    found = from_syntax.references(
-        texts, families, *from_syntax.identifiers(nodes, files), np.unique((file << 32) + start), names
-    )
-    used, of = np.unique(found.symbol, return_inverse=True)
-    meant = one_chunk(names["symbol"].take(pa.array(used)))
-    words = pa.concat_arrays([one_chunk(defined["symbol"]), meant]).dictionary_encode()
-    symbol = words.indices.take(pa.array(np.concatenate((np.arange(len(file)), len(file) + of))))
-    defines = np.repeat((True, False), (len(file), len(found.file)))
-    nothing = np.zeros(len(found.file), np.int64)
-    file, start, end = (np.concatenate(pair) for pair in ((file, found.file), (start, found.start), (end, found.end)))
-    alike = np.zeros(len(file), np.int32)
+    defined, found = (read_scratch(part.left(what)) for what in ("definitions", "identifiers"))
+    words = one_chunk(found["word"])
+    file, start, end = (found[name].to_numpy().astype(np.int64) for name in ("file", "start_byte", "end_byte"))
+    identifiers = from_syntax.Identifiers(file, start, end, words.indices.to_numpy().astype(np.int64), words.dictionary)
+    meant = from_syntax.references([family for _, family in files], identifiers, names)
+    found = found.take(pa.array(meant.row))
+    used, of = np.unique(meant.symbol, return_inverse=True)
+    known = len(defined)
+    standing = one_chunk(names["symbol"].take(pa.array(used)))
+    symbols = pa.concat_arrays([one_chunk(defined["symbol"]), standing]).dictionary_encode()
+    codes = symbols.indices.take(pa.array(np.concatenate((np.arange(known), known + of))))
+    defines = np.repeat((True, False), (known, len(found)))
+
+    def both(name: str) -> NDArray[np.int32]:
+        return np.concatenate((defined[name].to_numpy(), found[name].to_numpy())).astype(np.int32)
+
+    def of_definitions(name: str) -> pa.Array:
+        return pa.array(np.append(defined[name].to_numpy(), np.zeros(len(found), np.int64)).astype(np.int32), mask=~defines)
+
+    files_of = both("file")
+    alike = np.zeros(len(files_of), np.int32)
     columns = {
-        "uri": pa.DictionaryArray.from_arrays(file.astype(np.int32), listed),
-        "symbol": pa.DictionaryArray.from_arrays(symbol, words.dictionary),
+        "uri": pa.DictionaryArray.from_arrays(files_of, pa.array([uri for uri, _ in files], pa.string())),
+        "symbol": pa.DictionaryArray.from_arrays(codes, symbols.dictionary),
         "roles": np.where(defines, 1, 8).astype(np.int32),
         "is_definition": defines,
-        "start_byte": start.astype(np.int32),
-        "end_byte": end.astype(np.int32),
-        "start_line": texts.lines(file, start).astype(np.int32),
-        "end_line": texts.lines(file, np.maximum(end - 1, start)).astype(np.int32),
-        "enclosing_start_byte": pa.array(np.concatenate((outer, nothing)).astype(np.int32), mask=~defines),
-        "enclosing_end_byte": pa.array(np.concatenate((last, nothing)).astype(np.int32), mask=~defines),
+        **{name: both(name) for name in ("start_byte", "end_byte", "start_line", "end_line")},
+        "enclosing_start_byte": of_definitions("outer"),
+        "enclosing_end_byte": of_definitions("last"),
         "provenance": pa.DictionaryArray.from_arrays(alike, pa.array(["syntax"])),
         "indexer": pa.DictionaryArray.from_arrays(alike, pa.array([SYNTAX_INDEXER])),
     }
     table = pa.table([columns[name] for name in _OCCURRENCES.names], schema=_OCCURRENCES)
-    return table, len(np.unique(file)), [files[number] for number in found.capped]
+    return table, len(np.unique(files_of)), [files[number][0] for number in meant.capped]
+
+
+def words_of(part: Part) -> pa.BinaryArray:
+    """The names that the files of a gathered part ask for."""
+    return one_chunk(read_scratch(part.left("identifiers"))["word"]).dictionary
 
 
 def _ordered(table: pa.Table) -> pa.Table:

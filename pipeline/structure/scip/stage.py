@@ -1,26 +1,28 @@
-"""The stage `scip_index`: indexers are run, or indexes that were built elsewhere taken.
+"""The stage `scip_index`: indexers are run, indexes that were made before kept, or such that were built elsewhere taken.
 
-Belongs here: which languages are indexed by what, and what is recorded of it. Not here: running a program (`indexers`),
-what the indexes say (`scip_tables`).
+Belongs here: which languages are indexed by what and when, and what is recorded of it. Not here: running a program
+(`indexers`), which files an index was made of (`covered`), what the indexes say (`scip_tables`).
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
 
 from pipeline import tables
 from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
-from pipeline.files import digest_file
+from pipeline.files import digest_file, link_or_copy
 from pipeline.schemas import ScipIndex, Snapshot, Sources
-from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.structure.scip import documents, frames, indexers, json_dialects, outcomes, reader
+from pipeline.stage import Artefact, Base, Facts, Output, Stage
+from pipeline.structure.scip import covered, documents, frames, indexers, json_dialects, outcomes, reader
 from pipeline.structure.scip.indexers import Program, Ran
 from pipeline.structure.scip.outcomes import Indexer
 from pipeline.workers import Runtime
@@ -28,48 +30,142 @@ from pipeline.workers import Runtime
 _UNDESCRIBED = documents.NOTHING
 _ABSENT = "the indexer is not installed"
 _FAILED = "the indexer failed"
+_RUN = ("indexed", "failed")
+"""What became of an indexer that was run."""
 _LANGUAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-def scip_index(source: Artefact[Snapshot], settings: ScipSettings, runtime: Runtime, out: Output[ScipIndex]) -> Facts:
-    """Run the indexers that there are, or take what was built elsewhere.
+def scip_index(
+    source: Artefact[Snapshot], base: Base[ScipIndex], settings: ScipSettings, runtime: Runtime, out: Output[ScipIndex]
+) -> Facts:
+    """Keep the indexes of `base` that are still good enough, run the indexers that there are for other languages, or take what
+    was built elsewhere.
 
-    A failed indexer is recorded in `scip.json` and is no error. Raises ConfigError and IndexFormatError for a supplied index
-    that cannot be read. Facts: `indexers` (language -> status), `files_indexed`, `left_out` (files).
+    A failed indexer is recorded in `scip.json` and is no error; it is kept, too, for it would most likely fail again. Raises
+    ConfigError and IndexFormatError for a supplied index that cannot be read. Facts: `indexers` (language -> status),
+    `files_indexed`, `left_out` (files), `moved` (files that changed, came or went since the indexes were made), and `base`:
+    the key of what all indexes were kept from, or None where one was made.
     """
     folder = out.path / ScipIndex.DIRECTORY
     folder.mkdir(parents=True, exist_ok=True)
-    entries: list[Indexer] = []
-    supplied = _supplied(settings) if settings.scip != "off" else {}
-    sources = {} if settings.scip == "off" else _sources(source.path)
-    for language, path in supplied.items():
-        mine = [uri for uri, (lang, _) in sources.items() if lang in indexers.languages(language)]
-        entries.append(_take(language, path, folder / f"{language}.scip", mine))
-    python = {uri: content for uri, (lang, content) in sources.items() if lang == "python"}
-    typescript = {uri: data for uri, (lang, data) in sources.items() if indexers.is_typescript_input(uri, lang)}
-    runs: list[tuple[str, dict[str, bytes], Program | None, Callable[[Program, Mapping[str, bytes], Path, float], Ran]]] = []
-    if python and "python" not in supplied:
-        runs.append(("python", python, indexers.python_program(settings), indexers.index_python))
-    if "typescript" not in supplied and any(sources[uri][0] in indexers.TYPESCRIPT for uri in typescript):
-        program = indexers.typescript_program(settings)
-        runs.append(("typescript", typescript, program, indexers.index_typescript))
-    for language, files, program, run in runs:
-        target = folder / f"{language}.scip"
-        wanted = [uri for uri in files if sources[uri][0] in indexers.languages(language)]
-        if program is None:
-            entries.append(_entry(language, "absent", problem=_ABSENT, left_out=dict.fromkeys(wanted, _ABSENT)))
-            continue
-        ran = run(program, files, target, float(settings.scip_timeout))
-        entries.append(_ran(language, program, ran, target, wanted))
     if settings.scip == "off":
-        entries.append(_entry("", "off"))
-    entries.sort(key=lambda entry: entry.language)
+        outcomes.write(out.path, [_entry("", "off")])
+        return _facts([_entry("", "off")], None)
+    supplied = _supplied(settings)
+    listed = covered.listed(source.path)
+    programs = {language: find(settings) for language, (find, _) in _INDEXERS.items() if language not in supplied}
+    kept = _kept(base, programs, listed, settings, out.path)
+    work = _Work(source, listed, settings, out.path)
+    entries = [*kept, *(work.take(language, path) for language, path in supplied.items())]
+    done = {entry.language for entry in entries}
+    made = [entry for language, program in programs.items() if language not in done and (entry := work.run(language, program))]
+    entries = sorted([*entries, *made], key=lambda entry: entry.language)
     outcomes.write(out.path, entries)
+    return _facts(entries, base.key if kept and not any(entry.status in _RUN for entry in made) else None)
+
+
+def _facts(entries: Sequence[Indexer], base: str | None) -> Facts:
     return {
         "indexers": {entry.language or "all": entry.status for entry in entries},
         "files_indexed": sum(entry.files_indexed for entry in entries),
-        "left_out": sum(len(entry.left_out) for entry in entries),
+        "left_out": sum(len(entry.lost) for entry in entries),
+        "moved": sum(entry.moved for entry in entries),
+        "base": base,
     }
+
+
+_INDEXERS: Mapping[str, tuple[Callable[[ScipSettings], Program | None], Callable[..., Ran]]] = {
+    "python": (lambda settings: indexers.python_program(settings), lambda *run: indexers.index_python(*run)),
+    "typescript": (lambda settings: indexers.typescript_program(settings), lambda *run: indexers.index_typescript(*run)),
+}
+"""Language -> how its indexer is found, and run."""
+
+
+def _kept(
+    base: Base[ScipIndex], programs: Mapping[str, Program | None], listed: pa.Table, settings: ScipSettings, root: Path
+) -> list[Indexer]:
+    """The entries of the base that stay, with their indexes linked into `root`: those of indexers that were run, until too
+    many files are no longer as they were."""
+    if base.artefact is None:
+        return []
+    found: list[Indexer] = []
+    for entry in outcomes.read(base.artefact.path):
+        if programs.get(entry.language) is None or entry.status not in _RUN:
+            continue
+        now = covered.of_languages(listed, indexers.languages(entry.language))
+        moved = covered.compare(covered.read(base.artefact.path, entry.language), now)
+        if not now.num_rows or (settings.scip_refresh == "stale" and moved.share > settings.scip_stale_share):
+            continue
+        for path in (covered.path_in(base.artefact.path, entry.language), _index_in(base.artefact.path, entry.language)):
+            if path.is_file():
+                link_or_copy(path, root / ScipIndex.DIRECTORY / path.name)
+        other = {*moved.changed, *moved.gone}
+        found.append(
+            msgspec.structs.replace(
+                entry,
+                left_out=tuple(loss for loss in entry.left_out if loss.uri not in other),
+                changed=outcomes.losses(
+                    dict.fromkeys(moved.changed, outcomes.CHANGED) | dict.fromkeys(moved.added, outcomes.ADDED)
+                ),
+                gone=len(moved.gone),
+            )
+        )
+    return found
+
+
+def _index_in(root: Path, language: str) -> Path:
+    return root / ScipIndex.DIRECTORY / f"{language}.scip"
+
+
+class _Work:
+    """What indexers are given; the bytes of files are read when a first one wants them."""
+
+    def __init__(self, source: Artefact[Snapshot], listed: pa.Table, settings: ScipSettings, root: Path) -> None:
+        self.source, self.listed, self.settings, self.root = source, listed, settings, root
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[str, bytes]]:
+        """Uri -> language and bytes of every indexed file, by uri."""
+        found: dict[str, tuple[str, bytes]] = {}
+        for part in tables.read_parts(self.source.path, Sources):
+            langs = part["lang"].cast(pa.string()).to_pylist()
+            found.update(zip(part["uri"].to_pylist(), zip(langs, part["content"].to_pylist(), strict=True), strict=True))
+        return dict(sorted(found.items()))
+
+    def run(self, language: str, program: Program | None) -> Indexer | None:
+        """The entry of an indexer; None where the snapshot has no files for it."""
+        given = covered.of_languages(self.listed, indexers.languages(language))
+        if not given.num_rows:
+            return None
+        wanted = sorted(given["uri"].to_pylist())
+        if program is None:
+            return _entry(language, "absent", problem=_ABSENT, left_out=dict.fromkeys(wanted, _ABSENT))
+        fits = indexers.is_typescript_input if language == "typescript" else lambda uri, lang: lang == language
+        sources = {uri: content for uri, (lang, content) in self.sources.items() if fits(uri, lang)}
+        target = _index_in(self.root, language)
+        ran = _INDEXERS[language][1](program, sources, target, float(self.settings.scip_timeout))
+        entry = _ran(language, program, ran, target, wanted)
+        covered.write(self.root, language, given, reader.read_contents(target, language=language) if entry.has_index else None)
+        return msgspec.structs.replace(entry, made_from=self.source.digest, files_given=len(wanted))
+
+    def take(self, language: str, path: Path) -> Indexer:
+        """The entry of an index that was built elsewhere."""
+        target = _index_in(self.root, language)
+        told = reader.read_metadata(path)
+        # All of it is decoded: whatever is wrong with it is to be said now.
+        for _ in reader.read_occurrences(path, language=language):
+            pass
+        # JSON becomes protobuf, of which single documents can be read.
+        frames.write(target, json_dialects.frames(path) if json_dialects.is_json(path) else frames.frames(path))
+        contents = reader.read_contents(target, language=language)
+        # Of what state of the files it was made nobody knows: whether a document fits is seen when it is read.
+        covered.write(self.root, language, self.listed.slice(0, 0), contents)
+        described = set(map(posixpath.normpath, contents.paths))
+        wanted = covered.of_languages(self.listed, indexers.languages(language))["uri"].to_pylist()
+        missed = dict.fromkeys((uri for uri in wanted if uri not in described), _UNDESCRIBED)
+        return _entry(
+            language, "supplied", tool=told.tool_name, version=told.tool_version, files=len(contents.paths), left_out=missed
+        )
 
 
 def _entry(
@@ -116,17 +212,6 @@ def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterab
     )
 
 
-def _take(language: str, path: Path, target: Path, wanted: Iterable[str]) -> Indexer:
-    """The entry of an index that was built elsewhere."""
-    told = reader.read_metadata(path)
-    paths = [path for group in reader.read_occurrences(path, language=language) for path in group.paths]
-    # JSON becomes protobuf, of which single documents can be read.
-    frames.write(target, json_dialects.frames(path) if json_dialects.is_json(path) else frames.frames(path))
-    described = set(map(posixpath.normpath, paths))
-    missed = dict.fromkeys((uri for uri in wanted if uri not in described), _UNDESCRIBED)
-    return _entry(language, "supplied", tool=told.tool_name, version=told.tool_version, files=len(paths), left_out=missed)
-
-
 def _supplied(settings: ScipSettings) -> dict[str, Path]:
     """Language -> index built elsewhere. Raises ConfigError for what is not `LANGUAGE=PATH` or does not exist."""
     found: dict[str, Path] = {}
@@ -140,19 +225,10 @@ def _supplied(settings: ScipSettings) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _sources(root: Path) -> dict[str, tuple[str, bytes]]:
-    """Uri -> language and bytes of every indexed file, by uri."""
-    found: dict[str, tuple[str, bytes]] = {}
-    for part in tables.read_parts(root, Sources):
-        langs = part["lang"].cast(pa.string()).to_pylist()
-        found.update(zip(part["uri"].to_pylist(), zip(langs, part["content"].to_pylist(), strict=True), strict=True))
-    return dict(sorted(found.items()))
-
-
 def _uses(settings: Settings) -> Mapping[str, str]:
     if settings.scip.scip == "off":
         return {}
-    supplied = {f"{language}.scip": digest_file(path) for language, path in _supplied(settings.scip).items()}
+    supplied = {f"{language}.scip": _digest_of(path) for language, path in _supplied(settings.scip).items()}
     programs = {
         "python": indexers.python_program(settings.scip),
         "typescript": indexers.typescript_program(settings.scip),
@@ -161,4 +237,23 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return supplied | named
 
 
-INDEX_STAGE = Stage(scip_index, code_version="1", uses=_uses)
+def _digest_of(path: Path) -> str:
+    """The digest of a supplied index, which is asked for many times in a build."""
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    return digest_file(path)
+
+
+def _keeps(settings: Settings) -> bool:
+    """Whether an index may be kept: where none is run, what is built is a function of the files alone."""
+    own = settings.scip
+    if own.scip == "off" or own.scip_refresh == "always":
+        return False
+    return any(find(own) is not None for language, (find, _) in _INDEXERS.items() if language not in _supplied(own))
+
+
+INDEX_STAGE = Stage(scip_index, code_version="2", uses=_uses, based=_keeps)

@@ -50,7 +50,8 @@ def figures(ndcg: float, queries: int = 400) -> Figures:
 
 def metrics_document(**changes: Any) -> MetricsDocument:
     known = {
-        "version": 1, "method": 1, "state": "on", "k": 10, "queries": 400, "fused": figures(0.61),
+        "version": 1, "method": 1, "state": "on", "k": 10, "queries": 400, "asked": 400, "since": {},
+        "fused": figures(0.61),
         "by_half": {"plain": figures(0.72, 230), "masked": figures(0.46, 170)},
         "by_label": {label: figures(0.4 + 0.1 * at, 80) for at, label in enumerate(LABELS)},
         "by_language": {"python": figures(0.63, 340), "javascript": figures(0.5, 60)},
@@ -74,8 +75,8 @@ def metrics_document(**changes: Any) -> MetricsDocument:
 
 def off() -> MetricsDocument:
     return metrics_document(
-        state="off", queries=0, fused=None, by_half={}, by_label={}, by_language={}, by_module={}, channels={}, nearest=None,
-        agreement=None,
+        state="off", queries=0, asked=0, fused=None, by_half={}, by_label={}, by_language={}, by_module={}, channels={},
+        nearest=None, agreement=None,
     )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def coverage_document(**changes: Any) -> CoverageDocument:
     return CoverageDocument(**{
         "version": 1, "k": 10, "files": Share(part=1923, whole=2410), "bytes": Share(part=14_200_000, whole=31_000_000),
         "definitions": Share(part=21_980, whole=21_997), "found": Share(part=1290, whole=1500),
-        "skipped": {"binary": 380, "too_large": 7, "generated": 100},
+        "asked": 1500, "skipped": {"binary": 380, "too_large": 7, "generated": 100},
         "missed": {"outranked": 120, "same_words": 60, "not_in_chunks": 17, "no_words": 30},
         "by_language": {"python": Share(part=1200, whole=1380), "javascript": Share(part=90, whole=120)},
         "by_kind": {"function": Share(part=900, whole=1000), "class": Share(part=390, whole=500)},

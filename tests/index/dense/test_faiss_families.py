@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from pipeline.config import FaissFamily, IndexSettings, TuningSettings
+from pipeline.embed import arrays
 from pipeline.errors import ConfigError
 from pipeline.index.dense import description, families
 from pipeline.index.dense.families import FAMILIES, Preset, choose, import_faiss, nlist_of, pq_m_of
@@ -155,5 +156,10 @@ def test_one_distribution_of_faiss_is_enough(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_reader_knows_files_by_the_names_of_the_schemas() -> None:
     assert (description.INDEX_FILE, description.META_FILE) == (FaissIndex.INDEX, FaissIndex.META)
     assert (description.DELTA_FILE, description.DELETIONS_FILE) == (FaissIndex.DELTA, FaissIndex.DELETIONS)
-    assert (description.IDS_FILE, description.VECTORS_FILE) == (Embeddings.IDS, Embeddings.VECTORS)
+    assert description.ROWS_FILE == FaissIndex.ROWS
+    assert (arrays.IDS_FILE, arrays.HASHES_FILE, arrays.VECTORS_FOLDER) == (
+        Embeddings.IDS,
+        Embeddings.HASHES,
+        Embeddings.VECTORS,
+    )
     assert description.EMBEDDER_FILE == Embeddings.EMBEDDER

@@ -13,10 +13,11 @@ import pytest
 
 from pipeline import files
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.errors import IndexCorruptionError, InvariantViolationError
 from pipeline.index.dense.stage import IDMAP_STAGE, INDEX_STAGE, faiss_idmap, faiss_index
 from pipeline.schemas import Embeddings, FaissIdmap, FaissIndex
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 
@@ -31,15 +32,14 @@ def unit(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
 
 def embeddings(folder: Path, ids: np.ndarray, vectors: np.ndarray) -> Artefact[Embeddings]:
     folder.mkdir()
-    np.save(folder / Embeddings.IDS, ids)
-    np.save(folder / Embeddings.VECTORS, vectors)
+    write_arrays(folder, ids, vectors)
     (folder / Embeddings.EMBEDDER).write_text('{"name": "test", "digest": "abc", "dimension": 8}')
     return artefact(folder, "embeddings")
 
 
 def build(source: Artefact[Embeddings], folder: Path) -> tuple[Artefact[FaissIndex], Any]:
     folder.mkdir()
-    facts = faiss_index(source, IndexSettings(), Runtime(), Output(folder))
+    facts = faiss_index(source, IndexSettings(), Base(), Runtime(), Output(folder))
     return artefact(folder, "faiss_index"), facts
 
 
@@ -48,15 +48,18 @@ def test_the_description_says_what_was_built_and_of_which_bytes(tmp_path: Path) 
     index, facts = build(source, tmp_path / "i")
     meta = msgspec.json.decode((index.path / "faiss.meta.json").read_bytes())
     stored = index.path / "faiss.index"
-    assert {path.name for path in index.path.iterdir()} == {"faiss.index", "faiss.meta.json"}
-    assert (meta["version"], meta["family"], meta["factory"], meta["mapping"]) == (2, "flat", "IDMap2,Flat", "idmap2")
+    assert {path.name for path in index.path.iterdir()} == {"faiss.index", "faiss.rows.npy", "faiss.meta.json"}
+    assert (meta["version"], meta["family"], meta["factory"], meta["mapping"]) == (3, "flat", "IDMap2,Flat", "idmap2")
     assert (meta["metric"], meta["normalisation"]) == ("inner_product", "l2")
     assert (meta["count"], meta["dimension"], meta["training"], meta["parameters"]) == (50, 8, None, "")
     assert (meta["primary"], meta["delta"], meta["deleted"]) == (50, 0, 0)
-    assert meta["files"] == {"faiss.index": {"bytes": stored.stat().st_size, "digest": files.digest_file(stored)}}
+    rows = index.path / "faiss.rows.npy"
+    assert meta["files"] == {
+        path.name: {"bytes": path.stat().st_size, "digest": files.digest_file(path)} for path in (stored, rows)
+    }
     assert meta["embedder_digest"] == "abc"
     assert facts["family"] == "flat"
-    assert (facts["rows"], facts["dimension"], facts["bytes"]) == (50, 8, stored.stat().st_size)
+    assert (facts["rows"], facts["dimension"], facts["bytes"]) == (50, 8, stored.stat().st_size + rows.stat().st_size)
 
 
 def test_equal_embeddings_give_equal_bytes(tmp_path: Path) -> None:
@@ -133,7 +136,7 @@ def test_what_may_not_be_indexed_is_refused_by_name(
     [
         (Embeddings.IDS, b""),
         (Embeddings.IDS, b"not an array"),
-        (Embeddings.VECTORS, b"\x93NUMPY\x01\x00\x10\x00{(((           \n"),
+        ("vectors/shard-000.npy", b"\x93NUMPY\x01\x00\x10\x00{(((           \n"),
         (Embeddings.EMBEDDER, b"{}"),
         (Embeddings.EMBEDDER, b"\xff"),
     ],

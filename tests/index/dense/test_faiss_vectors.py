@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import files
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.errors import CodeIntelError, IndexCorruptionError, IndexFormatError, NotFoundError, QueryError
 from pipeline.index.dense import index_files
 from pipeline.index.dense.description import IndexMeta
@@ -22,7 +23,7 @@ from pipeline.index.dense.families import import_faiss
 from pipeline.index.dense.stage import faiss_index
 from pipeline.index.dense.vectors import VectorIndex
 from pipeline.index.sealed import seal
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 N, D = 400, 16
@@ -36,11 +37,10 @@ def unit(n: int, seed: int = 0) -> np.ndarray:
 def build(folder: Path, ids: np.ndarray, vectors: np.ndarray) -> Path:
     """Index and arrays in one folder, as in a version."""
     folder.mkdir()
-    np.save(folder / "ids.npy", ids)
-    np.save(folder / "vectors.npy", vectors)
+    write_arrays(folder, ids, vectors)
     (folder / "embedder.json").write_text('{"digest": "abc"}')
     source: Artefact[Any] = Artefact(repo="r", asset="embeddings", key="k", path=folder, schema="", digest="", lineage={})
-    faiss_index(source, IndexSettings(), Runtime(), Output(folder))
+    faiss_index(source, IndexSettings(), Base(), Runtime(), Output(folder))
     return folder
 
 
@@ -355,7 +355,7 @@ def test_bytes_that_faiss_cannot_read_are_an_error_of_ours(folder: Path) -> None
         VectorIndex.open(folder)
 
 
-@pytest.mark.parametrize("name", ["ids.npy", "vectors.npy"])
+@pytest.mark.parametrize("name", ["ids.npy", "vectors/shard-000.npy"])
 def test_damaged_arrays_are_refused_when_vectors_are_asked_for(folder: Path, name: str) -> None:
     whole = (folder / name).read_bytes()
     for length in {0, 5, 60, 128, len(whole) // 2, len(whole) - 1}:
@@ -365,8 +365,7 @@ def test_damaged_arrays_are_refused_when_vectors_are_asked_for(folder: Path, nam
 
 
 def test_arrays_of_another_index_are_refused(folder: Path) -> None:
-    np.save(folder / "ids.npy", IDS[:-1])
-    np.save(folder / "vectors.npy", VECTORS[:-1])
+    write_arrays(folder, IDS[:-1], VECTORS[:-1])
     with pytest.raises(IndexCorruptionError, match="399 vectors"):
         VectorIndex.open(folder).vectors_of(IDS[:1])
 

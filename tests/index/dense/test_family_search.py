@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.errors import CodeIntelError, ConfigError, QueryError
 from pipeline.index.dense import building, index_files, searching, stage
 from pipeline.index.dense.arrays import TrueVectors
@@ -26,7 +27,7 @@ from pipeline.index.dense.shards import build_sharded
 from pipeline.index.dense.stage import faiss_idmap, faiss_index
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.dense.vectors import VectorIndex
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 N, D = 3000, 32
@@ -61,11 +62,10 @@ QUERIES = clustered(50, 2)
 
 def built(folder: Path, options: IndexSettings) -> Path:
     folder.mkdir()
-    np.save(folder / "ids.npy", IDS)
-    np.save(folder / "vectors.npy", VECTORS)
+    write_arrays(folder, IDS, VECTORS)
     (folder / "embedder.json").write_text('{"digest": "abc"}')
     source: Artefact[Any] = Artefact(repo="r", asset="embeddings", key="k", path=folder, schema="", digest="", lineage={})
-    faiss_index(source, options, Runtime(), Output(folder))
+    faiss_index(source, options, Base(), Runtime(), Output(folder))
     return folder
 
 
@@ -124,8 +124,7 @@ def rotated(folder: Path) -> Path:
     family = FAMILIES["ivf_pq_refine"]
     options = settings("ivf_pq_refine", opq_m=8)
     folder.mkdir()
-    np.save(folder / "ids.npy", IDS)
-    np.save(folder / "vectors.npy", VECTORS)
+    write_arrays(folder, IDS, VECTORS)
     primary, training = build(family, IDS, VECTORS, options)
     index_files.write_parts(
         folder,

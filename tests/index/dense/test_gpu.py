@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import IndexSettings, SearchSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.index.dense import gpu
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.building import build
@@ -26,7 +27,7 @@ from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.stage import faiss_index
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.dense.vectors import VectorIndex
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 N, D = 2500, 32
@@ -129,8 +130,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def folder_of(family: str) -> Path:
         if family not in made:
             folder = made[family] = tmp_path_factory.mktemp(family)
-            np.save(folder / "ids.npy", IDS)
-            np.save(folder / "vectors.npy", VECTORS)
+            write_arrays(folder, IDS, VECTORS)
             (folder / "embedder.json").write_text('{"digest": "abc"}')
             source: Artefact[Any] = Artefact(
                 repo="r", asset="embeddings", key="k", path=folder, schema="", digest="", lineage={}
@@ -144,7 +144,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 updatable._primary, updatable._point = index, OperatingPoint(nprobe=2)
                 updatable.save(folder)
             else:
-                faiss_index(source, options, Runtime(), Output(folder))
+                faiss_index(source, options, Base(), Runtime(), Output(folder))
         return made[family]
 
     return folder_of

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import IndexSettings
+from pipeline.embed.arrays import write_arrays
 from pipeline.errors import IndexCorruptionError
 from pipeline.index.dense.stage import faiss_idmap, faiss_index
 from pipeline.schemas import FaissIdmap
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 
@@ -22,14 +23,13 @@ def index(tmp_path: Path) -> Artefact[Any]:
     source, built = tmp_path / "e", tmp_path / "i"
     source.mkdir()
     built.mkdir()
-    np.save(source / "ids.npy", np.arange(100, 0, -1)[::-1] * (1 << 55))
-    np.save(source / "vectors.npy", np.tile(np.float32([0.6, 0.8]), (100, 1)))
+    write_arrays(source, np.arange(1, 101) * (1 << 55), np.tile(np.float32([0.6, 0.8]), (100, 1)))
     (source / "embedder.json").write_text('{"digest": "abc"}')
 
     def artefact(path: Path, asset: str) -> Artefact[Any]:
         return Artefact(repo="r", asset=asset, key="k", path=path, schema="", digest="", lineage={})
 
-    faiss_index(artefact(source, "embeddings"), IndexSettings(), Runtime(), Output(built))
+    faiss_index(artefact(source, "embeddings"), IndexSettings(), Base(), Runtime(), Output(built))
     return artefact(built, "faiss_index")
 
 

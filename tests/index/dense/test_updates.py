@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.config import IndexSettings
 from pipeline.errors import IndexCorruptionError, InvariantViolationError, NotFoundError, QueryError
+from pipeline.files import tree_files
 from pipeline.index.dense import searching
 from pipeline.index.dense.families import FAMILIES, import_faiss
 from pipeline.index.dense.operating_point import OperatingPoint
@@ -315,8 +316,9 @@ def test_equal_changes_give_equal_bytes(tmp_path: Path, family: str) -> None:
             getattr(model, step)()
         (tmp_path / name).mkdir()
         model.index.save(tmp_path / name, arrays=True)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    for path in tree_files(tmp_path / "a"):
+        name = path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8", "ivf_pqfs", "hnsw_sq8"])

@@ -17,6 +17,7 @@ import pytest
 from assets.plots import recall_over_cost
 from pipeline import tables
 from pipeline.config import EmbedSettings, IndexSettings, TuningSettings
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.index.dense.arrays import TrueVectors
 from pipeline.index.dense.families import FAMILIES
 from pipeline.index.dense.operating_point import OperatingPoint
@@ -27,7 +28,7 @@ from pipeline.index.tuning.queries import query_texts
 from pipeline.index.tuning.stage import queries_for, tuning
 from pipeline.index.tuning.sweep import cost_over, grid, interval, latencies, measure, measured_row, most, questions, tune
 from pipeline.schemas import EvalQueries, Tuning
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.workers import Runtime
 
 N, D = 4000, 256
@@ -52,11 +53,10 @@ def artefact(path: Path, asset: str) -> Artefact[Any]:
 def build(folder: Path, family: str, vectors: np.ndarray | None = None, **options: Any) -> Path:
     folder.mkdir()
     vectors = points(N, seed=1) if vectors is None else vectors
-    np.save(folder / "ids.npy", np.arange(1, len(vectors) + 1))
-    np.save(folder / "vectors.npy", vectors)
+    write_arrays(folder, np.arange(1, len(vectors) + 1), vectors)
     (folder / "embedder.json").write_text('{"digest": "abc"}')
     settings = IndexSettings(faiss_family=family, **options)  # type: ignore[arg-type]
-    faiss_index(artefact(folder, "embeddings"), settings, Runtime(), Output(folder))
+    faiss_index(artefact(folder, "embeddings"), settings, Base(), Runtime(), Output(folder))
     return folder
 
 
@@ -82,13 +82,16 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(folder: Path, sources: Path, out: Path, runtime: Runtime | None = None, **settings: Any) -> tuple[TuningDocument, Any]:
+def run(
+    folder: Path, sources: Path, out: Path, runtime: Runtime | None = None, base: Any = None, **settings: Any
+) -> tuple[TuningDocument, Any]:
     out.mkdir()
     options = TuningSettings(tuning_preset="small", **settings)
     inputs = [artefact(path, name) for path, name in ((folder, "faiss_index"), (folder, "embeddings"))]
     facts = tuning(
         *inputs,
         artefact(sources, "eval_queries"),
+        base or Base(),
         EmbedSettings(),
         options,
         runtime or Runtime(),
@@ -159,7 +162,7 @@ def test_recall_counts_equal_vectors_as_equally_good(tmp_path: Path) -> None:
 def test_the_truth_is_that_of_all_vectors_whatever_the_blocks(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries, vectors = points(20, seed=3), np.load(folders["flat"] / "vectors.npy")
+    queries, vectors = points(20, seed=3), open_arrays(folders["flat"])[1]
     best = -np.sort(-(queries @ vectors.T), axis=1)[:, 9]
     assert np.allclose(questions(TrueVectors.open(folders["flat"]), queries).least, best, atol=1e-6)
     monkeypatch.setattr("pipeline.index.tuning.sweep._BLOCK", 7)
@@ -217,8 +220,8 @@ def test_equal_inputs_give_equal_bytes(folders: dict[str, Path], sources: Path, 
     first, _ = run(folders[family], sources, tmp_path / "a", target_recall=0.9)
     second, _ = run(folders[family], sources, tmp_path / "b", target_recall=0.9)
     assert first == second and first.queries == 384 and first.grid > 0
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {Tuning.FILE, Tuning.SWEEP}
-    for name in (Tuning.FILE, Tuning.SWEEP):
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {Tuning.FILE, Tuning.SWEEP, Tuning.NEAREST}
+    for name in (Tuning.FILE, Tuning.SWEEP, Tuning.NEAREST):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

@@ -197,7 +197,7 @@ def _resealed(part: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"format": 2}, {"key": "0" * 32}, {"recipe": "0" * 32}, {"rows": [1, 1]}, {"reasons": []}, {"rows": [9, 9, 0]}]
+    "changes", [{"format": 3}, {"key": "0" * 32}, {"recipe": "0" * 32}, {"rows": [1, 1]}, {"reasons": []}, {"rows": [9, 9, 0]}]
 )
 def test_what_speaks_of_something_else_is_not_believed(world: World, changes: dict[str, object]) -> None:
     edited = FILES | {"new.py": "n = 1\n"}
@@ -390,5 +390,5 @@ def test_a_kept_part_is_a_table_and_a_description_in_json(world: World) -> None:
     part = world.parts()[0]
     assert sorted(path.name for path in part.iterdir()) == ["part.json", "part.parquet"]
     described = json.loads((part / "part.json").read_bytes())
-    assert (described["format"], described["reasons"]) == (1, ["syntax error at line 1"])
+    assert (described["format"], described["reasons"]) == (2, ["syntax error at line 1"])
     assert tables.read_part(part / "part.parquet", CstNodes).num_rows == sum(described["rows"])

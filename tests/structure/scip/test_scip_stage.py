@@ -12,8 +12,9 @@ import pytest
 from pipeline import tables
 from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
-from pipeline.schemas import ScipOccurrences, ScipSymbols, Sources
-from pipeline.stage import Artefact, Output
+from pipeline.files import seal_of
+from pipeline.schemas import Files, ScipOccurrences, ScipSymbols, Sources
+from pipeline.stage import Artefact, Base, Output
 from pipeline.structure.scip import documents, indexers
 from pipeline.structure.scip.indexers import Program
 from pipeline.structure.scip.stage import INDEX_STAGE, scip_index
@@ -45,6 +46,20 @@ def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
 
 
+def files_of(sources: pa.Table) -> pa.Table:
+    """The table `files` of what is in `sources`."""
+    contents = sources["content"].to_pylist()
+    columns = {
+        "uri": sources["uri"],
+        "lang": sources["lang"],
+        "size": pa.array([len(content) for content in contents], pa.int64()),
+        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
+        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
+        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
+    }
+    return pa.table(columns)
+
+
 def build(
     root: Path, sources: dict[str, tuple[str, bytes]], settings: ScipSettings | None = None, parts: int = 2
 ) -> tuple[dict[str, Any], Rows, Rows, dict[str, Any]]:
@@ -59,9 +74,10 @@ def build(
             }
         )
         tables.write_part(root / "src" / "sources", Sources, part, table)
+        tables.write_part(root / "src" / "files", Files, part, files_of(table))
     source = artefact(root / "src")
     syntax(source, Runtime(), Output(root / "ast"), Output(root / "def"))
-    scip_index(source, settings or ScipSettings(), Runtime(), Output(root / "index"))
+    scip_index(source, Base(), settings or ScipSettings(), Runtime(), Output(root / "index"))
     inputs = (artefact(root / "index"), source, artefact(root / "ast"), artefact(root / "def"))
     facts = scip_tables(*inputs, Runtime(), Output(root / "occurrences"), Output(root / "symbols"))
     occurrences = tables.read_table(root / "occurrences", ScipOccurrences).to_pylist()

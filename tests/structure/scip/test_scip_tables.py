@@ -14,9 +14,11 @@ import pytest
 from pipeline import tables, workers
 from pipeline.config import ScipSettings
 from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.files import seal_of
 from pipeline.schemas import Definitions, ScipOccurrences, ScipSymbols, Sources
+from pipeline.schemas import Files as FilesTable
 from pipeline.source.text import line_of, line_starts
-from pipeline.stage import Artefact, Output
+from pipeline.stage import Artefact, Base, Output
 from pipeline.structure.scip import documents, from_syntax, part_jobs
 from pipeline.structure.scip.positions import byte_offsets, offsets_in
 from pipeline.structure.scip.proto import message_class
@@ -42,6 +44,20 @@ def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
 
 
+def files_of(sources: pa.Table) -> pa.Table:
+    """The table `files` of what is in `sources`."""
+    contents = sources["content"].to_pylist()
+    columns = {
+        "uri": sources["uri"],
+        "lang": sources["lang"],
+        "size": pa.array([len(content) for content in contents], pa.int64()),
+        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
+        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
+        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
+    }
+    return pa.table(columns)
+
+
 def prepare(root: Path, files: Files, settings: ScipSettings, parts: int = PARTS) -> tuple[Artefact[Any], ...]:
     """Everything that the stage reads."""
     for part in range(parts):
@@ -52,9 +68,10 @@ def prepare(root: Path, files: Files, settings: ScipSettings, parts: int = PARTS
             "content": pa.array([files[uri][1] for uri in uris], pa.binary()),
         }
         tables.write_part(root / "src" / "sources", Sources, part, pa.table(columns))
+        tables.write_part(root / "src" / "files", FilesTable, part, files_of(pa.table(columns)))
     source = artefact(root / "src")
     syntax(source, Runtime(), Output(root / "ast"), Output(root / "def"))
-    scip_index(source, settings, Runtime(), Output(root / "index"))
+    scip_index(source, Base(), settings, Runtime(), Output(root / "index"))
     return artefact(root / "index"), source, artefact(root / "ast"), artefact(root / "def")
 
 
@@ -113,7 +130,7 @@ def test_the_bytes_depend_neither_on_the_run_nor_on_the_workers(tmp_path: Path, 
         assert progress == [(done, 2 * PARTS) for done in range(1, 2 * PARTS + 1)]
         found.append((facts, contents(tmp_path / str(run) / "occurrences"), contents(tmp_path / str(run) / "symbols")))
     assert found[0] == found[1] == found[2]
-    assert len(found[0][1]) == PARTS + 1, "the parts and the list of what was left out"
+    assert len(found[0][1]) == 2 * PARTS + 1, "the parts, their names, and the list of what was left out"
     assert len(found[0][2]) == PARTS, "nothing but the parts"
 
 

@@ -1,0 +1,143 @@
+"""Tantivy's files: a segment made alone, and an index that is a set of segments.
+
+    meta.json           Tantivy's list of the segments, and the schema
+    .managed.json       Tantivy's list of the files
+    <uuid>.<suffix>     six files of each segment, named after what is in them
+
+Tantivy weighs a word by counts over all segments of an index, so that scores do not depend on how documents are spread over
+segments; a segment's own bytes depend on its documents alone. So an index can be put together from segments that were made one
+by one, and two indexes can share them.
+
+Belongs here: writing those files. Not here: which documents go into which segment (`lexical_stage`), fields (`lexical`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import tantivy
+
+from pipeline.errors import CodeIntelError
+from pipeline.files import canonical_json, digest_file
+from pipeline.index import lexical
+from pipeline.index.lexical import Segment
+from pipeline.index.lexical_rows import Row
+
+_HEAP_BYTES = 1_000_000_000
+"""A bound, not a reservation: a segment is written when it is reached, so that all but huge groups have one segment."""
+_LOCK_FILES = (".tantivy-writer.lock", ".tantivy-meta.lock")
+_META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
+
+
+def write_segments(folder: Path, rows: Iterable[Row]) -> list[Segment]:
+    """A new index of these rows in `folder`: the files of its segments, and at most a lock file beside them.
+
+    One segment; more only of more documents than memory is given for; none of none. Equal rows in equal order give equal bytes.
+    """
+    folder.mkdir(parents=True)
+    with _writer(_new_index(folder), folder) as writer:
+        for row in rows:
+            writer.add_document(_document(row))
+    segments = [_named_by_content(folder, UUID(one["segment_id"]), one["max_doc"]) for one in _meta(folder)["segments"]]
+    for name in (_META_FILE, _MANAGED_FILE):
+        (folder / name).unlink(missing_ok=True)
+    known = {segment.name for segment in segments}
+    # A thread of the writer may put a lock file back after its end.
+    if stray := [path.name for path in folder.iterdir() if path.stem not in known and path.name not in _LOCK_FILES]:
+        raise CodeIntelError(f"Tantivy left the unexpected file {stray[0]} in its index.")
+    return segments
+
+
+def write_lists(folder: Path, segments: Sequence[Segment]) -> None:
+    """Make `folder`, which holds the files of these segments, an index of them in this order."""
+    _new_index(folder)
+    listed = [{"segment_id": str(UUID(one.name)), "max_doc": one.documents, "deletes": None} for one in segments]
+    (folder / _META_FILE).write_bytes(canonical_json(_meta(folder) | {"segments": listed}))
+    managed = sorted(path.name for path in folder.iterdir() if path.name not in (_MANAGED_FILE, *_LOCK_FILES))
+    (folder / _MANAGED_FILE).write_bytes(canonical_json(managed))
+    for name in _LOCK_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def files_by_segment(folder: Path) -> Mapping[str, list[Path]]:
+    """The files of each segment in `folder`, by its name."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if path.name not in (_META_FILE, _MANAGED_FILE, *_LOCK_FILES):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def replace_documents(folder: Path, rows: Sequence[Row]) -> None:
+    """Put rows in the place of those of the same ids, by a commit on top; only for a scratch copy, its bytes are random.
+
+    `folder` may hold links to an index's files: none of them is written, new ones take their place. Of many small segments
+    Tantivy makes one then.
+    """
+    with _writer(tantivy.Index.open(str(folder)), folder) as writer:
+        for row in rows:
+            writer.delete_documents_by_term(lexical.ID, row.identifier)
+        for row in rows:
+            writer.add_document(_document(row))
+
+
+def _new_index(folder: Path) -> tantivy.Index:
+    with _disk_errors():
+        return tantivy.Index(lexical.schema(), path=str(folder), reuse=False)
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    return msgspec.json.decode((folder / _META_FILE).read_bytes(), type=dict[str, Any])
+
+
+@contextlib.contextmanager
+def _writer(index: tantivy.Index, folder: Path) -> Iterator[Any]:
+    """One writer thread over the index in `folder`, committed when the block ends well; no lock file is left then."""
+    # Rows hold stems: all that is left to do is to cut at the spaces.
+    index.register_tokenizer(lexical.ANALYZER, tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+    with _disk_errors():
+        writer = index.writer(_HEAP_BYTES, num_threads=1)
+        yield writer
+        writer.commit()
+        writer.wait_merging_threads()
+    for name in _LOCK_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Tantivy reports what the system says as the text of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+
+
+def _document(row: Row) -> tantivy.Document:
+    document = tantivy.Document()
+    document.add_integer(lexical.ID, row.identifier)
+    for field in lexical.TEXT_FIELDS:
+        document.add_text(field, getattr(row, field))
+    for name in row.defines:
+        document.add_text(lexical.DEFINES, name)
+    document.add_bytes(lexical.ROW, row.stored)
+    return document
+
+
+def _named_by_content(folder: Path, drawn: UUID, documents: int) -> Segment:
+    """Name a segment after its bytes instead of at random, as Tantivy does."""
+    paths = sorted(folder.glob(f"{drawn.hex}.*"))
+    recipe = "\n".join(f"{path.suffix} {digest_file(path)}" for path in paths)
+    named = UUID(bytes=blake2b(recipe.encode(), digest_size=16).digest())
+    for path in paths:
+        path.rename(folder / f"{named.hex}{path.suffix}")
+    return Segment(name=named.hex, documents=documents)
