@@ -5,6 +5,7 @@ Belongs here: the loop, and what it says. Not here: noticing (`source.watching`)
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -73,6 +74,15 @@ def _ends_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _let_go() -> None:
+    """Give back what a build leaves. A command ends and need not look for garbage; this one goes on for days."""
+    gc.collect()
+    if "pyarrow" in sys.modules:
+        import pyarrow as pa
+
+        pa.default_memory_pool().release_unused()
+
+
 @dataclass
 class Watcher:
     """What is watched and how it is built; remembers the version that it last made."""
@@ -101,6 +111,7 @@ class Watcher:
 
         self.build(bell)
         while True:
+            _let_go()
             settings = self._settings()
             wait_until_quiet(bell, tree, debounce=settings.watch_debounce, most_delay=settings.watch_most_delay)
             if not tree.root.is_dir():
@@ -178,6 +189,8 @@ class Watcher:
             except CodeIntelError as error:
                 print_error(error)
                 self._fail(error.message, bell)
+            except BrokenPipeError:
+                raise  # Nobody reads on.
             except Exception as error:
                 # A mistake of ours; the next change may be without it.
                 message = f"unexpected {type(error).__name__}: {error}"
