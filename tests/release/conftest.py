@@ -20,7 +20,7 @@ from pipeline.schemas import Table
 from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact
-from pipeline.stages import MANIFEST, STAGES, identity_of
+from pipeline.stages import MANIFEST, STAGES, identity_of, plan_choices
 from pipeline.store.layout import Origin, Repository, Store, create_store, write_origin
 from pipeline.store.objects import OBJECT_FILE, list_files, settle
 from pipeline.workers import Runtime
