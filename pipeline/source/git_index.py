@@ -1,7 +1,7 @@
 """Git's index file, read directly: libgit2's own objects cost ten times as much, for every entry there is.
 
-Versions 2 and 3 of the format with SHA-1 are read (gitformat-index(5)); of whatever else there is, libgit2 is asked, which refuses
-some of it.
+Versions 2 and 3 of the format with SHA-1 are read (gitformat-index(5)). Of whatever else there is, libgit2 is asked, which
+refuses some of it.
 
 Belongs here: that format. Not here: what is asked of git (`repository`, `git_memo`).
 """
