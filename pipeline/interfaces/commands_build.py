@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, Revision
+from pipeline.interfaces.options import BuildRevision, Data, Json, Repo
 
 if TYPE_CHECKING:
     from pipeline.building import Built
@@ -76,7 +76,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, data: Data = None, json: Json = False,
     files: Annotated[bool, typer.Option("--files", help="List every skipped file with its reason.")] = False,
 ) -> None:  # fmt: skip
     """Show what a build would index or skip and why, and what is stale. Writes nothing."""
@@ -139,7 +139,7 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 
 def build(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
     refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False, graph: Graph = False,
     ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -153,10 +153,10 @@ def build(
     planning.folder_at(path)
     with symbols_from(no_scip, scip or [], refresh=refresh_scip) as afresh:
         run = Run(ephemeral, allow_regression=allow_regression, full=full, graph=graph, afresh=afresh)
-        _build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
+        build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
 
 
-def _build_and_report(
+def build_and_report(
     path: Path,
     rev: str | None,
     repo: str | None,
@@ -167,6 +167,7 @@ def _build_and_report(
     quiet: bool,
     started: float,
 ) -> None:
+    """Build what a path names, publish it, and print what came of it. Raises what ended it."""
     from pipeline import planning
     from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json

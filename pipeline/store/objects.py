@@ -301,7 +301,7 @@ def _refer(repository: Repository, asset: str, key: str) -> None:
     with contextlib.suppress(OSError):
         if path.read_bytes() == line:
             return
-    files.write_file(path, line)
+    files.write_own_file(path, line)
 
 
 class _Work:

@@ -37,8 +37,9 @@ def test_status_has_the_documented_fields(built: Any) -> None:
 
 def test_status_of_an_index_that_is_behind_says_what_to_do(world: Any) -> None:
     (world.repo / "harbour/new.py").write_text("def fresh(): pass\n")
-    assert world("status", "--json").json["repos"][0]["stale"] is True
-    assert "run `indexctl build`" in world("status").out
+    [row] = world("status", "--json").json["repos"]
+    assert row["stale"] is True and row["behind"] == {"files": 1, "commits": 0, "reason": ""}
+    assert "demo: behind by 1 file: run `indexctl build`" in world("status").out
 
 
 def test_status_shows_the_broken_repository_beside_the_good_one(world: Any, tmp_path: Path) -> None:
