@@ -67,7 +67,9 @@ def collect(repository: Repository, *, keep: int = KEEP, dry_run: bool = False) 
             removed, counted = [], _Counted()
             for name in doomed:
                 with unread(repository.versions / name) as free:
-                    if free:
+                    if free and name in pins.pinned(repository):  # since a moment ago
+                        kept.append(Kept(name, "pinned"))
+                    elif free:
                         removed.append(name)
                         counted.take(repository.versions / name, remove=not dry_run)
                     else:
@@ -99,12 +101,15 @@ def _kept(repository: Repository, keep: int) -> list[Kept]:
     current = versions.current_or_none(repository)
     names = versions.version_names(repository)
     kept = [Kept(current, "published")] if current in names else []
+    stay = pins.pinned(repository)
+    kept += [Kept(name, "pinned") for name in names if name in stay and name != current]
     others = [name for name, _ in versions.newest_first(repository, [name for name in names if name != current])]
+    others = [name for name in others if name not in stay]
     kept += [Kept(name, "published before") for name in others[:keep]]
-    shown, pinned = _shown(repository), pins.pinned(repository)
+    shown = _shown(repository)
     for name in others[keep:]:
-        if name in pinned or name == shown:
-            kept.append(Kept(name, "pinned" if name in pinned else "catalog.duckdb shows it"))
+        if name == shown:
+            kept.append(Kept(name, "catalog.duckdb shows it"))
             continue
         try:
             versions.read_manifest(repository.versions / name)

@@ -308,7 +308,11 @@ class _Work:
     """A stage with what it is given; `kinds` and `methods` of its outputs by asset."""
 
     def __init__(
-        self, stage: Stage, inputs: Mapping[str, Artefact[Any]], settings: Settings, externals: Mapping[str, External]
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artefact[Any]],
+        settings: Settings,
+        externals: Mapping[str, External],
     ) -> None:
         self.stage, self.inputs, self.settings, self.externals = stage, inputs, settings, externals
         self.input_keys = {asset: artefact.key for asset, artefact in inputs.items()}
