@@ -100,7 +100,7 @@ def read(root: Path, part: int) -> PartNames:
             table = file.read_all()
         if table.num_rows != 1 or not table.schema.equals(_SCHEMA):
             raise ValueError("not in its shape")
-        names, asked, described = (one_chunk(column).flatten() for column in table.columns)
+        names, asked, described = (column.chunk(0).flatten() for column in table.columns)
         facts = msgspec.json.decode(told.get(_FACTS, b"{}"), type=dict[str, Any])
         return PartNames(pa.Table.from_struct_array(names), asked.to_numpy(), pa.Table.from_struct_array(described), facts)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -64,11 +64,7 @@ def touched(before: Sequence[PartNames], gathered: Mapping[int, Gathered]) -> se
         return set()
     families, names = zip(*asked, strict=True)
     wanted = part_names.asked_hashes(pa.array(families, pa.string()), pa.array(names, pa.string()))
-    return {
-        part
-        for part, found in enumerate(before)
-        if part not in gathered and len(found.asked) and np.isin(wanted, found.asked, assume_unique=True).any()
-    }
+    return {part for part, found in enumerate(before) if part not in gathered and _among(wanted, found.asked).any()}
 
 
 def _pairs(found: Gathered) -> set[tuple[int, int]]:
@@ -88,7 +84,7 @@ def _shared(moved: NDArray[np.uint64], before: Sequence[PartNames], gathered: Ma
     return bool((count > 1).any())
 
 
-def _among(asked: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def _among(asked: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
     """Which of `asked` are in `known`, which is ascending."""
     if not len(known):
         return np.zeros(len(asked), np.bool_)

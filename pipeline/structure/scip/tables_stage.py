@@ -146,12 +146,12 @@ def _small(work: _Work, earlier: Earlier, same: frozenset[int]) -> list[dict[str
         for part, found in work.gathered.items()
     }
     facts = work.write(small_tables.names(before, work.gathered, words), described)
+    others = [part for part in range(len(before)) if part not in facts]
     part_names.path_in(work.occurrences, 0).parent.mkdir(exist_ok=True)
-    for part in range(len(before)):
-        if part not in facts:
-            delta.link_part(root, work.occurrences, ScipOccurrences, part)
-            delta.link_part(symbols, work.symbols, ScipSymbols, part)
-            link_or_copy(part_names.path_in(root, part), part_names.path_in(work.occurrences, part))
+    for part in others:
+        delta.link_part(root, work.occurrences, ScipOccurrences, part)
+        delta.link_part(symbols, work.symbols, ScipSymbols, part)
+        link_or_copy(part_names.path_in(root, part), part_names.path_in(work.occurrences, part))
     return [facts.get(part, known.facts) for part, known in enumerate(before)]
 
 
