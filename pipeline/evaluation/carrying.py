@@ -88,11 +88,15 @@ def carry_on(
         != (opened.point.parameters, opened.point.k_factor, opened.vectors.family.exact)
     ):
         return None
-    again = touched(measured, opened, queries, change)
+    try:
+        again = touched(measured, opened, queries, change)
+    except NotFoundError:
+        # An index lacks a new chunk.
+        return None
     if len(again) > MOST_ASKED * len(queries):
         return None
     sample = _sample([query for query in queries if query.qid not in again and query.mask is None], seed)
-    if not _as_before(measured, opened, sample, k):
+    if not sample or not _as_before(measured, opened, sample, k):
         return None
     asked = [query for query in queries if query.qid in again]
     with twin_of(opened, asked) as twin:

@@ -101,12 +101,13 @@ def evaluate(
     )
 
 
-def no_evaluation(k: int) -> Evaluation:
-    """What there is to say where nothing was asked."""
+def no_evaluation(k: int, broken: Mapping[str, str] | None = None) -> Evaluation:
+    """What there is to say where nothing was asked; `broken` says of which channels it could not be."""
     document = MetricsDocument(
         version=FORMAT, method=METHOD, state="off", k=k, queries=0, asked=0, since={}, fused=None,
         by_half={}, by_label={}, by_language={},
-        by_module={}, channels={}, nearest=None, tokens=None, agreement=None, twin=None, broken={},
+        by_module={}, channels={}, nearest=None, tokens=None, agreement=None, twin=None,
+        broken=dict(broken or {}),
     )  # fmt: skip
     return Evaluation(
         document, EvalMetrics.details.empty_table(), EvalMetrics.pool.empty_table(), EvalMetrics.points.empty_table(),

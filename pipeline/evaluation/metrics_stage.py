@@ -17,13 +17,13 @@ from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Setting
 from pipeline.embed import registry
 from pipeline.errors import RuntimeLifecycleError
 from pipeline.evaluation.carrying import carry_on, drift
-from pipeline.evaluation.change import change_since
+from pipeline.evaluation.change import Change, change_since
 from pipeline.evaluation.document import MetricsDocument
 from pipeline.evaluation.evaluator import Evaluation, evaluate, no_evaluation
 from pipeline.evaluation.measured import read_measured
 from pipeline.evaluation.points import points_around
 from pipeline.evaluation.queries import TEST, Query, read_queries
-from pipeline.evaluation.staged import Engine, staged
+from pipeline.evaluation.staged import Engine, staged, unsearchable
 from pipeline.evaluation.twin import twin_of
 from pipeline.files import canonical_json
 from pipeline.index.dense.families import import_faiss
@@ -83,12 +83,7 @@ def eval_metrics(
         started = time.perf_counter()
         with staged(read, Engine(search, embed, splade, xtr), lock) as opened:
             change = change_since(base, source, chunks)
-            measured = read_measured(base) if change is not None else None
-            carried = None
-            if change is not None and measured is not None:
-                carried = carry_on(measured, opened, queries, change, chunks.key, runtime)
-                drifted = drift(measured, change) if carried is not None else None
-            made = carried or _all_asked(opened, queries, settings, runtime)
+            made, drifted = _asked(opened, queries, base, change, settings, seed=chunks.key, runtime=runtime)
         runtime.observe({"evaluation_seconds": round(time.perf_counter() - started, 6)})
         _require_answers(made.document, embed)
     (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(made.document)))
@@ -99,6 +94,27 @@ def eval_metrics(
     if drifted is None or base.artefact is None:
         return {**facts, "full": {"chunks": chunks.facts["chunks"], "queries": len(queries)}, "drift": 0, "base": None}
     return {**facts, "full": base.artefact.facts["full"], "drift": drifted}
+
+
+def _asked(
+    opened: Opened,
+    queries: Sequence[Query],
+    base: Base[EvalMetrics],
+    change: Change | None,
+    settings: EvalSettings,
+    *,
+    seed: str,
+    runtime: Runtime,
+) -> tuple[Evaluation, int | None]:
+    """The evaluation, and how many chunks have changed since all was asked; None where all was asked now."""
+    if wrong := unsearchable(opened):
+        return no_evaluation(settings.eval_k, {"lexical": wrong}), None
+    measured = read_measured(base) if change is not None else None
+    if change is not None and measured is not None:
+        carried = carry_on(measured, opened, queries, change, seed, runtime)
+        if carried is not None:
+            return carried, drift(measured, change)
+    return _all_asked(opened, queries, settings, runtime), None
 
 
 def _all_asked(opened: Opened, queries: Sequence[Query], settings: EvalSettings, runtime: Runtime) -> Evaluation:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings, XtrSettings
+from pipeline.index.dense.arrays import TrueVectors
 from pipeline.index.tuning.document import operating_point
 from pipeline.index.tuning.locked_point import Lock
 from pipeline.schemas import Embeddings, FaissIndex, Tuning
@@ -67,6 +69,15 @@ def staged(artefacts: Sequence[Artefact[Any]], engine: Engine, lock: Lock) -> It
             yield opened
         finally:
             opened.close()
+
+
+def unsearchable(opened: Opened) -> str:
+    """Why nothing can be asked, because indexes do not fit together; nothing where they do."""
+    documents, vectors = opened.files.files.ids, TrueVectors.open(opened.version.ensure("embeddings")).ids
+    if np.array_equal(documents, vectors):
+        return ""
+    missing = int((~np.isin(vectors, documents)).sum())
+    return f"{missing:,} of {len(vectors):,} chunks have no document" if missing else "it has documents of unknown chunks"
 
 
 def _draft(known: Mapping[str, Artefact[Any]], lock: Lock) -> ManifestDocument:

@@ -8,10 +8,12 @@ Belongs here: that question. Not here: asking touched queries again (`carrying`)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.evaluation.change import Change, rows_of
 from pipeline.evaluation.measured import Measured
@@ -61,11 +63,27 @@ def _dense(measured: Measured, opened: Opened, change: Change) -> Truths:
 
 
 def _lexical(measured: Measured, opened: Opened, change: Change) -> Truths:
-    boosts, reader = FieldBoosts.of(opened.settings), opened.lexical
-    new = change.new.tolist()
-    best = [max(reader.scores_of(query.query, new, boosts=boosts).values(), default=-np.inf) for query in measured.queries]
+    """By what each word adds to the scores of the new chunks. Words that their text does not have add nothing."""
+    boosts, reader, new = FieldBoosts.of(opened.settings), opened.lexical, change.new.tolist()
+    there = reader.stems(_text(opened.version.ensure("chunks", "definitions"), change))
+    asked = [reader.terms(query.query) for query in measured.queries]
+    adds = {stem: reader.scores_of(stem, new, boosts=boosts) for stem in there & {stem for stems in asked for stem in stems}}
+    best = np.full(len(asked), -np.inf)
+    for row, stems in enumerate(asked):
+        scores: Counter[int] = Counter()
+        for stem in stems:
+            scores.update(adds.get(stem, {}))
+        best[row] = max(scores.values(), default=-np.inf)
     least = measured.pool.least("lexical", measured.document.k, len(measured.queries))
-    return np.asarray((np.array(best) >= NEAR * least) & (np.array(best) > -np.inf))
+    return np.asarray((best >= NEAR * least) & (best > -np.inf))
+
+
+def _text(root: Path, change: Change) -> str:
+    """Every word by which new chunks can be found, and some more: of their text, their files' paths, and all names there."""
+    chunks = rows_of(root, Chunks, change.uris, ["id", "uri", "name", "content"])
+    new = chunks.filter(pa.array(np.isin(chunks["id"].to_numpy(), change.new)))
+    names = rows_of(root, Definitions, change.uris, ["uri", "qualified_name"])["qualified_name"].to_pylist()
+    return "\n".join([text for name in ("uri", "name", "content") for text in new[name].to_pylist()] + names)
 
 
 def _named(measured: Measured, opened: Opened, change: Change) -> Truths:
@@ -90,7 +108,7 @@ def _defined(root: Path, change: Change) -> Iterator[str]:
     chunks = rows_of(root, Chunks, change.uris, ["id", "uri", "start_byte", "end_byte"])
     new = np.isin(chunks["id"].to_numpy(), change.new)
     spans: dict[str, list[tuple[int, int]]] = {}
-    columns = (chunks.filter(new)[name].to_pylist() for name in ("uri", "start_byte", "end_byte"))
+    columns = (chunks.filter(pa.array(new))[name].to_pylist() for name in ("uri", "start_byte", "end_byte"))
     for uri, start, end in zip(*columns, strict=True):
         spans.setdefault(uri, []).append((start, end))
     found = rows_of(root, Definitions, change.uris, ["uri", "name", "start_byte"])

@@ -209,13 +209,16 @@ class LexicalReader:
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
         return self._best(self._query(terms, boosts or FieldBoosts()), limit, allowed)
 
-    def scores_of(self, query: str, ids: Sequence[int], *, boosts: FieldBoosts | None = None) -> dict[int, float]:
-        """The scores that `search` gives to a few chunks, of those that share a word with the query."""
-        terms = self.terms(query)
-        if not terms or not len(ids) or not len(self):
+    def stems(self, text: str) -> set[str]:
+        """All stems of a text, as documents have them."""
+        return {stem for run in words.runs(text) for stem in self._analyzer.analyze(" ".join(words.terms(run)))}
+
+    def scores_of(self, stem: str, ids: Sequence[int], *, boosts: FieldBoosts | None = None) -> dict[int, float]:
+        """What a stem of a query adds to the scores of a few chunks, of those that have it: `search` sums that up."""
+        if not len(ids) or not len(self):
             return {}
         few = tantivy.Query.const_score_query(tantivy.Query.term_set_query(self._schema, ID, list(map(int, ids))), 0.0)
-        asked = [(tantivy.Occur.Must, few), (tantivy.Occur.Must, self._query(terms, boosts or FieldBoosts()))]
+        asked = [(tantivy.Occur.Must, few), (tantivy.Occur.Must, self._query([stem], boosts or FieldBoosts()))]
         with _guarded(self._path):
             hits = self._searcher.search(tantivy.Query.boolean_query(asked), len(ids), count=False).hits
             found = np.array(self._searcher.fast_field_values(ID, [address for _, address in hits]), np.int64)

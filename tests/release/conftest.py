@@ -97,7 +97,7 @@ def _settle(store: Store, repository: Repository, tree: Path) -> dict[str, Artef
         if stage is not MANIFEST:
             inputs = {kind.asset: made[kind.asset] for kind in stage.inputs.values()}
             runtime = Runtime(shared=store.shared)
-            made |= settle(repository, stage, inputs, SETTINGS, externals=externals, runtime=runtime).artefacts
+            made |= settle(repository, stage, inputs, SETTINGS, externals=externals, runtime=runtime, full=True).artefacts
     planned = plan_choices(SETTINGS, scanned, history, repository)
     assert {asset: artefact.key for asset, artefact in made.items()} == {asset: one.key for asset, one in planned.items()}
     return made

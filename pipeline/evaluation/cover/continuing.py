@@ -49,7 +49,7 @@ MOST_CHANGED = 0.02
 """The share of the chunks that may change before all are asked again."""
 MOST_DROPPED = 0.1
 """The share of the definitions asked for that may be gone, or changed so that what was asked no longer asks for them."""
-SAMPLE = 12
+SAMPLE = 8
 _MOVED = 1
 """Definitions of the sample that may be found, or lost, by something that changed elsewhere."""
 

@@ -48,6 +48,8 @@ def cover(search: Search, settings: EvalSettings, runtime: Runtime, *, ask: bool
     roots = {artefact.asset: artefact.path for artefact in search.artefacts}
     indexes = indexes_of(roots)
     structure = structure_of(roots, indexes)
+    # A search reads what the lexical index stores of each chunk that is found.
+    ask = ask and bool(np.isin(structure.chunks.ids, indexes["lexical"]).all())
     rows = sample(structure, settings.coverage_queries) if ask else np.empty(0, np.int64)
     asked = queries_of(structure.definitions, rows) if len(rows) else []
     answers = answers_of(structure, rows)
