@@ -16,6 +16,7 @@ from assets.partitions import REPOSITORIES
 from assets.quality_metadata import report_metadata
 from pipeline.evaluation.report.page import page
 from pipeline.evaluation.report.reading import read
+from pipeline.evaluation.report.subject import Evaluated
 from pipeline.files import digest_bytes
 from pipeline.index.tuning.locked_point import Lock, read_lock
 from pipeline.release import reporting
@@ -23,6 +24,7 @@ from pipeline.release.manifest import tool_versions
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact, External
 from pipeline.stages import COVERAGE, EVAL_METRICS, EVAL_QUERIES
+from pipeline.store.layout import Repository
 from pipeline.store.scans import recall_scan
 from resources.store import StoreResource
 
@@ -109,15 +111,21 @@ def report(
         commit=scanned.commit,
         dirty=scanned.dirty,
     )
-    subject = reporting.of_building(repository, building)
+    digest, metadata = made_report(repository, reporting.of_building(repository, building), eval_metrics.key)
+    if "problem" in metadata:
+        context.log.warning(metadata["problem"])
+    metadata["seconds"] = round(time.perf_counter() - started, 3)
+    return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata=metadata)
+
+
+def made_report(repository: Repository, subject: Evaluated, key: str) -> tuple[str, dict[str, Any]]:
+    """Make and keep the page about an evaluation, by the key of its `eval_metrics`. Returns its digest, and its metadata."""
     made = page(shown := read(subject))
-    path = reporting.report_path(repository, reporting.evaluation_name(eval_metrics.key))
+    path = reporting.report_path(repository, reporting.evaluation_name(key))
     metadata = report_metadata(shown, path)
     try:
         reporting.write_report(path, made)
     except OSError as error:
         # The index can be published all the same; `indexctl report` makes the page again.
-        context.log.warning(f"The report cannot be written: {error}")
-        metadata["problem"] = str(error)
-    metadata["seconds"] = round(time.perf_counter() - started, 3)
-    return dg.MaterializeResult(data_version=dg.DataVersion(digest_bytes(made.encode())), metadata=metadata)
+        metadata["problem"] = f"The report cannot be written: {error}"
+    return digest_bytes(made.encode()), metadata

@@ -95,16 +95,21 @@ def current(
         yield check_result(name, "current", verification.findings[name])
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(done.version),
-        metadata={
-            "version": done.version,
-            "previous": done.previous or "none",
-            "flipped": done.flipped,
-            "allowed": dg.MetadataValue.md(_allowed(done)),
-            "path": dg.MetadataValue.path(str(done.path)),
-            "by_language": dg.MetadataValue.md(_by_language(catalog, done.path)),
-            **{name: value for name, value in manifest.facts.items() if isinstance(value, int)},
-        },
+        metadata=publication_metadata(done, manifest.facts, catalog),
     )
+
+
+def publication_metadata(done: Publication, facts: Mapping[str, Any], catalog: CatalogResource) -> dict[str, Any]:
+    """What is shown of a publication. `facts` are those of its manifest."""
+    return {
+        "version": done.version,
+        "previous": done.previous or "none",
+        "flipped": done.flipped,
+        "allowed": dg.MetadataValue.md(_allowed(done)),
+        "path": dg.MetadataValue.path(str(done.path)),
+        "by_language": dg.MetadataValue.md(_by_language(catalog, done.path)),
+        **{name: value for name, value in facts.items() if isinstance(value, int)},
+    }
 
 
 def _seconds(context: dg.AssetExecutionContext) -> float | None:

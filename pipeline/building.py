@@ -18,7 +18,7 @@ from pipeline.planning import Plan
 from pipeline.release.publication import Publication, publish
 from pipeline.stage import Artefact, External
 from pipeline.stages import MANIFEST, STAGES, identity_of
-from pipeline.store import digests
+from pipeline.store import digests, readings
 from pipeline.store.layout import Store
 from pipeline.store.locks import builder
 from pipeline.store.objects import Settled, settle
@@ -36,6 +36,12 @@ class Built:
     artefacts: Mapping[str, Artefact[Any]]
     publication: Publication
     seconds: Mapping[str, float] = field(default_factory=dict)
+    took: float = 0.0
+    """Seconds from the first stage to the flip."""
+
+    def seconds_of(self, asset: str) -> float:
+        """Those of the stage that makes an asset."""
+        return next((self.seconds.get(stage.name, 0.0) for stage in STAGES if asset in stage.assets), 0.0)
 
 
 def build_here(store: Store, decided: Plan, *, runtime: Runtime, progress: Progress, allow_regression: bool = False) -> Built:
@@ -67,4 +73,5 @@ def build_here(store: Store, decided: Plan, *, runtime: Runtime, progress: Progr
             published = publish(repository, made["manifest"], build=facts, allow_regression=allow_regression)
         finally:
             digests.remember(repository)
-    return Built(made, published, seconds)
+            readings.remember(repository)
+    return Built(made, published, seconds, time.perf_counter() - started)

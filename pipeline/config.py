@@ -357,6 +357,17 @@ class TraceSettings(Section, frozen=True, kw_only=True):
     """Bytes that traces of one repository may take; the oldest go first."""
 
 
+class WatchSettings(Section, frozen=True, kw_only=True):
+    """When `indexctl watch` builds, in seconds. Neither part of a key nor of a version."""
+
+    OF_VERSIONS: ClassVar[frozenset[str] | None] = frozenset()
+
+    watch_debounce: float = 0.3
+    """For so long nothing must have changed."""
+    watch_most_delay: float = 5.0
+    """When changes never end, a build waits no longer than that."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections. Field names are unique across sections, so that people write them flat."""
 
@@ -376,6 +387,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualitySettings = QualitySettings()
     catalog: CatalogSettings = CatalogSettings()
     trace: TraceSettings = TraceSettings()
+    watch: WatchSettings = WatchSettings()
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""

@@ -59,10 +59,16 @@ def cut_alike(earlier: Earlier | None, artefact: Artefact[Any], kind: type[Table
 
 def link_part(before: Path, after: Path, kind: type[Table], part: int) -> Path:
     """Link one part of a table of the object in `before` into the one that is being made in `after`; returns its new path."""
-    target = tables.part_path(after / kind.name, part)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    files.link_or_copy(tables.part_path(before / kind.name, part), target)
-    return target
+    link_parts(before, after, kind, (part,))
+    return tables.part_path(after / kind.name, part)
+
+
+def link_parts(before: Path, after: Path, kind: type[Table], parts: Iterable[int]) -> None:
+    """Link some parts of a table of the object in `before` into the one that is being made in `after`."""
+    old, new = before / kind.name, after / kind.name
+    new.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        files.link_or_copy(tables.part_path(old, part), tables.part_path(new, part))
 
 
 def totals(before: Facts, gone: Iterable[Facts], come: Iterable[Facts]) -> dict[str, Any]:

@@ -70,6 +70,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable, before it gets another name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, each one durable in its parent."""
     if path.is_dir():
@@ -93,6 +102,13 @@ def write_file(path: Path, data: bytes) -> None:
         # Whoever began to build meanwhile took the unfinished file for that of a dead process.
         _write_file(path, data)
     fsync_directory(path.parent)
+
+
+def write_own_file(path: Path, data: bytes) -> None:
+    """`write_file` in a folder that is this program's own: a folder that is in the way there is set aside."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(temporary_sibling(path))
+    write_file(path, data)
 
 
 def _write_file(path: Path, data: bytes) -> None:
@@ -128,11 +144,7 @@ def put_file(made: Path, path: Path, *, replace: bool = True) -> None:
 
     Without `replace` a file that is there stays. Raises FileExistsError then.
     """
-    descriptor = os.open(made, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_file(made)
     if replace:
         made.replace(path)
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, SourceError
-from pipeline.source.freshness import git_folder
+from pipeline.source.freshness import GitPlace, git_place
 from pipeline.source.history import History, read_history
 from pipeline.source.scan import Scan, scan
 from pipeline.stages import KINDS, plan_version
@@ -49,21 +49,29 @@ class Plan:
 def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None = None) -> tuple[Repository, Origin]:
     """The repository that a path belongs to in the store, and where it is read from. Registers nothing.
 
-    Raises `ConfigError` when the name is taken by something else.
+    The worktrees of a git repository are one repository of the store. Raises `ConfigError` when the name is taken by something
+    else.
     """
     path = folder_at(path)
-    git = git_folder(path)
+    place = git_place(path)
     if name is None:
-        origins = ((known, _origin_or_none(known)) for known in store.repositories())
-        name = next((known.name for known, origin in origins if origin is not None and origin.path == str(path)), None)
+        origins = [origin for known in store.repositories() if (origin := _origin_or_none(known)) is not None]
+        name = next((origin.name for origin in origins if origin.path == str(path)), None)
+        name = name or next((origin.name for origin in origins if is_same_place(origin, place)), None)
     repository = store.repository(repository_name_from(path) if name is None else name)
     known = _origin_or_none(repository)
-    if known is not None and known.path != str(path) and (git is None or known.git != str(git)):
+    if known is not None and known.path != str(path) and (place is None or known.git != place.folder):
         raise ConfigError(
             f"`{repository.name}` is already in this store, from {known.path}.",
             hint="Give this one another name with --repo NAME.",
         )
-    return repository, Origin(repository.name, str(path), str(git) if git else None, rev)
+    git, inside = (place.folder, place.inside) if place is not None else (None, "")
+    return repository, Origin(repository.name, str(path), git, rev, inside)
+
+
+def is_same_place(origin: Origin, place: GitPlace | None) -> bool:
+    """Whether a folder is, in some worktree, what a repository of the store is indexed from."""
+    return place is not None and (origin.git, origin.inside) == (place.folder, place.inside)
 
 
 def folder_at(path: Path) -> Path:

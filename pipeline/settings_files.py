@@ -42,6 +42,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "scip_timeout": (1, 86_400),
     "scip_stale_share": (0, 1),
     "churn_days": (1, 36_500),
+    "watch_debounce": (0.01, 60),
+    "watch_most_delay": (0.1, 3600),
     "chunk_budget": (64, 1 << 16),
     "embed_max_tokens": (0, 1 << 20),
     "embed_dimension": (0, 1 << 14),

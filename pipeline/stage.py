@@ -134,12 +134,12 @@ class Stage:
     ) -> str:
         """The key of one output, 32 hex digits: the hash of its recipe, and of the key of its `base` where it has one."""
         recipe = self.recipe(kind, settings, inputs, externals)
-        return _hash(recipe if base == NO_BASE else {**recipe, "base": base})
+        return key_of(recipe if base == NO_BASE else {**recipe, "base": base})
 
     def method(self, kind: type[Kind], settings: Settings, methods: Mapping[str, str]) -> str:
         """How one output is made, 32 hex digits: its recipe with the methods of its inputs in place of their keys, and without
         what comes from outside. `methods` by asset."""
-        return _hash({
+        return key_of({
             "asset": kind.tag(),
             "code_version": self.code_version,
             "settings": {what.__name__: settings.section(what).keyed() for what in self.sections.values()},
@@ -166,5 +166,5 @@ class Stage:
         return self.function(**arguments)
 
 
-def _hash(recipe: Mapping[str, Any]) -> str:
+def key_of(recipe: Mapping[str, Any]) -> str:
     return hashlib.blake2b(msgspec.json.encode(recipe, order="sorted"), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ Belongs here: reading and writing of any table. Not here: what the columns mean 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,12 @@ def _by_first_use(array: pa.DictionaryArray) -> pa.DictionaryArray:
 
 def parts(root: Path, kind: type[Table]) -> list[Path]:
     """The part files of a table under an object or a version, in order. Raises `IndexCorruptionError` when there is none."""
-    found = sorted((root / kind.name).glob("part-*.parquet"))
+    folder = f"{root}/{kind.name}"
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - hot
+    except OSError:
+        names = []
+    found = [Path(f"{folder}/{name}") for name in names if name.startswith("part-") and name.endswith(".parquet")]
     if not found:
         raise IndexCorruptionError(f"The table `{kind.name}` is missing in {root}.", hint="Run `indexctl build` again.")
     return found

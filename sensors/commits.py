@@ -13,10 +13,11 @@ import dagster as dg
 import msgspec
 
 from pipeline.errors import CodeIntelError
+from pipeline.interfaces.looking import freshness_of
 from pipeline.source.freshness import head_of
-from pipeline.store.layout import Repository, read_origin
+from pipeline.store.layout import Origin, Repository, Store, read_origin, settings_of
 from pipeline.store.locks import is_building
-from pipeline.store.versions import current_name, read_manifest
+from pipeline.store.versions import open_version
 from resources.store import StoreResource
 from sensors.nightly import register_partitions
 
@@ -40,24 +41,34 @@ class Cursor(msgspec.Struct):
     asked: dict[str, Asked] = msgspec.field(default_factory=dict)
 
 
-def published_commit(repository: Repository) -> str | None:
-    """The commit of the published version, when it is clean."""
-    try:
-        name = current_name(repository)
-        manifest = read_manifest(repository.versions / name) if name else None
-    except CodeIntelError:
-        return None
-    return manifest.commit if manifest is not None and not manifest.dirty else None
+def wanted(store: Store, name: str) -> str | None:
+    """The commit that should be built, or None when there is nothing to do.
 
-
-def wanted(repository: Repository) -> str | None:
-    """The commit that should be built, or None when there is nothing to do."""
+    What a build of a changed work tree published is of its commit and of the changes: it is built again when they are others.
+    A repository that is gone, has no commits, or cannot be read wants nothing, and keeps none of the others from being built.
+    """
     try:
+        repository = store.existing(name)
         origin = read_origin(repository)
         head = head_of(Path(origin.path), origin.rev)
-    except CodeIntelError:
+        if head is None or is_building(repository):
+            return None
+        return None if _is_published(store, repository, origin, head) else head
+    except (CodeIntelError, OSError):
         return None
-    return None if head is None or head == published_commit(repository) or is_building(repository) else head
+
+
+def _is_published(store: Store, repository: Repository, origin: Origin, head: str) -> bool:
+    try:
+        with open_version(repository) as version:
+            if version.manifest.commit != head:
+                return False
+            return (
+                not version.manifest.dirty
+                or not freshness_of(store, repository, version, settings_of(store, origin), Path(origin.path)).stale
+            )
+    except CodeIntelError:
+        return False
 
 
 def _decode(cursor: str | None) -> Cursor:
@@ -83,7 +94,7 @@ def commit_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
         cursor.asked = {name: asked for name, asked in cursor.asked.items() if name in names}
         requests: list[dg.RunRequest] = []
         for name in names:
-            commit = wanted(store.repository(name))
+            commit = wanted(store.open(), name)
             if commit is None:
                 continue
             asked = cursor.asked.get(name)

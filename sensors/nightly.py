@@ -14,7 +14,11 @@ from assets.adapter import AFRESH_TAG
 from assets.partitions import PARTITION_SET
 from pipeline.errors import CodeIntelError
 from pipeline.schemas import ScipIndex
+from pipeline.stages import STAGES
 from resources.store import StoreResource
+
+BY_NIGHT = tuple(kind.asset for stage in STAGES for kind in stage.bases.values() if kind is not ScipIndex)
+"""Assets that are made anew every night, on nothing that was made by day: trained, split and evaluated."""
 
 
 def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
@@ -35,11 +39,13 @@ def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinit
 
 
 def _afresh(store: StoreResource, name: str) -> dict[str, str]:
-    """What the settings of a repository leave to the night. Settings that cannot be read are told by the run."""
+    """What is made anew by night, and what the settings of a repository leave to it. Settings that cannot be read are told by
+    the run."""
+    assets = list(BY_NIGHT)
     with contextlib.suppress(CodeIntelError):
         if store.settings(name).scip.scip_refresh == "nightly":
-            return {AFRESH_TAG: ScipIndex.asset}
-    return {}
+            assets.append(ScipIndex.asset)
+    return {AFRESH_TAG: ",".join(assets)}
 
 
 def register_partitions(instance: dg.DagsterInstance, names: list[str]) -> None:

@@ -117,6 +117,12 @@ def git() -> Callable[..., str]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build in a test starts no process that outlives the test."""
+    monkeypatch.setattr("pipeline.interfaces.run.leave_running", lambda command, log: None)
+
+
 @dataclass(frozen=True)
 class World:
     """A repository and the store that it was built into."""

@@ -204,3 +204,69 @@ def test_sweeping_removes_temporaries_only(tmp_path: Path) -> None:
     assert files.sweep_temporaries(tmp_path) == 5
     assert _names(tmp_path) == ["kept"] and (kept / "file").exists()
     assert files.sweep_temporaries(tmp_path / "nowhere") == 0
+
+
+def test_a_directory_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "old").write_text("old")
+    with files.directory_commit(tmp_path / "key", replace=True) as folder:
+        (folder / "new").write_text("new")
+        assert _names(tmp_path / "key") == ["old"]
+    assert _names(tmp_path / "key") == ["new"] and _names(tmp_path) == ["key"]
+
+
+@pytest.mark.parametrize("before", ["nothing", "folder", "file", "dangling"])
+def test_a_replacement_works_whatever_is_there_and_without_the_system_s_exchange(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "key"
+    for exchange in (True, False):
+        if before == "folder":
+            target.mkdir(exist_ok=True)
+            (target / "old").write_text("old")
+        elif before == "file":
+            target.write_text("old")
+        elif before == "dangling":
+            target.symlink_to(tmp_path / "nowhere")
+        if not exchange:
+            monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+        with files.directory_commit(target, replace=True) as folder:
+            (folder / "new").write_text("new")
+        assert _names(target) == ["new"]
+        files.sweep_temporaries(tmp_path)
+        assert _names(tmp_path) == ["key"]
+        files.remove(target)
+
+
+def test_what_others_may_be_writing_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    old, new, damaged = (tmp_path / name for name in (".tmp-1-a", ".tmp-1-b", ".bad-seg-c"))
+    for path in (old, new, damaged):
+        path.mkdir()
+    for path in (old, damaged):
+        os.utime(path, (0, 0))
+    (tmp_path / "kept").write_text("kept")
+    assert files.sweep_temporaries(tmp_path, older=3600) == 2
+    assert _names(tmp_path) == [".tmp-1-b", "kept"]
+    assert files.sweep_temporaries(tmp_path) == 1 and files.sweep_temporaries(tmp_path / "missing") == 0
+
+
+def test_a_file_that_a_builder_swept_while_it_was_written_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, swept = os.fsync, []
+
+    def sweep(descriptor: int) -> None:
+        fsync(descriptor)
+        if not swept:
+            swept.append(files.sweep_temporaries(tmp_path))
+
+    monkeypatch.setattr(os, "fsync", sweep)
+    files.write_file(tmp_path / "file", b"all of it")
+    assert swept == [1] and (tmp_path / "file").read_bytes() == b"all of it" and _names(tmp_path) == ["file"]
+
+
+def test_a_folder_in_the_way_of_an_own_file_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "ref" / "what").mkdir(parents=True)
+    files.write_own_file(tmp_path / "ref", b"key\n")
+    assert (tmp_path / "ref").read_bytes() == b"key\n"
+    assert files.sweep_temporaries(tmp_path) == 1

@@ -43,6 +43,8 @@ SHARD = 2048
 """A shard has no more on average, while there are fewer than `MOST_SHARDS`."""
 MOST_SHARDS = 128
 """Each that is looked into takes a file handle."""
+_FEW = 256
+"""Rows that are read one by one."""
 _ID_BITS = 63
 _BLOCK = 1 << 14
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
@@ -118,14 +120,25 @@ class Shards:
             return self._slice(*rows.indices(self.shape[0]))
         wanted = np.asarray(rows, np.int64)
         flat = wanted.ravel()
-        found = np.empty((len(flat), self._dimension), np.float32)
         homes = self._starts.searchsorted(flat, side="right") - 1
-        order = homes.argsort(kind="stable")
-        homes = homes[order]
-        edges = [0, *(np.flatnonzero(homes[1:] != homes[:-1]) + 1).tolist(), len(flat)] if len(flat) else [0]
-        for low, high in itertools.pairwise(edges):
-            at, home = order[low:high], int(homes[low])
-            found[at] = self._shard(home)[flat[at] - self._starts[home]]
+        inside = flat - self._starts[homes]
+        found = np.empty((len(flat), self._dimension), np.float32)
+        if len(flat) <= _FEW:
+            # What a search re-ranks lies in nearly as many shards: to sort it would take longer.
+            for at, (home, row) in enumerate(zip(homes.tolist(), inside.tolist(), strict=True)):
+                found[at] = self._shard(home)[row]
+            return found.reshape(*wanted.shape, self._dimension)
+        ascending = bool((homes[1:] >= homes[:-1]).all())
+        order = None if ascending else homes.argsort(kind="stable")
+        if order is not None:
+            homes, inside = homes[order], inside[order]
+        for low, high in itertools.pairwise([0, *(np.flatnonzero(homes[1:] != homes[:-1]) + 1).tolist(), len(flat)]):
+            # Without `clip` NumPy would copy twice; rows are inside by the look-up of their shard.
+            self._shard(int(homes[low])).take(inside[low:high], axis=0, out=found[low:high], mode="clip")
+        if order is not None:
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            found = found[back]
         return found.reshape(*wanted.shape, self._dimension)
 
     def _slice(self, start: int, stop: int, step: int) -> Vectors:

@@ -56,11 +56,15 @@ def write_segments(folder: Path, rows: Iterable[Row]) -> list[Segment]:
     return segments
 
 
-def write_lists(folder: Path, segments: Sequence[Segment]) -> None:
-    """Make `folder`, which holds the files of these segments, an index of them in this order."""
-    _new_index(folder)
+def write_lists(folder: Path, segments: Sequence[Segment], like: Path | None = None) -> None:
+    """Make `folder`, which holds the files of these segments, an index of them in this order.
+
+    All else that Tantivy lists is as in the index `like`, which the same version made; without one, as in a new index.
+    """
+    if like is None:
+        _new_index(folder)
     listed = [{"segment_id": str(UUID(one.name)), "max_doc": one.documents, "deletes": None} for one in segments]
-    (folder / _META_FILE).write_bytes(canonical_json(_meta(folder) | {"segments": listed}))
+    (folder / _META_FILE).write_bytes(canonical_json(_meta(like or folder) | {"segments": listed}))
     managed = sorted(path.name for path in folder.iterdir() if path.name not in (_MANAGED_FILE, *_LOCK_FILES))
     (folder / _MANAGED_FILE).write_bytes(canonical_json(managed))
     for name in _LOCK_FILES:

@@ -63,7 +63,7 @@ def lexical_index(
     """Index every chunk, in table order: a job for each group of parts that has changed."""
     parts = list(zip(tables.parts(chunks.path, Chunks), tables.parts(definitions.path, Definitions), strict=True))
     folder = out.path / LexicalIndex.DIRECTORY
-    folder.mkdir()
+    folder.mkdir(parents=True)
     groups = _linked(chunks, definitions, runtime, folder, len(parts))
     missing = [number for number in range(group_count(len(parts))) if number not in groups]
     jobs = [_Job([parts[part] for part in parts_of(n, len(parts))], folder, out.path / f"group-{n}") for n in missing]
@@ -73,7 +73,8 @@ def lexical_index(
 
     every = [group for _, group in sorted(groups.items())]
     segments = [segment for group in every for segment in group.segments]
-    write_lists(folder, segments)
+    before = runtime.earlier.outputs[LexicalIndex.asset].path if runtime.earlier else None
+    write_lists(folder, segments, like=before and before / LexicalIndex.DIRECTORY)
     listed = [part for group in every for part in group.files]
     uris = [uri for part in listed for uri in part.uris]
     roles = with_replaced(uris, np.concatenate([part.alone for part in listed]))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, Revision
+from pipeline.interfaces.options import BuildRevision, Data, Json, Repo
 
 if TYPE_CHECKING:
+    from pipeline.building import Built
     from pipeline.errors import CodeIntelError
     from pipeline.interfaces.output import Steps
     from pipeline.planning import Plan
@@ -35,6 +36,9 @@ Ephemeral = Annotated[bool, typer.Option("--ephemeral", help="Do not record the 
 AllowRegression = Annotated[
     bool, typer.Option("--allow-regression", help="Publish also what the gate on quality refuses, and record what it found.")
 ]
+Graph = Annotated[
+    bool, typer.Option("--graph", help="Run the Dagster graph and record the run, also where a small build would do without.")
+]
 Full = Annotated[bool, typer.Option("--full", help="Build on nothing that was built before: train, split and evaluate anew.")]
 RefreshScip = Annotated[bool, typer.Option("--refresh-scip", help="Run the indexers of symbols again.")]
 
@@ -46,6 +50,7 @@ class Run:
     ephemeral: bool
     allow_regression: bool
     full: bool
+    graph: bool = False
     afresh: tuple[str, ...] = ()
 
 
@@ -71,7 +76,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, data: Data = None, json: Json = False,
     files: Annotated[bool, typer.Option("--files", help="List every skipped file with its reason.")] = False,
 ) -> None:  # fmt: skip
     """Show what a build would index or skip and why, and what is stale. Writes nothing."""
@@ -134,8 +139,8 @@ def _show_plan(decided: Plan, *, json: bool, every_file: bool) -> None:
 
 
 def build(
-    path: Target = Path(), rev: Revision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
-    refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False,
+    path: Target = Path(), rev: BuildRevision = None, repo: Repo = None, no_scip: NoScip = False, scip: Scip = None,
+    refresh_scip: RefreshScip = False, allow_regression: AllowRegression = False, full: Full = False, graph: Graph = False,
     ephemeral: Ephemeral = False, data: Data = None, json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
@@ -147,11 +152,11 @@ def build(
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
     with symbols_from(no_scip, scip or [], refresh=refresh_scip) as afresh:
-        run = Run(ephemeral=ephemeral, allow_regression=allow_regression, full=full, afresh=afresh)
-        _build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
+        run = Run(ephemeral, allow_regression=allow_regression, full=full, graph=graph, afresh=afresh)
+        build_and_report(path, rev, repo, data, run=run, json=json, quiet=quiet, started=started)
 
 
-def _build_and_report(
+def build_and_report(
     path: Path,
     rev: str | None,
     repo: str | None,
@@ -162,6 +167,7 @@ def _build_and_report(
     quiet: bool,
     started: float,
 ) -> None:
+    """Build what a path names, publish it, and print what came of it. Raises what ended it."""
     from pipeline import planning
     from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json
@@ -272,7 +278,7 @@ def _build(store: Store, decided: Plan, run: Run, *, steps: Steps, damage: str |
         from pipeline.workers import crew, start_crew, worker_count
 
         with crew(worker_count()):
-            if decided.current is not None and not run.full:
+            if decided.current is not None and not (run.full or run.graph):
                 return decided, _build_here(store, decided, run, steps)
             # They start while this process imports Dagster.
             ready = functools.partial(prepare, decided.settings.embed)
@@ -311,7 +317,29 @@ def _build_here(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:
         return Outcome(outcome.built, outcome.reused, error)
     steps.done("current", note=built.publication.version)
     outcome.built.append("current")
+    if not run.ephemeral:
+        _leave_for_dagster(store, decided, built)
     return outcome
+
+
+def _leave_for_dagster(store: Store, decided: Plan, built: Built) -> None:
+    """Have the build reported to the Dagster instance of the store by a process that outlives this one."""
+    from pipeline.interfaces.run import start_reporting
+    from pipeline.store import unreported
+
+    done = built.publication
+    checked = {} if done.verification is None else done.verification.findings
+    report = unreported.Unreported(
+        format=unreported.FORMAT, version=done.version, previous=done.previous, flipped=done.flipped,
+        keys={asset: artefact.key for asset, artefact in built.artefacts.items()},
+        reused=[asset for asset, artefact in built.artefacts.items() if artefact.reused],
+        started=time.time() - built.took, ended=time.time(),
+        seconds={asset: built.seconds_of(asset) for asset in built.artefacts},
+        findings={name: unreported.Checked(list(found.problems), dict(found.facts)) for name, found in checked.items()},
+        allowed={name: list(problems) for name, problems in done.allowed.items()},
+    )  # fmt: skip
+    unreported.write(decided.repository, report)
+    start_reporting(store)
 
 
 def _run_graph(store: Store, decided: Plan, run: Run, steps: Steps) -> Outcome:

@@ -59,14 +59,14 @@ def coverage(
     Modules are cut such that each row has about as many definitions; `…` is the rest of a folder. The worst come first.
     """
     from pipeline.errors import QueryError
-    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.output import as_text, print_json
     from pipeline.store.versions import open_version
 
     if depth is not None and (missed or by is not By.MODULE):
         raise QueryError("`--depth` is for modules.", hint="Leave it out, or ask `--by module`.")
     repository = choose_repository(choose_store(data), repo)
-    with open_version(repository, version) as opened:
+    with open_version(repository, choose_version(repository, version, None)) as opened:
         shown = _read(_folder(opened), opened.name, as_text(module))
     rows = _missed(shown.definitions) if missed else _rows(shown, by, depth)
     most = rows[:worst] if worst else rows

@@ -6,7 +6,6 @@ Belongs here: which options go together, and which part of the program they ask.
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,23 +74,25 @@ def _evaluate(
     """Show what the version says of itself; where that is not what was asked for, measure."""
     from pipeline.interfaces.commands_search import open_searcher_of
     from pipeline.interfaces.evaluation import measured, stored, stored_k
-    from pipeline.interfaces.output import while_waiting
+    from pipeline.interfaces.output import tell_freshness, while_waiting
 
     # Opening a searcher reads nothing yet.
-    with open_searcher_of(data, repo, name) as (searcher, fresh, settings):
+    with open_searcher_of(data, repo, name) as (searcher, looking, settings):
         known = stored_k(searcher.version)
         if not now and queries is None and grid is None and not tokens and k in (None, known):
-            report = stored(searcher.version, stale=fresh.stale)
+            report = stored(searcher.version, stale=looking.result().stale)
         else:
             wanted = k if k is not None else known or settings.evaluation.eval_k
             with while_waiting("asking the queries"):
-                report = measured(searcher, stale=fresh.stale, k=wanted, file=queries, grid=grid, tokens=tokens)
-        _show(report, fresh.reason, json=json)
+                report = measured(searcher, stale=looking.result().stale, k=wanted, file=queries, grid=grid, tokens=tokens)
+        _show(report, json=json)
+        if not json:
+            tell_freshness(searcher.version, looking.result())
 
 
-def _show(report: Report, reason: str, *, json: bool) -> None:
+def _show(report: Report, *, json: bool) -> None:
     from pipeline.interfaces.evaluation_tables import print_report
-    from pipeline.interfaces.output import print_json, print_warning, stale_note
+    from pipeline.interfaces.output import print_json, print_warning
 
     if json:
         print_json(report.as_json())
@@ -99,8 +100,6 @@ def _show(report: Report, reason: str, *, json: bool) -> None:
     print_report(report)
     for warning in report.warnings:
         print_warning(warning)
-    if report.stale:
-        sys.stderr.write(f"{stale_note(report.repo, reason)}\n")
 
 
 def _compare(data: Path | None, repo: str | None, first: str, second: str, *, json: bool) -> None:
@@ -111,9 +110,11 @@ def _compare(data: Path | None, repo: str | None, first: str, second: str, *, js
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
     from pipeline.schemas import EvalMetrics
+    from pipeline.store.revisions import named
     from pipeline.store.versions import open_version
 
     repository = choose_repository(choose_store(data), repo)
+    first, second = named(repository, first), named(repository, second)
     with open_version(repository, first) as before, open_version(repository, second) as after:
         folders = [
             one.ensure(EvalMetrics.asset) if EvalMetrics.asset in one.manifest.artefacts else one.path

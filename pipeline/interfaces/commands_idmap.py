@@ -57,7 +57,7 @@ def export(
     """Write {faiss_row, external_id, source} of every row of a version's vector index."""
     from pipeline.catalog.idmap_export import write_idmap
     from pipeline.errors import QueryError
-    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.output import print_json
     from pipeline.schemas import FaissIdmap
     from pipeline.store.versions import open_version
@@ -70,7 +70,7 @@ def export(
     store = choose_store(data)
     repository = choose_repository(store, repo)
     target = None if out == _STANDARD_OUTPUT else _target(store, f"faiss_idmap.{chosen}" if out is None else out, force=force)
-    with open_version(repository, version) as opened:
+    with open_version(repository, choose_version(repository, version, None)) as opened:
         idmap = opened.ensure(FaissIdmap.asset) / FaissIdmap.FILE
         if target is None:
             sys.stdout.flush()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, VersionName
+from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
     from pipeline.search.engine import Hit
@@ -32,29 +32,30 @@ def related(
     path: Annotated[list[str] | None, typer.Option("--path", metavar="GLOB", help="Only matching paths; repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", metavar="K", help="Only this kind of chunk; repeatable.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each channel gives, and ids.")] = False,
-    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+    version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """What is near a chunk: what it calls, imports and derives from and the other way round, and what is like it."""
     from pipeline.interfaces.commands_search import chunk_id, open_searcher_of
-    from pipeline.interfaces.output import as_text, print_json, printable, stale_note
+    from pipeline.interfaces.output import as_text, print_json, printable, tell_freshness
     from pipeline.search.channels.registry import State
     from pipeline.search.engine import Filters
     from pipeline.search.related import related as find
 
     identifier = chunk_id(chunk)
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind)))
-    with open_searcher_of(data, repo, version) as (searcher, fresh, _):
+    with open_searcher_of(data, repo, version, rev) as (searcher, looking, _):
         found = find(searcher, identifier, k, filters)
         name = searcher.version.repository.name
         if json:
-            print_json({"repo": name, "version": searcher.version.name, "stale": fresh.stale, **_as_json(found)})
+            fresh = looking.result()
+            head = {"repo": name, "version": searcher.version.name, "stale": fresh.stale, "behind": fresh.as_json()}
+            print_json(head | _as_json(found))
             return
         _print(found, explain=explain)
         for source, told in found.sources.items():
             if told.state is State.BROKEN:
                 sys.stderr.write(f"warning: the {source} could not be asked: {printable(told.reason)}\n")
-        if fresh.stale:
-            sys.stderr.write(f"{stale_note(name, fresh.reason)}\n")
+        tell_freshness(searcher.version, looking.result())
 
 
 def _as_json(found: Related) -> dict[str, Any]:

@@ -32,14 +32,14 @@ def report(
     from pipeline.errors import IndexCorruptionError, NotFoundError
     from pipeline.evaluation.report.page import page
     from pipeline.evaluation.report.reading import read
-    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.output import print_json
     from pipeline.release.reporting import of_version, report_path, write_report
     from pipeline.store.layout import not_writable
     from pipeline.store.versions import open_version
 
     repository = choose_repository(choose_store(data), repo)
-    with open_version(repository, version) as opened:
+    with open_version(repository, choose_version(repository, version, None)) as opened:
         name = opened.name
         try:
             shown = read(of_version(opened))

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from pipeline.config import Settings
     from pipeline.index.dense.operating_point import OperatingPoint
+    from pipeline.interfaces.looking import Looking
     from pipeline.search.engine import Answer, Filters, Hit, Searcher
     from pipeline.search.explanation import Matched
     from pipeline.search.trace import Tracer
-    from pipeline.store.layout import Repository, Store
+    from pipeline.source.freshness import Freshness
 
 
 _MOST_NAMES = 8
@@ -62,7 +63,7 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
-    from pipeline.interfaces.output import as_text, counts, print_json, print_warning, stale_note
+    from pipeline.interfaces.output import as_text, counts, print_json, print_warning, tell_freshness
     from pipeline.search.channels.registry import broken
     from pipeline.search.engine import Filters
     from pipeline.search.trace import Tracer
@@ -71,19 +72,19 @@ def search(
         raise QueryError("Give a query, or --batch FILE, and not both.", hint="See `indexctl search --help`.")
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind, module, defines)))
     with (
-        open_searcher_of(data, repo, version, rev) as (searcher, fresh, settings),
+        open_searcher_of(data, repo, version, rev) as (searcher, looking, settings),
         Tracer(searcher, settings.trace, print_warning) as tracer,
     ):
         point = searcher.point_for(params, k_factor) if params or k_factor is not None else None
         if batch is not None:
-            _run_batch(searcher, fresh, tracer, batch, k, filters, point, explain=explain)
+            _run_batch(searcher, looking, tracer, batch, k, filters, point, explain=explain)
             return
         assert query is not None  # one of both was given
         query = as_text(query)
         answer = searcher.answer(query, k, filters, point=point, explain=explain)
         matched = _matched(searcher, tracer, answer, explain=explain)
         if json:
-            print_json(_as_json(searcher, fresh, query, answer, matched))
+            print_json(_as_json(searcher, looking.result(), query, answer, matched))
             return
         _print_hits(answer.hits, matched, filtered=bool(filters))
         if explain:
@@ -92,24 +93,24 @@ def search(
             sys.stderr.write(f"note: the query is long; its last {counts(answer.query.unread, 'character')} were not read\n")
         for name, reason in broken(answer.channels).items():
             print_warning(f"the channel `{name}` could not answer: {reason}")
-        if fresh.stale:
-            sys.stderr.write(f"{stale_note(searcher.version.repository.name, fresh.reason)}\n")
+        tell_freshness(searcher.version, looking.result())
 
 
 @contextmanager
 def open_searcher_of(
     data: Path | None, repo: str | None, version: str | None, rev: str | None = None
-) -> Iterator[tuple[Searcher, Any, Settings]]:
-    """The searcher of the version that the options name, how fresh that is, and the settings."""
-    from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
+) -> Iterator[tuple[Searcher, Looking, Settings]]:
+    """The searcher of the version that the options name, the question how fresh that is, and the settings."""
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
+    from pipeline.interfaces.looking import look
     from pipeline.search.engine import open_searcher
     from pipeline.store.layout import read_origin, settings_of
 
     store = choose_store(data)
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository))
-    with open_searcher(repository, settings, version or _version_of(store, repository, rev)) as searcher:
-        yield searcher, freshness_of(store, repository, searcher.version, settings), settings
+    with open_searcher(repository, settings, choose_version(repository, version, rev)) as searcher:
+        yield searcher, look(store, repository, searcher.version, settings), settings
 
 
 def _matched(searcher: Searcher, tracer: Tracer, answer: Answer, *, explain: bool) -> dict[int, Matched] | None:
@@ -121,34 +122,15 @@ def _matched(searcher: Searcher, tracer: Tracer, answer: Answer, *, explain: boo
     return matched
 
 
-def _version_of(store: Store, repository: Repository, rev: str | None) -> str | None:
-    """The clean version that was built from a revision. Raises `NotFoundError`."""
-    if rev is None:
-        return None
-    from pipeline.errors import CodeIntelError, NotFoundError
-    from pipeline.source.freshness import head_of
-    from pipeline.store.layout import read_origin
-    from pipeline.store.versions import newest_first, read_manifest, version_names
-
-    commit = head_of(Path(read_origin(repository).path), rev)
-    for name, _ in newest_first(repository, version_names(repository)):
-        try:
-            manifest = read_manifest(repository.versions / name)
-        except CodeIntelError:
-            continue
-        if manifest.commit == commit and not manifest.dirty:
-            return name
-    raise NotFoundError(f"No version of `{repository.name}` was built from {rev}.", hint=f"Run `indexctl build --rev {rev}`.")
-
-
 def _as_json(
-    searcher: Searcher, fresh: Any, query: str, answer: Answer, matched: Mapping[int, Matched] | None
+    searcher: Searcher, fresh: Freshness, query: str, answer: Answer, matched: Mapping[int, Matched] | None
 ) -> dict[str, Any]:
     results = [hit.as_json() | ({} if matched is None else {"matched": matched[hit.id].as_json()}) for hit in answer.hits]
     return {
         "repo": searcher.version.repository.name,
         "version": searcher.version.name,
         "stale": fresh.stale,
+        "behind": fresh.as_json(),
         "query": query,
         "kind": answer.query.kind.value,
         **({"unread": answer.query.unread} if answer.query.unread else {}),
@@ -158,8 +140,8 @@ def _as_json(
 
 
 def _run_batch(
-    searcher: Searcher, fresh: Any, tracer: Tracer, batch: Path, k: int | None, filters: Filters, point: OperatingPoint | None,
-    *, explain: bool,
+    searcher: Searcher, looking: Looking, tracer: Tracer, batch: Path, k: int | None, filters: Filters,
+    point: OperatingPoint | None, *, explain: bool,
 ) -> None:  # fmt: skip
     from pipeline.errors import QueryError
     from pipeline.interfaces.output import print_json
@@ -172,7 +154,8 @@ def _run_batch(
             answer = searcher.answer(query, k, filters, point=point, explain=explain)
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
-        print_json(_as_json(searcher, fresh, query, answer, _matched(searcher, tracer, answer, explain=explain)))
+        matched = _matched(searcher, tracer, answer, explain=explain)
+        print_json(_as_json(searcher, looking.result(), query, answer, matched))
 
 
 def _lines(batch: Path) -> Iterator[bytes]:
@@ -300,7 +283,7 @@ def chunk_id(text: str) -> int:
 
 def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
-    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+    version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Print a chunk: where it lies, what it stands in and defines, who calls that and what it calls, and its text."""
     from pipeline.catalog.describe import around_chunk
@@ -309,13 +292,19 @@ def show(
     from pipeline.catalog.views import connect
     from pipeline.errors import NotFoundError
     from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
-    from pipeline.interfaces.context import choose_repository, choose_store
-    from pipeline.interfaces.output import print_json, printable
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
+    from pipeline.interfaces.looking import look
+    from pipeline.interfaces.output import print_json, printable, tell_freshness
+    from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
     identifier = chunk_id(chunk)
     columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
-    with open_version(choose_repository(choose_store(data), repo), version) as opened:
+    store = choose_store(data)
+    repository = choose_repository(store, repo)
+    settings = settings_of(store, read_origin(repository))
+    with open_version(repository, choose_version(repository, version, rev)) as opened:
+        looking = look(store, repository, opened, settings)
         folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
         connection = connect(folder, memory_limit="512MB", threads=1)
         try:
@@ -330,10 +319,15 @@ def show(
             connection.close()
         commit = opened.manifest.commit
     if json:
-        print_json({**row, **around, "id": str(row["id"]), "version": opened.name, "commit": commit})
+        fresh = looking.result()
+        print_json({
+            **row, **around, "id": str(row["id"]), "version": opened.name, "commit": commit, "stale": fresh.stale,
+            "behind": fresh.as_json(),
+        })  # fmt: skip
         return
     typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}").rstrip())
     for line in around_lines(around):
         typer.echo(line)
     for number, line in enumerate(row["content"].splitlines(), row["start_line"]):
         typer.echo(f"{number:>6}  {printable(line.expandtabs(4))}")
+    tell_freshness(opened, looking.result())

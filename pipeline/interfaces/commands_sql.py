@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, VersionName
+from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,12 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def sql(
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help="One SELECT or EXPLAIN; without it, a prompt.")] = None,
-    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+    version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Query the tables and views of a version with SQL, read-only."""
     from pipeline.catalog.traces import readable
     from pipeline.catalog.views import connect, create_trace_views
-    from pipeline.interfaces.context import choose_repository, choose_store
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.output import as_text, print_warning
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
@@ -42,7 +42,7 @@ def sql(
     store = choose_store(data)
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository)).search
-    with open_version(repository, version) as opened:
+    with open_version(repository, choose_version(repository, version, rev)) as opened:
         folder = opened.ensure(*opened.manifest.artefacts)
         traces = readable(repository.traces)
         for problem in traces.problems:

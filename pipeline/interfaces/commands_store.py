@@ -1,4 +1,4 @@
-"""`indexctl status`, `versions`, `verify`, `rollback` and `gc`.
+"""`indexctl status`, `verify`, `rollback` and `gc`.
 
 Belongs here: looking at what is published, and moving CURRENT among what exists. Not here: building.
 """
@@ -6,7 +6,6 @@ Belongs here: looking at what is published, and moving CURRENT among what exists
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,14 +24,9 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status")(status)
-    app.command("versions")(versions)
     app.command("verify")(verify)
     app.command("rollback")(rollback)
     app.command("gc")(gc)
-
-
-def _moment(moment: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else ""
 
 
 def status(
@@ -63,7 +57,7 @@ def status(
 
 
 def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dict[str, Any]:
-    from pipeline.interfaces.context import freshness_of
+    from pipeline.interfaces.looking import freshness_of
     from pipeline.interfaces.losses import describe_losses
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.locks import is_building
@@ -78,6 +72,7 @@ def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dic
             "commit": manifest.commit,
             "dirty": manifest.dirty,
             "stale": fresh.stale,
+            "behind": fresh.as_json(),
             "building": is_building(repository),
             "chunks": manifest.counts["chunks"],
             "vectors": manifest.counts["vectors"],
@@ -121,18 +116,18 @@ def _describe_catalog(catalog: dict[str, Any]) -> str:
 
 def _print_status(row: dict[str, Any]) -> None:
     from pipeline.interfaces.losses import loss_lines
-    from pipeline.interfaces.output import describe_counts, printable
+    from pipeline.interfaces.output import describe_counts, moment_of, printable
 
     if row.get("version") is None:
         typer.echo(f"{row['repo']}: {printable(row['problem'])}")
         return
-    state = "being built" if row["building"] else "behind: run `indexctl build`" if row["stale"] else "up to date"
+    state = "being built" if row["building"] else _describe_behind(row) if row["stale"] else "up to date"
     commit = f"{row['commit'][:12]}{' and uncommitted changes' if row['dirty'] else ''}" if row["commit"] else "no commit"
     point = row["operating_point"]
     typer.echo(f"{row['repo']}: {state}")
     for name, value in (
         ("from", f"{printable(row['path'])} ({commit})"),
-        ("version", f"{row['version']}, published {_moment(row['published_at'])}"),
+        ("version", f"{row['version']}, published {moment_of(row['published_at'])}"),
         ("chunks", f"{row['chunks']:,} in {describe_counts(row['languages'], most=6)} files"),
         ("vectors", f"{row['vectors']:,} by {row['embedder']}; FAISS {point['family']}, {_describe_point(point)}"),
         *(("allowed", printable(f"{check}: {' '.join(problems)}")) for check, problems in row["allowed"].items()),
@@ -142,6 +137,17 @@ def _print_status(row: dict[str, Any]) -> None:
         typer.echo(f"  {name:<9}{value}")
     for loss in row.get("losses", []):
         typer.echo(f"  {printable(loss['uri'])}: {loss['artefact']}: {printable(loss['reason'])}")
+
+
+def _describe_behind(row: dict[str, Any]) -> str:
+    """`behind by 2 files in 1 commit: run `indexctl build``."""
+    from pipeline.interfaces.output import counts, printable
+
+    files, commits, reason = (row["behind"][name] for name in ("files", "commits", "reason"))
+    words = [f"behind by {counts(files, 'file')}" if files else "behind"]
+    words += [f"in {counts(commits, 'commit')}"] if commits else []
+    words += [f"({printable(reason).rstrip('.')})"] if reason else []
+    return f"{' '.join(words)}: run `indexctl build`"
 
 
 def _describe_point(point: dict[str, Any]) -> str:
@@ -156,42 +162,6 @@ def _describe_point(point: dict[str, Any]) -> str:
     return ", ".join(word for word in words if word)
 
 
-def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
-    """List the versions in the store, the latest published first."""
-    from pipeline.errors import CodeIntelError
-    from pipeline.interfaces.context import choose_repository, choose_store
-    from pipeline.interfaces.output import print_json, print_table
-    from pipeline.store.versions import allowed_of, current_or_none, newest_first, read_manifest, version_names
-
-    repository = choose_repository(choose_store(data), repo)
-    current = current_or_none(repository)
-    rows = []
-    for name, facts in newest_first(repository, version_names(repository)):
-        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at"),
-                               "allowed": list(allowed_of(facts))}  # fmt: skip
-        try:
-            manifest = read_manifest(repository.versions / name)
-            row |= {"commit": manifest.commit, "dirty": manifest.dirty, "parent": manifest.parent,
-                    "chunks": manifest.counts["chunks"]}  # fmt: skip
-        except CodeIntelError as error:
-            row["problem"] = error.message
-        rows.append(row)
-    if json:
-        print_json({"repo": repository.name, "versions": rows})
-        return
-    allowed = any(row["allowed"] for row in rows)
-    print_table(
-        ["", "version", "commit", "chunks", "published", *(["in spite of"] if allowed else [])],
-        [
-            ["*" if row["current"] else "", row["version"],
-             ((row.get("commit") or "–")[:10] + ("+" if row.get("dirty") else "")) if "problem" not in row else "damaged",
-             f"{row.get('chunks', 0):,}", _moment(row["published_at"]), *([", ".join(row["allowed"])] if allowed else [])]
-            for row in rows
-        ],
-        right=["chunks"],
-    )  # fmt: skip
-
-
 def verify(
     version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
     deep: Annotated[bool, typer.Option("--deep", help="Make a sample of the version again from its own sources, too.")] = False,
@@ -200,10 +170,11 @@ def verify(
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
     from pipeline.release.verification import verify_folder
+    from pipeline.store.revisions import named
     from pipeline.store.versions import current_name, open_version
 
     repository = choose_repository(choose_store(data), repo)
-    name = version or current_name(repository)
+    name = named(repository, version) if version else current_name(repository)
     # Only a manifest that can be read can be pinned; the damage of another one is for `verify_folder` to tell.
     folder = repository.versions / name if name else None
     if folder is None or not folder.is_dir():
@@ -272,9 +243,10 @@ def rollback(
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
     from pipeline.release import switching
+    from pipeline.store.revisions import named
 
     repository = choose_repository(choose_store(data), repo)
-    done = switching.rollback(repository, version)
+    done = switching.rollback(repository, named(repository, version) if version else None)
     if json:
         print_json({"repo": repository.name, "version": done.version, "previous": done.previous, "flipped": done.flipped})
     elif done.flipped:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.options import Data, Json, Repo, VersionName
+from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -41,7 +41,7 @@ def symbols(
     k: Annotated[int, typer.Option("-k", metavar="N", min=0, help="How many references of each symbol.")] = 20,
     most: Annotated[int, typer.Option("-n", "--most", metavar="N", min=1, help="How many symbols of that name.")] = 20,
     refs: Annotated[bool, typer.Option("--refs/--no-refs", help="Whether to list references.")] = True,
-    version: VersionName = None, repo: Repo = None, data: Data = None, json: Json = False,
+    version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Where a name is defined and referred to, what implements it, who calls it, and what it calls.
 
@@ -51,8 +51,9 @@ def symbols(
     from pipeline.catalog.lookup import find_symbols
     from pipeline.catalog.symbol_table import read_symbols
     from pipeline.errors import QueryError
-    from pipeline.interfaces.context import choose_repository, choose_store, freshness_of
-    from pipeline.interfaces.output import as_text, print_json, stale_note
+    from pipeline.interfaces.context import choose_repository, choose_store, choose_version
+    from pipeline.interfaces.looking import look
+    from pipeline.interfaces.output import as_text, print_json, tell_freshness
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
@@ -62,22 +63,22 @@ def symbols(
     store = choose_store(data)
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository))
-    with open_version(repository, version) as opened:
-        fresh = freshness_of(store, repository, opened, settings)
+    with open_version(repository, choose_version(repository, version, rev)) as opened:
+        looking = look(store, repository, opened, settings)
         table = read_symbols(opened.ensure(*symbol_assets(opened)))
         found = find_symbols(table, name)
         if not len(found):
             raise _not_found(opened, name, settings)
         described = describe(table, found[:most], k=k, references=refs)
     if json:
+        fresh = looking.result()
         print_json({
-            "repo": repository.name, "version": opened.name, "stale": fresh.stale, "name": name,
+            "repo": repository.name, "version": opened.name, "stale": fresh.stale, "behind": fresh.as_json(), "name": name,
             "symbol_count": len(found), "symbols": described,
         })  # fmt: skip
         return
     _print_symbols(name, described, len(found), refs=refs)
-    if fresh.stale:
-        sys.stderr.write(f"{stale_note(repository.name, fresh.reason)}\n")
+    tell_freshness(opened, looking.result())
 
 
 def symbol_assets(opened: Version) -> list[str]:

@@ -29,7 +29,7 @@ def ui(
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
     from pipeline.interfaces.context import data_folder
-    from pipeline.interfaces.run import dagster_home
+    from pipeline.interfaces.run import dagster_home, start_reporting
     from pipeline.store.layout import create_store
 
     store = create_store(data_folder(data))
@@ -41,6 +41,7 @@ def ui(
     }
     program = Path(sys.executable).parent / "dagster"
     command = [str(program), "dev", "-m", "pipeline.definitions", "-h", host, "-p", str(port)]
+    start_reporting(store)
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()
     os.execve(program, command, environment)  # noqa: S606 - our own interpreter's dagster, no shell

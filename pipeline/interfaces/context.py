@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.config import Settings
-from pipeline.errors import CodeIntelError, NotFoundError
-from pipeline.source.freshness import Freshness, freshness
-from pipeline.store.layout import Repository, Store, open_store, read_origin
+from pipeline.errors import CodeIntelError, NotFoundError, QueryError, SourceError
+from pipeline.source.freshness import git_place, head_of
+from pipeline.store import revisions
+from pipeline.store.layout import Origin, Repository, Store, open_store, read_origin
 from pipeline.store.place import default_data
-from pipeline.store.versions import Version
 
 
 def data_folder(given: Path | None) -> Path:
@@ -28,35 +28,62 @@ def choose_store(given: Path | None) -> Store:
 
 
 def choose_repository(store: Store, name: str | None) -> Repository:
-    """`--repo`; else the repository that the working directory lies in; else the only one. Raises `NotFoundError`."""
+    """`--repo`; else the repository that the working directory lies in, in whichever of its worktrees; else the only one.
+
+    Raises `NotFoundError`.
+    """
     if name is not None:
         return store.existing(name)
     known = store.repositories()
     if len(known) == 1:
         return known[0]
     here = Path.cwd().resolve()
-    around: dict[str, Repository] = {}
+    origins: dict[str, Origin] = {}
     for repository in known:
         # The damage of one repository's record is no reason to refuse the others.
         with contextlib.suppress(CodeIntelError):
-            around[read_origin(repository).path] = repository
-    inside = [path for path in around if here.is_relative_to(path)]
-    if inside:
-        return around[max(inside, key=len)]
+            origins[repository.name] = read_origin(repository)
+    around = [origin for origin in origins.values() if here.is_relative_to(origin.path)] or _in_worktrees(here, origins)
+    if around:
+        return store.repository(max(around, key=lambda origin: (len(origin.path), len(origin.inside))).name)
     if not known:
         raise NotFoundError(f"Nothing is indexed in {store.root}.", hint="Build an index with `indexctl build PATH`.")
     names = ", ".join(repository.name for repository in known)
     raise NotFoundError("Several repositories are indexed here.", hint=f"Choose one with --repo: {names}.")
 
 
-def freshness_of(store: Store, repository: Repository, version: Version, settings: Settings) -> Freshness:
-    """Whether the repository has moved on since a version was built."""
-    origin = read_origin(repository)
-    return freshness(
-        Path(origin.path),
-        rev=origin.rev,
-        settings=settings.source,
-        cache=repository.scan_cache,
-        skip=store.root,
-        indexed=version.manifest.artefacts["source_snapshot"].recipe["external"]["scan"],
-    )
+def choose_version(repository: Repository, version: str | None, rev: str | None) -> str | None:
+    """The version that `--version` (a name, or the beginning of one) or `--rev` (a revision) means; None: the published one.
+
+    Raises `QueryError`, `NotFoundError`, `SourceError`.
+    """
+    if version is not None and rev is not None:
+        raise QueryError("Give --version or --rev, and not both.")
+    if version is not None:
+        return revisions.named(repository, version)
+    if rev is None:
+        return None
+    path = read_origin(repository).path
+    try:
+        commit = head_of(Path(path), rev)
+    except SourceError:
+        # The repository may be gone, or have forgotten a commit that the store still has.
+        found = revisions.of_commit_beginning(repository, rev)
+        if found is None:
+            raise
+        return found
+    found = None if commit is None else revisions.of_commit(repository, commit)
+    if found is None:
+        raise revisions.not_built(repository, path, rev, commit)
+    return found
+
+
+def _in_worktrees(here: Path, origins: Mapping[str, Origin]) -> list[Origin]:
+    """Those that have a worktree around a folder."""
+    try:
+        place = git_place(here)
+    except CodeIntelError:
+        return []
+    if place is None:
+        return []
+    return [one for one in origins.values() if one.git == place.folder and place.inside.startswith(one.inside)]

@@ -23,7 +23,8 @@ from pipeline import __version__
 from pipeline.errors import CodeIntelError
 
 COMMAND_MODULES = (
-    "build", "search", "related", "symbols", "store", "tune", "eval", "coverage", "report", "sql", "idmap", "trace", "ui",
+    "build", "watch", "search", "related", "symbols", "store", "versions", "tune", "eval", "coverage", "report", "sql", "idmap",
+    "trace", "ui",
 )  # fmt: skip
 
 

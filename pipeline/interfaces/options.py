@@ -18,5 +18,12 @@ Data = Annotated[
 ]
 Repo = Annotated[str | None, typer.Option("--repo", metavar="NAME", help="The repository (else the one around this folder).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Revision = Annotated[str | None, typer.Option("--rev", metavar="REV", help="A git revision instead of the working tree.")]
-VersionName = Annotated[str | None, typer.Option("--version", metavar="V", help="A version instead of the published one.")]
+BuildRevision = Annotated[str | None, typer.Option("--rev", metavar="REV", help="A git revision instead of the working tree.")]
+VersionName = Annotated[
+    str | None,
+    typer.Option("--version", metavar="V", help="Another version, by the beginning of its name."),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--rev", metavar="REV", help="The version of a branch, a tag or a commit."),
+]

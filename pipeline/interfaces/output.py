@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from pipeline.errors import CodeIntelError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pipeline.source.freshness import Freshness
+    from pipeline.store.versions import Version
 
 
 _PIPE_WIDTH = 1 << 20
@@ -108,10 +112,31 @@ def survive_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def stale_note(repository: str, reason: str) -> str:
-    """What people are told about an index that is behind."""
-    why = f" ({reason})" if reason else ""
-    return f"note: `{repository}` has changed since this index was built{why}; run `indexctl build` to catch up"
+def tell_freshness(version: Version, fresh: Freshness) -> None:
+    """One line on standard error where the repository is not, or may not be, what was answered from."""
+    from pipeline.store.versions import current_or_none
+
+    if note := freshness_note(version.name, fresh):
+        # Who asks for another version knows that it is old.
+        way_out = "; run `indexctl build`" if fresh.stale and version.name == current_or_none(version.repository) else ""
+        sys.stderr.write(f"note: {note}{way_out}\n")
+
+
+def freshness_note(version: str, fresh: Freshness) -> str:
+    """What is said of a version that is behind, or may be; nothing of one that is not."""
+    if not fresh.checked:
+        return f"whether anything changed since {version} was {fresh.reason}"
+    if not fresh.stale:
+        return ""
+    changed = counts(fresh.files, "file") if fresh.files else "the repository"
+    commits = f" in {counts(fresh.commits, 'commit')}" if fresh.commits else ""
+    why = f" ({printable(fresh.reason).rstrip('.')})" if fresh.reason else ""
+    return f"{changed} changed{commits} since {version}{why}"
+
+
+def moment_of(moment: float | None) -> str:
+    """Seconds since the epoch as local time; nothing for None."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else ""
 
 
 def counts(number: int, singular: str, plural: str | None = None) -> str:

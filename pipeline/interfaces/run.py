@@ -8,13 +8,16 @@ Belongs here: instance, run, progress, and turning events into a result. Not her
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import Any
 from pipeline import files
 from pipeline.artefacts import Artefact
 from pipeline.errors import CodeIntelError, InvariantViolationError
+from pipeline.store import unreported
 from pipeline.store.layout import DAGSTER_HOME, Store
 
 _INSTANCE_CONFIG = b"""\
@@ -32,6 +36,9 @@ telemetry:
 nux:
   enabled: false
 """
+
+
+_MOST_LOG_BYTES = 1 << 20
 
 
 @dataclass
@@ -72,6 +79,30 @@ def dagster_home(store: Store) -> Path:
     return home
 
 
+def start_reporting(store: Store) -> None:
+    """Tell Dagster of builds that were made without it, in a process of its own that nobody waits for.
+
+    Nothing is started where no build waits. What goes wrong there stands in `reporting.log` beside the instance.
+    """
+    if not any(unreported.is_any(repository) for repository in store.repositories()):
+        return
+    # -P: a folder `assets` where somebody stands is not ours.
+    command = [sys.executable, "-P", "-m", "assets.reported", str(store.root.resolve())]
+    # A store that cannot be written, or no more processes: the next build tries again.
+    with contextlib.suppress(OSError):
+        leave_running(command, dagster_home(store) / "reporting.log")
+
+
+def leave_running(command: Sequence[str], log: Path) -> None:
+    """Start a process that outlives this one. What it says goes to the end of `log`."""
+    with log.open("ab") as file:
+        if file.tell() > _MOST_LOG_BYTES:
+            file.truncate(0)
+        subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+
+
 def run_build(
     store: Store, repository: str, *, ephemeral: bool, progress: Progress, allow_regression: bool = False
 ) -> RunResult:
@@ -89,7 +120,7 @@ def run_build(
 
         job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
     result = RunResult(run_id=str(uuid.uuid4()))
-    with _instance(dg, store, ephemeral=ephemeral) as instance:
+    with dagster_instance(store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])
         instance.add_event_listener(result.run_id, _listener(result, progress))
         try:
@@ -113,12 +144,15 @@ def run_build(
                 )
             if result.error is None:
                 raise
+    if not ephemeral:
+        start_reporting(store)
     return result
 
 
 @contextmanager
-def _instance(dg: Any, store: Store, *, ephemeral: bool) -> Iterator[Any]:
-    """The instance; raises `CodeIntelError` where the one under the store cannot be written."""
+def dagster_instance(store: Store, *, ephemeral: bool = False) -> Iterator[Any]:
+    """The Dagster instance of a store; raises `CodeIntelError` where it cannot be written."""
+    import dagster as dg
     import sqlalchemy
 
     if ephemeral:

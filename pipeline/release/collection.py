@@ -1,9 +1,10 @@
 """Garbage collection: what no kept version and no ref needs is removed, and nothing that anybody reads.
 
-Kept are the published version, the versions published last, those that a reader holds, and those that cannot be read, because
-nobody knows what they are; the objects that these versions and the refs name; and of everything that is kept beside versions
-(reports, remembered digests) what belongs to one of them. A thing is renamed before its files go, so an interrupted
-collection leaves litter that the next builder sweeps, never half a version.
+Kept are the published version, the versions published last, those that are pinned or that a reader holds, and those that cannot
+be read, because nobody knows what they are; the objects that these versions and the refs name, and those that the next build
+may build on; and of everything that is kept beside versions (reports, remembered digests, choices of bases) what belongs to one
+of them. A thing is renamed before its files go, so an interrupted collection leaves litter that the next builder sweeps, never
+half a version.
 
 Belongs here: what is reachable, and removing the rest. Not here: caches across repositories (`embed.cache`,
 `structure.cst.part_cache`), and runs that Dagster records.
@@ -12,18 +13,22 @@ Belongs here: what is reachable, and removing the rest. Not here: caches across 
 from __future__ import annotations
 
 import contextlib
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from pipeline import files
 from pipeline.catalog.database import read_contents
 from pipeline.errors import CodeIntelError
 from pipeline.release import reporting
 from pipeline.schemas import EvalMetrics
-from pipeline.store import versions
+from pipeline.store import bases, digests, pins, versions
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import builder, unread
+from pipeline.store.objects import OBJECT_FILE
 
 KEEP = 3
 """Versions beside the published one."""
@@ -62,19 +67,24 @@ def collect(repository: Repository, *, keep: int = KEEP, dry_run: bool = False) 
             removed, counted = [], _Counted()
             for name in doomed:
                 with unread(repository.versions / name) as free:
-                    if free:
+                    if free and name in pins.pinned(repository):  # since a moment ago
+                        kept.append(Kept(name, "pinned"))
+                    elif free:
                         removed.append(name)
                         counted.take(repository.versions / name, remove=not dry_run)
                     else:
                         kept.append(Kept(name, "somebody reads it"))
             names = {one.version for one in kept}
-            wanted = _wanted_objects(repository, names)
+            wanted, recipes = _wanted_objects(repository, names)
             objects = [path for path in _objects(repository) if path.relative_to(repository.objects).as_posix() not in wanted]
             for path in objects:
                 counted.take(path, remove=not dry_run)
             beside = [path for path in _beside(repository) if not _belongs(path, names, wanted)]
+            beside += bases.pointless(repository, recipes)
             for path in beside:
                 counted.take(path, remove=not dry_run)
+            if not dry_run:
+                digests.trim(repository, _inodes(repository))
         except OSError as error:
             raise not_writable(repository.path, error) from error
     return Collection(
@@ -91,7 +101,10 @@ def _kept(repository: Repository, keep: int) -> list[Kept]:
     current = versions.current_or_none(repository)
     names = versions.version_names(repository)
     kept = [Kept(current, "published")] if current in names else []
+    stay = pins.pinned(repository)
+    kept += [Kept(name, "pinned") for name in names if name in stay and name != current]
     others = [name for name, _ in versions.newest_first(repository, [name for name in names if name != current])]
+    others = [name for name in others if name not in stay]
     kept += [Kept(name, "published before") for name in others[:keep]]
     shown = _shown(repository)
     for name in others[keep:]:
@@ -115,18 +128,41 @@ def _shown(repository: Repository) -> str | None:
     return contents.version if contents is not None else None
 
 
-def _wanted_objects(repository: Repository, names: set[str]) -> set[str]:
-    """`asset/key` of what kept versions are made of, and of what the stages last settled on."""
-    wanted = set()
+_Recipes = dict[str, list[Mapping[str, Any]]]
+"""What results were made from, by asset."""
+
+
+def _wanted_objects(repository: Repository, names: set[str]) -> tuple[set[str], _Recipes]:
+    """`asset/key` of what kept versions are made of, and of what the stages last settled on or build on; recipes of it all."""
+    wanted: set[str] = set()
+    recipes: _Recipes = {}
     for name in names:
         with contextlib.suppress(CodeIntelError):
-            document = versions.read_manifest(repository.versions / name)
-            wanted |= {f"{asset}/{artefact.key}" for asset, artefact in document.artefacts.items()}
-    if repository.refs.is_dir():
-        for ref in repository.refs.iterdir():
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                wanted.add(f"{ref.name}/{ref.read_text('ascii').strip()}")
-    return wanted
+            for asset, artefact in versions.read_manifest(repository.versions / name).artefacts.items():
+                wanted.add(f"{asset}/{artefact.key}")
+                recipes.setdefault(asset, []).append(artefact.recipe)
+    for ref in repository.refs.iterdir() if repository.refs.is_dir() else ():
+        with contextlib.suppress(OSError, ValueError):
+            key = ref.read_text("ascii").strip()
+            wanted.add(f"{ref.name}/{key}")
+            record = msgspec.json.decode((repository.objects / ref.name / key / OBJECT_FILE).read_bytes(), type=_Made)
+            recipes.setdefault(ref.name, []).append(record.recipe)
+            wanted |= {f"{ref.name}/{base}" for base in (record.base, record.facts.get(bases.BASE_FACT)) if base}
+    return wanted, recipes
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """Of `object.json`, what an object was made from."""
+
+    recipe: dict[str, Any]
+    base: str
+    facts: dict[str, Any]
+
+
+def _inodes(repository: Repository) -> frozenset[int]:
+    """Of every file whose digest may be asked for again."""
+    folders = (repository.objects, repository.versions)
+    return frozenset(path.lstat().st_ino for folder in folders for path in files.tree_files(folder))
 
 
 def _objects(repository: Repository) -> list[Path]:
@@ -171,7 +207,4 @@ def _remove(path: Path) -> None:
     aside = files.temporary_sibling(path)
     path.rename(aside)
     files.fsync_directory(path.parent)
-    if aside.is_dir():
-        shutil.rmtree(aside)
-    else:
-        aside.unlink()
+    files.remove(aside)

@@ -94,8 +94,8 @@ class Definitions(Table):
 
 
 class ScipIndex(Kind):
-    """SCIP indexes as they were built or supplied: `scip/<language>.scip`, and `scip/scip.json`, which says by which indexer
-    and which files were left out for which reason."""
+    """SCIP indexes as they were built or supplied: `scip/<language>.scip`; `scip/<language>.covered`, of which files each was
+    made; and `scip/scip.json`, which says by which indexer, what was left out for which reason, and what has changed since."""
 
     asset = "scip_index"
     DIRECTORY = "scip"
@@ -106,7 +106,8 @@ class ScipOccurrences(Table):
     """Where symbols occur. Bytes half-open into the file as stored, lines 1-based inclusive.
 
     `roles` are SCIP's bits (1 definition, 2 import, 4 write, 8 read, 16 generated, 32 test). `provenance`: `scip` or `syntax`.
-    `LEFT_OUT`, beside the table, lists the files whose document was not taken or whose references were cut.
+    `LEFT_OUT`, beside the table, lists the files whose document was not taken or whose references were cut; `scip_names/`, what
+    the parts say of names to each other.
     """
 
     asset = "scip_occurrences"

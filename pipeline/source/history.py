@@ -13,8 +13,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pygit2
 from pygit2.enums import SortMode
 
-from pipeline.files import write_file
+from pipeline.files import write_cache
+from pipeline.source import commit_changes
 from pipeline.source import repository as git
+from pipeline.source.commit_changes import Changes, Known
 from pipeline.source.entries import hash_of, uri_name
 
 FORMAT = 1
@@ -58,10 +61,10 @@ class History:
         """Hex, of the rows."""
         return hash_of(msgspec.msgpack.encode((self.uri, self.churn, self.authors))).hex()
 
-    @cached_property
-    def by_uri(self) -> Mapping[str, tuple[int, int]]:
-        """uri -> (churn, authors)."""
-        return dict(zip(self.uri, zip(self.churn, self.authors, strict=True), strict=True))
+    def of(self, uri: str) -> tuple[int, int] | None:
+        """(churn, authors) of a file; None: it was not changed in the window."""
+        row = bisect_left(self.uri, uri)
+        return (self.churn[row], self.authors[row]) if self.uri[row : row + 1] == (uri,) else None
 
 
 class _File(msgspec.Struct, array_like=True, frozen=True):
@@ -88,11 +91,11 @@ def read_history(path: Path, *, commit: str | None, days: int, cache: Path | Non
     known = _recall(cache, of)
     if known is not None:
         return known
-    history = _count(location, tip, days)
+    history = _count(location, tip, days, None if cache is None else cache.with_suffix(".commits"))
     if cache is not None:
         payload = msgspec.msgpack.encode(_File(of, history.uri, history.churn, history.authors))
         with contextlib.suppress(OSError):
-            write_file(cache, hash_of(payload) + payload)
+            write_cache(cache, hash_of(payload) + payload)
     return history
 
 
@@ -111,22 +114,37 @@ def _recall(cache: Path | None, of: list[Any]) -> History | None:
     return History(file.uri, file.churn, file.authors) if file.of == of else None
 
 
-def _count(location: git.Location, tip: Any, days: int) -> History:
-    """Count the paths of every commit that counts."""
-    churn: Counter[str] = Counter()
-    authors: defaultdict[str, set[bytes]] = defaultdict(set)
+def _count(location: git.Location, tip: Any, days: int, cache: Path | None) -> History:
+    """Count the paths of every commit that counts; only commits that `cache` does not know are looked at."""
+    prefix = os.fsencode(location.prefix)
+    known = commit_changes.recall(cache, prefix)
     trees = _Trees(location)
+    counted: list[bytes] = []
+    new = 0
     for commit in _commits(location.repository, tip, days):
-        try:
-            author = commit.author.raw_email.lower()
-            changed = trees.changed(commit)
-        except (pygit2.GitError, KeyError, ValueError):
-            continue  # a partial clone lacks the trees of old commits
-        churn.update(changed)
-        for uri in changed:
-            authors[uri].add(author)
-    uris = sorted(churn)
-    return History(tuple(uris), tuple(churn[uri] for uri in uris), tuple(len(authors[uri]) for uri in uris))
+        if commit.id.raw not in known.commits:
+            try:
+                known.add(commit.id.raw, commit.author.raw_email.lower(), trees.changed(commit))
+            except (pygit2.GitError, KeyError, ValueError):
+                continue  # a partial clone lacks the trees of old commits
+            new += 1
+        counted.append(commit.id.raw)
+    if cache is not None and new:
+        commit_changes.remember(cache, prefix, known, counted)
+    return _history(known, [known.commits[commit] for commit in counted])
+
+
+def _history(known: Known, changes: Sequence[Changes]) -> History:
+    """The rows of some commits."""
+    paths = np.concatenate([np.zeros(0, np.int64), *(one.paths for one in changes)]).astype(np.int64)
+    authors = np.repeat(np.array([one.author for one in changes], np.int64), [len(one.paths) for one in changes])
+    churn = np.bincount(paths, minlength=len(known.uris))
+    pairs = np.unique(paths * max(1, len(known.emails)) + authors)
+    distinct = np.bincount(pairs // max(1, len(known.emails)), minlength=len(known.uris))
+    uris = list(known.uris)
+    rows = sorted((uris[number], number) for number in np.flatnonzero(churn).tolist())
+    order = [number for _, number in rows]
+    return History(tuple(uri for uri, _ in rows), tuple(churn[order].tolist()), tuple(distinct[order].tolist()))
 
 
 def _commits(repository: Any, tip: Any, days: int) -> Iterator[Any]:

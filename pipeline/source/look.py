@@ -38,6 +38,8 @@ class Look:
         excludes = git.exclude_files(location.repository) if location else ()
         self._excludes = [(os.fsencode(path), folder_stamp(path)) for path in excludes]
         self._walk: Walk | None = None
+        self.learned = 0
+        """Folders that were listed, and need not be the next time."""
 
     @cached_property
     def known(self) -> Tracked | None:
@@ -93,6 +95,7 @@ class Look:
             rules |= {os.fsencode(path): stamp for path, stamp in self._walk.rules.items()}
         seen = again.seen if again is not None else self._seen()
         racy = seen.stamps[:, 1:].max(axis=1, initial=0) >= began - RACY_NS
+        self.learned = int(np.count_nonzero(~racy[len(racy) - len(self._walk.visited) :])) if self._walk is not None else 0
         stamps = np.where(racy[:, None], -1, seen.stamps).astype("<i8").tobytes()
         trusted = [(path, stamp if max(stamp[1:]) < began - RACY_NS else _NO_FOLDER) for path, stamp in rules.items()]
         return Tree(self._walked(), seen.folders, stamps, trusted, memo), dirty

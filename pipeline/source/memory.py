@@ -30,7 +30,7 @@ FORMAT = 2
 RACY_NS = 2_000_000_000
 """A file may be changed again without a new time within the resolution of the clock that stamps it."""
 _WORTH_WRITING = 1 / 200
-"""The share of rows that must have been found anew."""
+"""How many rows must have been found anew, or folders listed again, as a share of all rows."""
 
 UNREAD = -1
 """Instead of a size: no bytes were read."""
@@ -134,7 +134,7 @@ def untrusted_where_racy(stamp: NDArray[np.int64], began_ns: int) -> NDArray[np.
 
 
 def worth_writing(changed: int, rows: int, *, moved: bool) -> bool:
-    """Whether a scan is remembered in which so many rows were found anew; `moved`: something else changed that costs more."""
+    """Whether a scan is remembered in which so much was found anew; `moved`: something else changed that costs more."""
     return moved or changed > rows * _WORTH_WRITING
 
 

@@ -73,11 +73,24 @@ def head_commit(repository: Any) -> Any | None:
         raise SourceError(f"HEAD of {repository.path} cannot be read: {_sentence(error)}.", hint="Run `git fsck`.") from error
 
 
+def commits_between(repository: Any, now: str, then: str) -> int | None:
+    """How many commits `now` has that `then` has not; None when one of them is not there, as in a shallow clone."""
+    try:
+        ahead, _ = repository.ahead_behind(now, then)
+    except (pygit2.GitError, KeyError, ValueError):
+        return None
+    return int(ahead)
+
+
 def resolve(repository: Any, rev: str) -> Any:
     """The commit of a revision. Raises `SourceError` when there are no commits, or none by that name."""
     try:
         return repository.revparse_single(rev).peel(pygit2.Commit)
     except (pygit2.GitError, KeyError, ValueError) as error:
+        if "ambiguous" in str(error):
+            raise SourceError(
+                f"Several objects in {repository.path} begin with `{rev}`.", hint="Give more of the hash."
+            ) from error
         if next(iter(repository.references), None) is None:
             raise SourceError(
                 f"{repository.path} has no commits, so there is no revision `{rev}`.", hint="Leave out --rev."

@@ -106,7 +106,8 @@ def scan(
         raise _nothing_to_index(path, found.scan)
     if not any(size for size, reason in zip(found.scan.size, found.scan.reason, strict=True) if reason is None):
         raise SourceError(f"There is nothing to index in {path}: all files are empty.", hint="Name another folder.")
-    if cache is not None and worth_writing(len(found.rows.changed), len(found.rows.uri), moved=moved(memory.tree, found.tree)):
+    changed = len(found.rows.changed) + found.learned
+    if cache is not None and worth_writing(changed, len(found.rows.uri), moved=moved(memory.tree, found.tree)):
         remember(cache, settings, found.rows.memory(found.tree, began))
     return found.scan
 
@@ -122,7 +123,9 @@ def _scan(
 class _Found(NamedTuple):
     scan: Scan
     rows: Rows
-    tree: Tree | None
+    tree: Tree | None = None
+    learned: int = 0
+    """Folders that were listed, and need not be the next time."""
 
 
 def _folder(path: Path) -> Path:
@@ -158,7 +161,7 @@ def _scan_revision(location: git.Location, rev: str | None, settings: SourceSett
         return Finding(entry.stamp or NO_STAMP, len(content), hashed, *judge(entry.uri, content, len(content), settings))
 
     rows = assemble(listed, memory, find)
-    return _Found(_scan(None, str(commit.id), False, rev, rows, listed.place, read), rows, None)
+    return _Found(_scan(None, str(commit.id), False, rev, rows, listed.place, read), rows)
 
 
 def _scan_folder(
@@ -176,7 +179,7 @@ def _scan_folder(
     commit = git.head_commit(look.location.repository) if look.location else None
     head = str(commit.id) if commit else None
     tree, dirty = look.back(listed, rows, memory, again, head, began)
-    return _Found(_scan(root, head, dirty, None, rows, listed.place, read_regular), rows, tree)
+    return _Found(_scan(root, head, dirty, None, rows, listed.place, read_regular), rows, tree, look.learned)
 
 
 def _find_file(entry: Entry, settings: SourceSettings) -> Finding | None:

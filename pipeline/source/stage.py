@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +24,6 @@ from pipeline.schemas import Files, Snapshot, Sources
 from pipeline.source.entries import hash_of
 from pipeline.source.listing import PartRows, read_listing, write_listing
 from pipeline.source.scan import Scan
-from pipeline.source.selection import INDEXED
 from pipeline.stage import Facts, Output, Stage
 from pipeline.tables import part_count, part_path, write_part
 from pipeline.workers import Runtime
@@ -41,20 +42,19 @@ def source_snapshot(scan: Scan, runtime: Runtime, out: Output[Snapshot]) -> Fact
     # By what is indexed: a thousand skipped message catalogues should not cut the tables into slivers.
     parts = part_count(scan.reason.count(None))
     members = _members(scan, parts)
-    rows = [_digests(scan, part) for part in members]
     root, before = _before(runtime.earlier, parts)
-    for part, (now, old) in enumerate(zip(rows, before, strict=True)):
-        if old is not None and now.files == old.files:
-            delta.link_part(root, out.path, Files, part)
-        else:
-            write_part(out.path / Files.name, Files, part, _files(scan, members[part]))
-        if old is not None and now.sources == old.sources:
-            delta.link_part(root, out.path, Sources, part)
-        else:
-            table = _sources(scan, members[part], _kept(root, out.path, part) if old is not None else None)
-            write_part(out.path / Sources.name, Sources, part, table)
-        runtime.progress(part + 1, parts)
-    write_listing(out.path, rows, [uri for uri, reason in zip(scan.uri, scan.reason, strict=True) if reason is None])
+    rows = [_digests(scan, part, old) for part, old in zip(members, before, strict=True)]
+    same = [part for part in range(parts) if (old := before[part]) is not None and old.files == rows[part].files]
+    kept = [part for part in range(parts) if (old := before[part]) is not None and old.sources == rows[part].sources]
+    delta.link_parts(root, out.path, Files, same)
+    delta.link_parts(root, out.path, Sources, kept)
+    for part in sorted(set(range(parts)).difference(same)):
+        write_part(out.path / Files.name, Files, part, _files(scan, members[part]))
+    for done, part in enumerate(new := sorted(set(range(parts)).difference(kept)), 1):
+        known = _known(root, out.path, part) if before[part] is not None else None
+        write_part(out.path / Sources.name, Sources, part, _sources(scan, members[part], known))
+        runtime.progress(done, len(new))
+    write_listing(out.path, rows, list(compress(scan.uri, [reason is None for reason in scan.reason])))
     return _facts(scan)
 
 
@@ -76,12 +76,22 @@ def _members(scan: Scan, parts: int) -> list[list[int]]:
     return [rows.tolist() for rows in np.split(np.argsort(of, kind="stable"), edges)]
 
 
-def _digests(scan: Scan, rows: list[int]) -> PartRows:
+def _digests(scan: Scan, rows: list[int], before: PartRows | None) -> PartRows:
     """What the rows of a part are, in short."""
-    told = [[column[row] for row in rows] for column in (scan.uri, scan.lang, scan.content_hash, scan.reason, scan.size)]
+    told = [_taken(column, rows) for column in (scan.uri, scan.lang, scan.content_hash, scan.reason, scan.size)]
+    files = _digest(told)
+    if before is not None and files == before.files:
+        return before
     indexed = [reason is None for reason in told[3]]
-    sources = [list(compress(column, indexed)) for column in told[:3]]
-    return PartRows(*(digest_bytes(msgspec.msgpack.encode(columns))[:_DIGITS] for columns in (told, sources)))
+    return PartRows(files, _digest([tuple(compress(column, indexed)) for column in told[:3]]))
+
+
+def _taken(column: Sequence[Any], rows: list[int]) -> tuple[Any, ...]:
+    return itemgetter(*rows)(column) if len(rows) > 1 else tuple(column[row] for row in rows)
+
+
+def _digest(columns: Sequence[Sequence[Any]]) -> str:
+    return digest_bytes(msgspec.msgpack.encode(columns))[:_DIGITS]
 
 
 def _before(earlier: Earlier | None, parts: int) -> tuple[Path, Sequence[PartRows | None]]:
@@ -93,7 +103,7 @@ def _before(earlier: Earlier | None, parts: int) -> tuple[Path, Sequence[PartRow
     return root, told if len(told) == parts else [None] * parts
 
 
-def _kept(before: Path, after: Path, part: int) -> pa.Table:
+def _known(before: Path, after: Path, part: int) -> pa.Table:
     """The rows of `sources` of the files of a part that have the same bytes as before."""
     same = delta.changes(part_path(after / Files.name, part), part_path(before / Files.name, part)).same
     return delta.carried(part_path(before / Sources.name, part), Sources, same)
@@ -107,11 +117,11 @@ def _files(scan: Scan, rows: list[int]) -> pa.Table:
     )
 
 
-def _sources(scan: Scan, rows: list[int], kept: pa.Table | None) -> pa.Table:
-    """The rows of `sources`; files whose rows are `kept` are not read."""
-    rows = [row for row in rows if scan.status[row] == INDEXED]
-    known = frozenset(() if kept is None else kept["uri"].to_pylist())
-    new = [row for row in rows if scan.uri[row] not in known]
+def _sources(scan: Scan, rows: list[int], known: pa.Table | None) -> pa.Table:
+    """The rows of `sources`; files whose rows are `known` are not read."""
+    rows = [row for row in rows if scan.reason[row] is None]
+    uris = frozenset(() if known is None else known["uri"].to_pylist())
+    new = [row for row in rows if scan.uri[row] not in uris]
     found = pa.table(
         {
             "uri": pa.array([scan.uri[row] for row in new], pa.string()),
@@ -119,7 +129,7 @@ def _sources(scan: Scan, rows: list[int], kept: pa.Table | None) -> pa.Table:
             "content": pa.array([_content(scan, row) for row in new], pa.binary()),
         }
     )
-    return found if kept is None else delta.woven([scan.uri[row] for row in rows], found.cast(kept.schema), kept)
+    return found if known is None else delta.woven([scan.uri[row] for row in rows], found.cast(known.schema), known)
 
 
 def _content(scan: Scan, row: int) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from pipeline import files
 from pipeline.artefacts import NO_BASE
 from pipeline.config import Settings
-from pipeline.stage import External, Stage
+from pipeline.stage import External, Stage, key_of
 from pipeline.store.layout import Repository
 
 if TYPE_CHECKING:
@@ -81,7 +82,14 @@ def choose(
 def remember(repository: Repository, asset: str, choice: Choice) -> None:
     """Stay with a choice."""
     if choice.based and _remembered(repository, asset, choice.bare) != choice.base:
-        files.write_file(repository.path / _FOLDER / asset / choice.bare, f"{choice.base}\n".encode())
+        files.write_own_file(repository.path / _FOLDER / asset / choice.bare, f"{choice.base}\n".encode())
+
+
+def pointless(repository: Repository, recipes: Mapping[str, list[Mapping[str, Any]]]) -> list[Path]:
+    """Choices that nobody will ask for, because no result of theirs is kept: `recipes` are of what is, by asset."""
+    kept = {(asset, key_of(recipe)) for asset, known in recipes.items() for recipe in known}
+    found = (repository.path / _FOLDER).glob("*/*")
+    return sorted(path for path in found if (path.parent.name, path.name) not in kept)
 
 
 def _remembered(repository: Repository, asset: str, bare: str) -> str | None:

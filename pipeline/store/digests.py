@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
@@ -105,6 +106,15 @@ def remember(repository: Repository) -> None:
         payload = msgspec.msgpack.encode(_Kept(FORMAT, repository.path.stat().st_dev, rows))
         files.write_file(path, files.seal_of(payload) + payload)
         _recalled[path] = Stamp.of(path.stat())
+
+
+def trim(repository: Repository, inodes: Container[int]) -> None:
+    """Forget the files of a repository that are none of these, here and for those that follow."""
+    recall(repository)
+    for inode in [inode for inode in _known if inode not in inodes]:
+        del _known[inode]
+        _used.discard(inode)
+    remember(repository)
 
 
 def _path(repository: Repository) -> Path:

@@ -99,18 +99,25 @@ class Repository:
         return self.path / "scan.cache"
 
     @property
+    def compared(self) -> Path:
+        """By how many files the repository was seen to differ from what was indexed. May be deleted at any time."""
+        return self.path / "compared.cache"
+
+    @property
     def origin_file(self) -> Path:
         """Where the repository is indexed from."""
         return self.path / REPOSITORY_FILE
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a repository is indexed from. `git` is the common git directory, which worktrees share."""
+    """Where a repository is indexed from. `git` is the common git directory, which worktrees share; `inside` is the folder's
+    path below the top of its work tree, empty or with a slash behind it."""
 
     name: str
     path: str
     git: str | None = None
     rev: str | None = None
+    inside: str = ""
     format: int = FORMAT
 
 

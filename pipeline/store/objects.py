@@ -301,14 +301,18 @@ def _refer(repository: Repository, asset: str, key: str) -> None:
     with contextlib.suppress(OSError):
         if path.read_bytes() == line:
             return
-    files.write_file(path, line)
+    files.write_own_file(path, line)
 
 
 class _Work:
     """A stage with what it is given; `kinds` and `methods` of its outputs by asset."""
 
     def __init__(
-        self, stage: Stage, inputs: Mapping[str, Artefact[Any]], settings: Settings, externals: Mapping[str, External]
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artefact[Any]],
+        settings: Settings,
+        externals: Mapping[str, External],
     ) -> None:
         self.stage, self.inputs, self.settings, self.externals = stage, inputs, settings, externals
         self.input_keys = {asset: artefact.key for asset, artefact in inputs.items()}

@@ -30,7 +30,9 @@ class ScanRecord(msgspec.Struct, frozen=True):
 def remember_scan(repository: Repository, digest: str, commit: str | None, dirty: bool) -> None:
     """Keep what the manifest will ask for."""
     try:
-        files.write_json(repository.path / "scan.json", msgspec.to_builtins(ScanRecord(digest, commit, dirty)))
+        files.write_own_file(
+            repository.path / "scan.json", files.canonical_json(msgspec.to_builtins(ScanRecord(digest, commit, dirty)))
+        )
     except OSError as error:
         raise not_writable(repository.path, error) from error
 

@@ -163,7 +163,7 @@ def history(repository: Repository) -> list[Flip]:
 def _noted(repository: Repository) -> bytes:
     try:
         return (repository.path / HISTORY).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return b""
 
 
@@ -173,8 +173,8 @@ def flip(repository: Repository, name: str, *, reason: str, at: float) -> None:
     before = _noted(repository)
     torn = b"" if before.endswith(b"\n") or not before else b"\n"
     line = msgspec.json.encode(Flip(name, previous, reason, at)) + b"\n"
-    files.write_file(repository.path / HISTORY, before + torn + line)
-    files.write_file(repository.current, f"{name}\n".encode())
+    files.write_own_file(repository.path / HISTORY, before + torn + line)
+    files.write_own_file(repository.current, f"{name}\n".encode())
 
 
 @dataclass

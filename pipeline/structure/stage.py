@@ -81,9 +81,8 @@ def syntax(
     earlier = runtime.earlier if delta.cut_alike(runtime.earlier, source, Sources) else None
     unchanged = delta.unchanged_parts(earlier, (source, Sources))
     if earlier is not None:
-        for part in sorted(unchanged):
-            for kind, folder in ((AstNodes, ast_nodes.path), (Definitions, definitions.path)):
-                delta.link_part(earlier.outputs[kind.asset].path, folder, kind, part)
+        delta.link_parts(earlier.outputs[AstNodes.asset].path, ast_nodes.path, AstNodes, sorted(unchanged))
+        delta.link_parts(earlier.outputs[Definitions.asset].path, definitions.path, Definitions, sorted(unchanged))
     jobs: list[_Job] = []
     work = 0
     for part, path in enumerate(tables.parts(source.path, Sources)):

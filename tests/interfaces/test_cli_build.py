@@ -90,13 +90,40 @@ def test_a_bare_repository_is_built_from_its_head(demo: Path, tmp_path: Path, gi
     assert hit["uri"] == "harbour/fees.py"
 
 
-def test_a_linked_worktree_is_a_repository_of_its_own_unless_it_is_named(world: Any, git: Git, tmp_path: Path) -> None:
+def test_the_worktrees_of_a_repository_are_one_repository_and_share_all_that_is_equal(
+    world: Any, git: Git, tmp_path: Path
+) -> None:
     git(world.repo, "worktree", "add", "-q", str(tmp_path / "feature"))
     shutil.copytree(world.repo / "ignored", tmp_path / "feature/ignored")
     first = world.version
-    assert world.build(path=tmp_path / "feature").json["repo"] == "feature"
-    shared = world.build("--repo", "demo", path=tmp_path / "feature").json
-    assert (shared["repo"], shared["version"], shared["built"]) == ("demo", first, [])
+    same = world.build(path=tmp_path / "feature").json
+    assert (same["repo"], same["version"], same["built"]) == ("demo", first, [])
+    (tmp_path / "feature/web/app.js").write_text("function berths() { return 3; }\n")
+    changed = world.build(path=tmp_path / "feature").json
+    assert changed["repo"] == "demo" and changed["version"] != first
+    back = world.build().json
+    assert (back["version"], back["built"]) == (first, ["current"])
+    assert [path.name for path in world.store.iterdir() if (path / "repository.json").exists()] == ["demo"]
+
+
+def test_in_a_worktree_it_is_that_worktree_that_an_answer_is_behind(world: Any, git: Git, tmp_path: Path) -> None:
+    feature = tmp_path / "feature"
+    git(world.repo, "worktree", "add", "-q", str(feature))
+    shutil.copytree(world.repo / "ignored", feature / "ignored")
+    (feature / "web/app.js").write_text("function berths() { return 3; }\n")
+    assert world("search", "quay", "--json", cwd=world.repo).json["stale"] is False
+    assert world("search", "quay", "--json", cwd=feature).json["behind"]["files"] == 1
+    assert world("search", "quay", "--json", cwd=feature / "web").json["behind"]["files"] == 1
+    assert world("search", "quay", "--json", cwd=tmp_path).json["stale"] is False
+
+
+def test_a_folder_inside_of_a_worktree_is_the_same_folder_of_the_others(world: Any, git: Git, tmp_path: Path) -> None:
+    assert world.build(path=world.repo / "harbour").json["repo"] == "harbour"
+    git(world.repo, "worktree", "add", "-q", str(tmp_path / "feature"))
+    assert world.build(path=tmp_path / "feature/harbour").json["repo"] == "harbour"
+    (tmp_path / "feature/harbour/new.py").write_text("def pilot(): pass\n")
+    found = world("search", "tide", "--json", cwd=tmp_path / "feature/harbour").json
+    assert (found["repo"], found["behind"]["files"]) == ("harbour", 1)
 
 
 def test_a_subfolder_is_indexed_alone_and_under_its_own_name(world: Any) -> None:

@@ -14,7 +14,7 @@ def identifier(world: Any, query: str) -> str:
 def test_the_answer_has_the_documented_shape(built: Any) -> None:
     chunk = identifier(built, "berth_fee")
     answer = built("related", chunk, "-k", "3", "--json").json
-    assert sorted(answer) == ["channels", "chunk", "duplicates", "repo", "results", "stale", "version"]
+    assert sorted(answer) == ["behind", "channels", "chunk", "duplicates", "repo", "results", "stale", "version"]
     assert answer["chunk"]["id"] == chunk and answer["chunk"]["uri"] == "harbour/fees.py"
     assert sorted(answer["channels"]) == ["duplicates", "same file", "symbols", "vectors"]
     assert len(answer["results"]) == 3 and chunk not in {hit["id"] for hit in answer["results"]}
@@ -54,4 +54,6 @@ def test_an_index_that_is_behind_says_so(world: Any) -> None:
     chunk = identifier(world, "berth_fee")
     (world.repo / "harbour/tides.py").write_text("def ebb(): pass\n")
     assert world("related", chunk, "--json").json["stale"] is True
-    assert "has changed" in world("related", chunk).err
+    assert "1 file changed" in world("related", chunk).err
+    assert world("show", chunk, "--json").json["behind"]["files"] == 1
+    assert "1 file changed" in world("show", chunk).err

@@ -18,7 +18,7 @@ def uris(done: Any) -> list[str]:
 
 def test_an_answer_has_the_documented_shape(built: Any) -> None:
     answer = built("search", "berth fee", "--json").json
-    assert sorted(answer) == ["channels", "kind", "query", "repo", "results", "stale", "version"]
+    assert sorted(answer) == ["behind", "channels", "kind", "query", "repo", "results", "stale", "version"]
     assert answer["kind"] == "phrase" and answer["channels"]["symbol"] == {"state": "silent", "found": 0}
     assert (answer["repo"], answer["version"], answer["stale"], answer["query"]) == ("demo", built.version, False, "berth fee")
     for rank, hit in enumerate(answer["results"], 1):
@@ -176,9 +176,10 @@ def test_an_index_that_is_behind_says_so_in_json_and_to_people(world: Any) -> No
     (world.repo / "ignored/secret.py").write_text("SECRET = 2\n")
     assert world("search", "tide", "--json").json["stale"] is False
     (world.repo / "harbour/tides.py").write_text("def ebb(): pass\n")
-    assert world("search", "tide", "--json").json["stale"] is True
+    behind = world("search", "tide", "--json").json
+    assert behind["stale"] is True and behind["behind"] == {"files": 1, "commits": 0, "reason": ""}
     human = world("search", "tide")
-    assert "has changed" in human.err and "indexctl build" in human.err and human.code == 0
+    assert human.err == f"note: 1 file changed since {world.version}; run `indexctl build`\n" and human.code == 0
     assert world.build().code == 0
     assert world("search", "tide", "--json").json["stale"] is False
 
@@ -187,6 +188,7 @@ def test_an_index_whose_repository_is_gone_still_answers_and_is_stale(world: Any
     world.repo.rename(world.repo.with_name("moved"))
     done = world("search", "tide", "--json")
     assert done.code == 0 and done.json["stale"] is True and done.json["results"]
+    assert done.json["behind"]["files"] is None and "does not exist" in done.json["behind"]["reason"]
 
 
 def test_earlier_versions_are_searched_by_name_and_by_revision(world: Any, git: Callable[..., str]) -> None:
@@ -204,7 +206,7 @@ def test_earlier_versions_are_searched_by_name_and_by_revision(world: Any, git: 
     assert unknown.code == 3 and "nosuch" in unknown.err
     git(world.repo, "commit", "-q", "--allow-empty", "-m", "Third")
     unbuilt = world("search", "pilot", "--rev", "HEAD")
-    assert unbuilt.code == 3 and "indexctl build --rev HEAD" in unbuilt.err
+    assert unbuilt.code == 3 and f"indexctl build {world.repo} --rev HEAD" in unbuilt.err
 
 
 @pytest.mark.parametrize("name", ["nosuch", "v-0000000000000000", "../../x"])

@@ -37,8 +37,9 @@ def test_status_has_the_documented_fields(built: Any) -> None:
 
 def test_status_of_an_index_that_is_behind_says_what_to_do(world: Any) -> None:
     (world.repo / "harbour/new.py").write_text("def fresh(): pass\n")
-    assert world("status", "--json").json["repos"][0]["stale"] is True
-    assert "run `indexctl build`" in world("status").out
+    [row] = world("status", "--json").json["repos"]
+    assert row["stale"] is True and row["behind"] == {"files": 1, "commits": 0, "reason": ""}
+    assert "demo: behind by 1 file: run `indexctl build`" in world("status").out
 
 
 def test_status_shows_the_broken_repository_beside_the_good_one(world: Any, tmp_path: Path) -> None:
@@ -113,6 +114,25 @@ def test_after_verify_found_hidden_damage_searches_do_without_and_say_so_and_bui
     repaired = world.build()
     assert repaired.code == 0 and repaired.json["version"] == version
     assert world("verify").code == 0 and world("search", "tide").code == 0
+
+
+def test_only_what_is_damaged_is_built_again(world: Any) -> None:
+    version = world.version
+    [part] = sorted((world.published / "modules").glob("part-*.parquet"))
+    # Nothing can be seen of it but by reading.
+    flip_a_byte(part, keep_time=True)
+    assert world.build().json["built"] == []
+    assert world("verify", "--json").json["problems"][0]["artefact"] == "modules"
+    repaired = world.build().json
+    assert repaired["built"] == ["modules", "current"] and repaired["version"] == version
+    assert world("verify").code == 0
+
+
+def test_verify_deep_says_what_it_made_again(built: Any) -> None:
+    done = built("verify", "--deep")
+    assert done.code == 0, done.err
+    assert "chunks made again" in done.out and "everything holds" in done.out
+    assert built("verify", "--deep", "--json").json["not_made_again"] == {}
 
 
 def test_rollback_returns_to_the_version_before_and_again_to_the_one_before_that(world: Any) -> None:

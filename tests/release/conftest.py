@@ -20,7 +20,7 @@ from pipeline.schemas import Table
 from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact
-from pipeline.stages import MANIFEST, STAGES, identity_of, plan_keys
+from pipeline.stages import MANIFEST, STAGES, identity_of, plan_choices
 from pipeline.store.layout import Origin, Repository, Store, create_store, write_origin
 from pipeline.store.objects import OBJECT_FILE, list_files, settle
 from pipeline.workers import Runtime
@@ -97,8 +97,9 @@ def _settle(store: Store, repository: Repository, tree: Path) -> dict[str, Artef
         if stage is not MANIFEST:
             inputs = {kind.asset: made[kind.asset] for kind in stage.inputs.values()}
             runtime = Runtime(shared=store.shared)
-            made |= settle(repository, stage, inputs, SETTINGS, externals=externals, runtime=runtime).artefacts
-    assert {asset: artefact.key for asset, artefact in made.items()} == plan_keys(SETTINGS, scanned, history)
+            made |= settle(repository, stage, inputs, SETTINGS, externals=externals, runtime=runtime, full=True).artefacts
+    planned = plan_choices(SETTINGS, scanned, history, repository)
+    assert {asset: artefact.key for asset, artefact in made.items()} == {asset: one.key for asset, one in planned.items()}
     return made
 
 

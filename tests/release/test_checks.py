@@ -115,6 +115,7 @@ def _lexical_of(world: World, change: Callable[[pa.Table], pa.Table]) -> None:
     other = change(tables.plain(tables.read_part(part, Chunks)))
     tables.write_part(scratch / "in" / Chunks.name, Chunks, 0, other)
     stood_in: Artefact[Any] = Artefact("r", "chunks", "k", scratch / "in", Chunks.tag(), "", {})
+    (scratch / "out").mkdir()
     lexical_index(stood_in, world.states["one"]["definitions"], Runtime(), Output(scratch / "out"))
     root = world.root("lexical_index")
     shutil.rmtree(root / LexicalIndex.DIRECTORY)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -47,3 +50,26 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         pytest.skip(f"this system lets no process filter its own system calls: {os.strerror(abs(code))}")
     return library
+
+
+Points = Callable[[str, str, Path, int], tuple[dict[str, Any], list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def points(shim: Path) -> Points:
+    """`points(scenario, fault, folder, most)`: what an undisturbed run comes to, and what a fault at each point does."""
+
+    def run(scenario: str, fault: str, folder: Path, most: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        ran = subprocess.run(
+            [sys.executable, str(HERE / "crashes.py"), scenario, fault, str(shim), str(folder), str(most)],
+            env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr[-4000:]
+        first, *lines, last = map(json.loads, ran.stdout.splitlines())
+        assert last == {"unchanged": True}, "a file of an object or of a version was opened for writing"
+        return first, lines
+
+    return run

@@ -238,7 +238,7 @@ class Matrix:
         expected = self._expect(lambda: after(self.scenario, store, self.root))
         shutil.rmtree(store)
         self.calls = [line.split("\t") for line in calls.read_text(errors="replace").splitlines()]
-        return {"before": before, "expected": expected, "calls": len(self.calls), "names": [call[0] for call in self.calls]}
+        return {"before": before, "expected": expected, "calls": self.calls}
 
     def _expect(self, work: Callable[[], Any]) -> Any:
         code, said = in_child(work, self.log)

@@ -73,8 +73,11 @@ class Mutation:
         self.path = self.random.choice(paths)
         self.other = self.random.choice([path for _, paths in kinds for path in paths if path != self.path])
 
-    def apply(self, store: Path) -> None:
-        """Put something else in the file's place; never write into it, because other names of it are other files."""
+    def apply(self, store: Path) -> bool:
+        """Put something else in the file's place; never write into it, because other names of it are other files.
+
+        Returns whether it is something else: zeros may take the place of zeros.
+        """
         path, other = store / self.path, store / self.other
         data, stranger = path.read_bytes(), other.read_bytes()
         path.unlink()
@@ -95,6 +98,7 @@ class Mutation:
                 path.write_bytes(stranger)
             case _:
                 path.write_bytes(self._bytes(data))
+        return path.is_symlink() or not path.is_file() or path.read_bytes() != data
 
     def _bytes(self, data: bytes) -> bytes:
         changed, size = bytearray(data), len(data)
@@ -253,21 +257,21 @@ class Trial:
                     store = self.folder / f"store{one}"
                     crashes.copy_store(self.prepared, store)
                 mutation = Mutation(one, self.kinds)
-                mutation.apply(store)
-                done.write(json.dumps(self._line(one, self._asked(store))) + "\n")
+                changed = mutation.apply(store)
+                done.write(json.dumps(self._line(one, self._asked(store), changed=changed)) + "\n")
                 done.flush()
                 if self.builds:
                     shutil.rmtree(store)
                 else:
                     mend(self.prepared, store, [mutation.path, mutation.other])
 
-    def _line(self, number: int, said: dict[str, Any]) -> dict[str, Any]:
+    def _line(self, number: int, said: dict[str, Any], *, changed: bool = True) -> dict[str, Any]:
         mutation = Mutation(number, self.kinds)
         told = {name: given.get("refused") or next(iter(given)) for name, given in said.items()}
         return {"number": number, "what": mutation.what, "how": mutation.how, "path": mutation.path, "told": told,
-                "wrong": self._judge(mutation, said)}  # fmt: skip
+                "wrong": self._judge(mutation, said, changed=changed)}  # fmt: skip
 
-    def _judge(self, mutation: Mutation, said: dict[str, Any]) -> list[str]:
+    def _judge(self, mutation: Mutation, said: dict[str, Any], *, changed: bool) -> list[str]:
         """What is wrong with how damage was met."""
         wrong = []
         for name, given in said.items():
@@ -282,7 +286,7 @@ class Trial:
             elif name in ("build", "after") and "refused" in given and mutation.path not in _ABOVE:
                 wrong.append(f"the next build does not mend it: {given}")
         inside = f"/versions/{self.published}/" in mutation.path and not mutation.path.endswith("build.json")
-        if inside and said.get("verify") == self.expected.get("verify"):
+        if changed and inside and said.get("verify") == self.expected.get("verify"):
             wrong.append("verification found nothing")
         return wrong
 

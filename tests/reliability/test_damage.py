@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -48,3 +50,25 @@ def test_the_build_after_damage_comes_to_what_it_comes_to_without(tmp_path: Path
 @pytest.mark.parametrize(("asked", "total"), [("read", READ), ("build", BUILT)])
 def test_ten_thousand_mutations_are_told_or_change_nothing(asked: str, total: int, shard: int, tmp_path: Path) -> None:
     mutations(asked, tmp_path / "trial", shard * total // SHARDS, total // SHARDS)
+
+
+@pytest.mark.parametrize(("asset", "file"), [("chunks", "chunks/part-000.parquet"), ("definitions", "object.json")])
+def test_a_build_makes_the_damaged_object_anew_and_nothing_else(
+    asset: str, file: str, tmp_path: Path, engine: ModuleType, indexctl: Callable[..., Any]
+) -> None:
+    root, store = engine.write_repository(tmp_path / "repo"), tmp_path / "store"
+    name = engine.build(store, root)
+    repository = engine.repository_in(store)
+    (damaged,) = (repository.objects / asset).iterdir()
+    for path in (damaged / file, repository.versions / name / file):
+        if path.exists():
+            path.unlink()
+            path.write_bytes(b"damaged")
+    # What asks for the object at all.
+    (repository.versions / name / "coverage.json").unlink()
+
+    done = indexctl("build", root, "--data", store, "--json", "--ephemeral", "--quiet", env=engine.ENVIRONMENT)
+
+    assert done.code == 0, done.err
+    assert done.json["version"] == name and set(done.json["built"]) == {asset, "current"}
+    assert indexctl("verify", "--data", store).code == 0

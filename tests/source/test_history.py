@@ -10,7 +10,7 @@ import pygit2
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.source import history
+from pipeline.source import commit_changes, history
 from pipeline.source.history import History, read_history
 
 DAY = 86_400
@@ -52,7 +52,7 @@ def repo(tmp_path: Path) -> Repo:
 
 
 def rows(found: History) -> dict[str, tuple[int, int]]:
-    return dict(found.by_uri)
+    return {uri: found.of(uri) for uri in found.uri}
 
 
 def test_commits_and_distinct_authors_are_counted_for_each_file(repo: Repo) -> None:
@@ -119,7 +119,7 @@ def test_without_git_or_without_a_commit_the_history_is_empty(tmp_path: Path, re
     empty = History()
     assert read_history(plain, commit="0" * 40, days=365) == empty
     assert read_history(repo.path, commit=None, days=365) == empty
-    assert empty.by_uri == {}
+    assert empty.uri == ()
     with pytest.raises(SourceError, match=r"no revision|no commits"):
         read_history(repo.path, commit="0" * 40, days=365)
 
@@ -164,3 +164,52 @@ def test_a_cached_history_is_read_without_walking_commits(repo: Repo, tmp_path: 
     expected = read_history(repo.path, commit=tip, days=1, cache=tmp_path / "cache")
     monkeypatch.setattr(history, "_count", lambda *_: pytest.fail("walked"))
     assert read_history(repo.path, commit=tip, days=1, cache=tmp_path / "cache") == expected
+
+
+def test_a_new_commit_is_the_only_one_that_is_looked_at(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "history.cache"
+    for number in range(4):
+        repo.commit({"a.py": str(number), f"{number}.py": "x"}, days_ago=100 - number, by=f"{number % 2}@example.org")
+    last = str(repo.git.head.target)
+    read_history(repo.path, commit=last, days=365, cache=cache)
+    tip = repo.commit({"a.py": "new"}, days_ago=1, by="2@example.org")
+    whole = read_history(repo.path, commit=tip, days=365)
+    looked: list[str] = []
+    real = history._Trees.changed
+    monkeypatch.setattr(history._Trees, "changed", lambda self, commit: looked.append(str(commit.id)) or real(self, commit))
+    assert read_history(repo.path, commit=tip, days=365, cache=cache) == whole
+    assert looked == [tip]
+    assert rows(whole)["a.py"] == (5, 3)
+
+
+def test_commits_that_left_the_window_no_longer_count(repo: Repo, tmp_path: Path) -> None:
+    cache = tmp_path / "history.cache"
+    tips = [repo.commit({"a.py": str(number), f"{number}.py": "x"}, days_ago=40 - 10 * number) for number in range(4)]
+    for tip in (*tips, *reversed(tips)):
+        assert read_history(repo.path, commit=tip, days=15, cache=cache) == read_history(repo.path, commit=tip, days=15)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "another folder"])
+def test_what_is_remembered_of_commits_is_not_believed_when_damaged(repo: Repo, tmp_path: Path, damage: str) -> None:
+    cache = tmp_path / "history.cache"
+    first = repo.commit({"a.py": "1", "lib/b.py": "1"}, days_ago=9)
+    (repo.path / "lib").mkdir()
+    read_history(repo.path / "lib" if damage == "another folder" else repo.path, commit=first, days=365, cache=cache)
+    commits = cache.with_suffix(".commits")
+    raw = bytearray(commits.read_bytes())
+    if damage == "flipped":
+        raw[len(raw) // 2] ^= 1
+    elif damage != "another folder":
+        del raw[0 if damage == "empty" else -3 :]
+    commits.write_bytes(raw)
+    tip = repo.commit({"a.py": "2"}, days_ago=8)
+    assert rows(read_history(repo.path, commit=tip, days=365, cache=cache)) == {"a.py": (2, 1), "lib/b.py": (1, 1)}
+
+
+def test_only_so_many_changes_are_kept(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_changes, "MOST_KEPT", 3)
+    cache = tmp_path / "history.cache"
+    for number in range(4):
+        tip = repo.commit({f"{number}a.py": "x", f"{number}b.py": "x"}, days_ago=9 - number)
+        assert read_history(repo.path, commit=tip, days=365, cache=cache) == read_history(repo.path, commit=tip, days=365)
+    assert list(commit_changes.recall(cache.with_suffix(".commits"), b"").commits) == [pygit2.Oid(hex=tip).raw]

@@ -148,6 +148,13 @@ def test_a_damaged_choice_is_made_again(repository: Repository, grow: _Grow, con
     assert grow(repository, "abc").key == second.key
 
 
+def test_the_last_result_serves_when_what_it_is_based_on_was_collected(repository: Repository, grow: _Grow) -> None:
+    first = grow(repository, "ab")
+    second = grow(repository, "abc")
+    shutil.rmtree(first.path)
+    assert grow(repository, "abcd").facts["base"] == second.key
+
+
 def test_a_full_settling_builds_on_nothing_and_is_what_is_planned_from_then_on(repository: Repository, grow: _Grow) -> None:
     first = grow(repository, "ab")
     small = grow(repository, "abc")

@@ -46,10 +46,12 @@ CONTENTS = (
     "print 'neither', (\n",
     "source tool.sh\n. notes.md\n",
 )
-trees = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS), min_size=1, max_size=len(NAMES))
-commits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(1, 1), (30, 4)]), max_size=3)
+trees = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS), min_size=10, max_size=len(NAMES))
+edits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from((None, None, *CONTENTS)), min_size=1, max_size=2)
+"""What becomes of one or two files; None: they are deleted."""
+commits = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(1, 1), (30, 4)]), max_size=2)
 """What is known of the history of some files."""
-histories = st.lists(st.tuples(trees, commits), min_size=2, max_size=4)
+histories = st.tuples(trees, st.lists(st.tuples(edits, commits), min_size=2, max_size=5))
 
 
 class World:
@@ -94,15 +96,18 @@ def _small_parts() -> Iterator[None]:
 numbers = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, shared=st.booleans())
 def test_after_any_history_the_objects_are_those_of_a_build_of_everything(
-    tmp_path: Path, history: Sequence[tuple[Tree, Commits]], shared: bool
+    tmp_path: Path, history: tuple[Tree, Sequence[tuple[Mapping[str, str | None], Commits]]], shared: bool
 ) -> None:
     root = tmp_path / str(next(numbers))
     world = World(root / "small")
-    for number, (tree, known) in enumerate([*history, history[0]]):
-        if not any(tree.values()) or set(tree) <= {"image.png"}:
+    first, steps = history
+    tree = dict(first)
+    for number, (edit, known) in enumerate([({}, {}), *steps, (first, {})]):
+        tree = {name: text for name, text in {**tree, **edit}.items() if text is not None}
+        if not any(text for name, text in tree.items() if name != "image.png"):
             continue  # nothing to index
         made = world.settle(tree, known, shared=shared)
         whole = World(root / f"whole{number}").settle(tree, known, shared=False)
@@ -157,6 +162,17 @@ def test_a_new_file_is_looked_up_again_only_by_those_who_looked_for_it(tmp_path:
     written = moved(World(tmp_path), {**BEFORE, "m11.py": ""})
     assert {part for name, part in written if name == "modules"} == {own, importer}
     assert {part for name, part in written if name != "modules"} == {own}
+
+
+def test_a_new_package_is_found_by_those_who_import_its_name_from_elsewhere(tmp_path: Path) -> None:
+    before = {**BEFORE, "m3.py": "import pkg\n"}
+    world = World(tmp_path / "small")
+    world.settle(before)
+    after = {**before, "deep/pkg/__init__.py": ""}
+    made = world.settle(after)
+    rows = {row["uri"]: row for row in tables.read_table(made["modules"].path, Modules).to_pylist()}
+    assert rows["m3.py"]["imports"] == ["deep/pkg/__init__.py"]
+    assert digests(made) == digests(World(tmp_path / "whole").settle(after))
 
 
 def test_a_file_that_did_not_change_is_neither_read_nor_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

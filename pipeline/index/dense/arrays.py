@@ -58,11 +58,14 @@ class TrueVectors:
         if self._base is not None:
             _inner_products(queries, self._base, rows, scores)
             return scores
-        for query, wanted, found in zip(queries, rows, scores, strict=True):
-            for at in range(0, len(wanted), _BLOCK):
-                block = wanted[at : at + _BLOCK]
-                there = np.where(block < 0, -1, np.arange(len(block)))
-                _inner_products(query[None], self.vectors[np.maximum(block, 0)], there[None], found[None, at : at + _BLOCK])
+        step = max(1, _BLOCK // max(1, rows.shape[1]))
+        for top in range(0, len(rows), step):
+            for at in range(0, rows.shape[1], _BLOCK):
+                block = rows[top : top + step, at : at + _BLOCK]
+                there = np.where(block < 0, -1, np.arange(block.size).reshape(block.shape))
+                found = np.empty(block.shape, np.float32)
+                _inner_products(queries[top : top + step], self.vectors[np.maximum(block, 0).ravel()], there, found)
+                scores[top : top + step, at : at + _BLOCK] = found
         return scores
 
     @cached_property

@@ -65,6 +65,7 @@ def remove_lock(repository: Repository) -> bool:
     """Let the builds that follow tune again; whether there was a lock."""
     try:
         _path(repository).unlink()
+        files.fsync_directory(repository.path)
     except FileNotFoundError:
         return False
     except OSError as error:

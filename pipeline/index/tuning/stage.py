@@ -40,6 +40,8 @@ FEWEST = 2
 _DIGITS = 6
 _KEPT_SHARE = 0.75
 """A point is measured again on so many of the queries that it would be found by, or found anew."""
+_LEAST_AGAIN, _AGAIN = 96, 4
+"""So many of the queries, or one in four, are asked first when a point is measured again."""
 _MEASURED = ("queries", "recall", "low", "high", "scored", "bound")
 
 
@@ -71,8 +73,8 @@ def tuning(
     family = FAMILIES[meta.family]
     index: VectorIndex | None = None
     done: _Asked | None = None
-    # Of an exact index there is nothing to find out but how long a search takes, and that was told when it was new.
-    if not family.exact or base.artefact is None:
+    # Of an exact index there is nothing to find out but how long a search takes, and that was told when its primary was new.
+    if not family.exact or faiss_index.facts.get("base") is None:
         index = VectorIndex.open(faiss_index.path, vectors=embeddings.path, verified=True)
     if index is not None and not family.exact and index.count and settings.autotune_on_start:
         texts = tuple(query_texts(eval_queries.path, queries_for(settings, index.count)))
@@ -137,15 +139,27 @@ def _kept(
 def _measured_again(
     base: Artefact[Tuning], document: TuningDocument, index: VectorIndex, asked: Questions, target: float
 ) -> Tuned:
-    """What the point of a base finds now; its sweep, with this point as it is now."""
+    """What the point of a base finds now, and its sweep, with this point as it is now.
+
+    Where some of the queries show that it is enough, those are all.
+    """
     point = parse(document.parameters, document.k_factor, family=index.family, nlist=index.nlist, default=index.point)
-    first, second = asked.half(0), asked.half(1)
-    cost = cost_over(index, first)
-    chosen, held_out = (measure(index, half, point, cost) for half in (first, second))
+    some = asked.first(max(_LEAST_AGAIN, len(asked.queries) // _AGAIN))
+    chosen, held_out, met = _halves(index, some, point, target)
+    if not met and len(some.queries) < len(asked.queries):
+        chosen, held_out, met = _halves(index, asked, point, target)
     rows = tables.read_file(base.path / Tuning.SWEEP, Tuning.tag()).to_pylist()
     before = (Measured(point_of(row), *(row[name] for name in _MEASURED)) for row in rows)
     sweep = tuple(chosen if one.point == point and not one.bound else one for one in before)
-    return Tuned(chosen, held_out, chosen.low >= target and held_out.recall >= target, sweep)
+    return Tuned(chosen, held_out, met, sweep)
+
+
+def _halves(index: VectorIndex, asked: Questions, point: OperatingPoint, target: float) -> tuple[Measured, Measured, bool]:
+    """What a point finds for either half of the queries, and whether that is enough, as `tune` has it."""
+    first, second = asked.half(0), asked.half(1)
+    cost = cost_over(index, first)
+    chosen, held_out = measure(index, first, point, cost), measure(index, second, point, cost)
+    return chosen, held_out, chosen.low >= target and held_out.recall >= target
 
 
 def observed_latency(index: VectorIndex, tuned: Tuned | None, queries: Vectors) -> list[dict[str, Any]]:
@@ -209,12 +223,16 @@ def _document(
         parameters=point.parameters,
         k_factor=point.k_factor,
         scored=tuned.chosen.scored if tuned is not None else meta.count if exact else 0,
-        queries=len(done.queries) if done is not None else 0,
+        queries=_queries_of(done) if done is not None else 0,
         tuning=Recall(recall=1.0, low=1.0, high=1.0) if exact else _recall(tuned.chosen) if tuned is not None else None,
         held_out=_recall(tuned.held_out) if tuned is not None else None,
         grid=len(tuned.sweep) if tuned is not None else 0,
         kept=done is not None and done.kept,
     )
+
+
+def _queries_of(done: _Asked) -> int:
+    return done.tuned.chosen.queries + done.tuned.held_out.queries if done.kept else len(done.queries)
 
 
 def _recall(measured: Measured) -> Recall:

@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from pipeline import tables
 from pipeline.errors import IndexCorruptionError, IndexFormatError
-from pipeline.files import canonical_json, digest_file, directory_commit, link_or_copy, temporary_sibling
+from pipeline.files import canonical_json, digest_file, directory_commit, fsync_file, link_or_copy, temporary_sibling
 from pipeline.schemas import CstNodes
 from pipeline.store.objects import sealed_digest
 
@@ -162,6 +162,8 @@ def read(folder: Path, key: str) -> pa.Table | None:
 
 def store(folder: Path, key: str, contents: Sequence[bytes], summary: Summary, table: Path) -> None:
     """Keep a part that was just written to `table`. Raises OSError where the store cannot be written."""
+    # Who links it from here takes it for durable, and may be done before the object is that it was written for.
+    fsync_file(table)
     with directory_commit(folder / key) as temporary:
         link_or_copy(table, temporary / _TABLE)
         description = _Description(

@@ -47,8 +47,7 @@ def cst_nodes(source: Artefact[Snapshot], settings: CstSettings, runtime: Runtim
         before = earlier.outputs[CstNodes.asset].path
         known = {name: told for name, told in earlier.outputs[CstNodes.asset].facts.items() if name != "cst"}
         rejected = {uri: why for uri, why in _listed(before).items() if tables.part_of(uri, count) in unchanged}
-        for part in sorted(unchanged):
-            delta.link_part(before, out.path, CstNodes, part)
+        delta.link_parts(before, out.path, CstNodes, sorted(unchanged))
         gone = [read_facts(tables.part_path(before / CstNodes.name, part)).counts() for part in _others(count, unchanged)]
     made = _make(source, _others(count, unchanged) if settings.cst else (), earlier, folder, runtime)
     empty = sorted(set(range(count)) - unchanged - made.keys())

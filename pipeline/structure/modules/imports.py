@@ -10,6 +10,7 @@ Belongs here: finding imports and resolving them. Not here: which nodes are impo
 from __future__ import annotations
 
 import posixpath
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -174,27 +175,40 @@ class Catalogue:
 
     def __init__(self, uris: Iterable[str]) -> None:
         self.uris = frozenset(uris)
-        self.roots = self._python_roots()
+        self.packages = self._packages()
+        """Name -> the folders that hold the outermost packages of that name; empty, or ending in `/`."""
         self.probed: set[str] = set()
         """What answers depended on, since whoever asks cleared it: paths that were looked for, as a whole or without an ending,
         imports as written that are no file's, and `root_probe` of top-level names."""
+        self._sorted = sorted(self.uris)
+        self._roots: dict[str, list[str]] = {}
         self._known: dict[str, str | None] = {}
 
-    def _python_roots(self) -> dict[str, list[str]]:
-        """Top-level name -> the folders that it can be imported from: those that hold the outermost package of a file, and
-        the usual ones."""
-        modules = [uri for uri in self.uris if uri.endswith((".py", ".pyi"))]
-        packages = {uri.rpartition("/")[0] for uri in modules if uri.endswith(("/__init__.py", "/__init__.pyi"))}
-        roots: defaultdict[str, set[str]] = defaultdict(set)
-        for root in SOURCE_ROOTS:
-            for name in {_first_part(uri[len(root) :]) for uri in modules if uri.startswith(root)}:
-                roots[name].add(root)
-        for package in packages:
+    def _packages(self) -> dict[str, set[str]]:
+        folders = {uri.rpartition("/")[0] for uri in self.uris if uri.endswith(("/__init__.py", "/__init__.pyi"))}
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for package in folders:
             folder, _, last = package.rpartition("/")
-            if folder not in packages:
-                roots[last].add(folder + "/" if folder else "")
-        order = {root: place for place, root in enumerate(SOURCE_ROOTS)}
-        return {name: sorted(found, key=lambda root: (order.get(root, len(order)), root)) for name, found in roots.items()}
+            if folder not in folders:
+                found[last].add(folder + "/" if folder else "")
+        return found
+
+    def _python_roots(self, name: str) -> list[str]:
+        """The folders that a top-level name can be imported from: those that hold an outermost package of that name, and those
+        of the usual ones that have it."""
+        self.probed.add(root_probe(name))
+        if name not in self._roots:
+            usual = [root for root in SOURCE_ROOTS if self._has_python(f"{root}{name}/") or self._has_python(f"{root}{name}.")]
+            self._roots[name] = [*usual, *sorted(self.packages.get(name, set()).difference(usual))]
+        return self._roots[name]
+
+    def _has_python(self, start: str) -> bool:
+        for row in range(bisect_left(self._sorted, start), len(self._sorted)):
+            if not self._sorted[row].startswith(start):
+                return False
+            if self._sorted[row].endswith((".py", ".pyi")):
+                return True
+        return False
 
     def resolve(self, item: Import, uri: str, lang: str) -> str:
         """The uri that an import in the file `uri` means, or the import as written."""
@@ -287,8 +301,8 @@ class Catalogue:
         level = len(item.module) - len(path)
         path = path.replace(".", "/")
         if level == 0:
-            self.probed |= {root_probe(_first_part(path)), folder + "__init__.py"}
-            return self._python_file(path, item.name, self.roots.get(_first_part(path), ())) or (
+            self.probed.add(folder + "__init__.py")
+            return self._python_file(path, item.name, self._python_roots(_first_part(path))) or (
                 # A script finds what lies beside it.
                 self._python_file(path, item.name, (folder,)) if folder + "__init__.py" not in self.uris else None
             )
@@ -322,6 +336,13 @@ class Catalogue:
 def root_probe(name: str) -> str:
     """Instead of a path: that it was asked from where a top-level name can be imported."""
     return f"\0{name}"
+
+
+def root_probes(moved: Iterable[str], now: Catalogue, then: Catalogue) -> set[str]:
+    """Probes of the top-level names that may be imported from elsewhere than before, now that these uris came or went."""
+    names = {name for name in {*now.packages, *then.packages} if now.packages.get(name) != then.packages.get(name)}
+    names |= {_first_part(uri[len(root) :]) for uri in moved for root in SOURCE_ROOTS if uri.startswith(root)}
+    return set(map(root_probe, names))
 
 
 def probes_of(uri: str) -> set[str]:

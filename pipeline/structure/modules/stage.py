@@ -16,7 +16,7 @@ from pipeline.schemas import AstNodes, Definitions, Modules, Snapshot, Sources
 from pipeline.source.history import History
 from pipeline.source.listing import read_listing
 from pipeline.stage import Artefact, Facts, Output, Stage
-from pipeline.structure.modules.imports import Catalogue, probes_of, root_probe
+from pipeline.structure.modules.imports import Catalogue, probes_of, root_probes
 from pipeline.structure.modules.lines import splice_lines, write_lines
 from pipeline.structure.modules.part import Counts, Job, checksums, digest_of_history, read_facts, write_part
 from pipeline.workers import Runtime, run_jobs
@@ -58,8 +58,7 @@ def modules(
     gone: list[Facts] = []
     known: Facts = {}
     if before is not None:
-        for part in sorted(unchanged):
-            delta.link_part(before.path, out.path, Modules, part)
+        delta.link_parts(before.path, out.path, Modules, sorted(unchanged))
         gone = [read_facts(_of(before.path, job.part)).counts() for job in jobs]
         known = {name: told for name, told in before.facts.items() if name not in ("churn_days", _HISTORY)}
     new = [_of(out.path, job.part) for job in jobs]
@@ -89,8 +88,8 @@ class _Changes:
     def of(self, part: int) -> dict[str, Counts]:
         """uri -> counts, of the files that were changed in the window."""
         if part not in self._found:
-            uris = tables.read_part(self._parts[part], Sources, ["uri"])["uri"].to_pylist() if self._history.uri else []
-            self._found[part] = {uri: self._history.by_uri[uri] for uri in uris if uri in self._history.by_uri}
+            uris = tables.read_part(self._parts[part], Sources, ["uri"])["uri"].to_pylist()
+            self._found[part] = {uri: counts for uri in uris if (counts := self._history.of(uri)) is not None}
         return self._found[part]
 
     def of_all(self) -> list[dict[str, Counts]]:
@@ -98,8 +97,8 @@ class _Changes:
         count = len(self._parts)
         self._found = {part: {} for part in range(count)}
         for uri in read_listing(self._source.path).indexed:
-            if uri in self._history.by_uri:
-                self._found[tables.part_of(uri, count)][uri] = self._history.by_uri[uri]
+            if (counts := self._history.of(uri)) is not None:
+                self._found[tables.part_of(uri, count)][uri] = counts
         return list(self._found.values())
 
 
@@ -123,9 +122,8 @@ def _same_rows(
     now, then = (read_listing(one.path).indexed for one in (source, earlier.inputs[source.asset]))
     if now == then:
         return same
-    looked_for = {probe for uri in {*now} ^ {*then} for probe in probes_of(uri)}
-    roots, old = Catalogue(now).roots, Catalogue(then).roots
-    looked_for |= {root_probe(name) for name in {*roots, *old} if roots.get(name) != old.get(name)}
+    moved = {*now} ^ {*then}
+    looked_for = {probe for uri in moved for probe in probes_of(uri)} | root_probes(moved, Catalogue(now), Catalogue(then))
     sums = checksums(looked_for)
     folder = earlier.outputs[Modules.asset].path
     return frozenset(part for part in same if not read_facts(_of(folder, part)).looked_for(sums))

@@ -238,6 +238,8 @@ def _joined(found: list[pa.Table]) -> pa.Table:
 
 
 def _from_index(symbols: pa.Table) -> pa.Table:
+    # What is of the scheme of syntax is described by syntax alone, and so by one file.
+    symbols = symbols.filter(pc.invert(pc.starts_with(symbols["symbol"], from_syntax.SCHEME)))
     return symbols.append_column("provenance", pa.repeat("scip", symbols.num_rows)).select(_SYMBOLS.names).cast(_SYMBOLS)
 
 

@@ -33,7 +33,6 @@ _DESCRIBED = pa.struct([pa.field("symbol", pa.uint64()), pa.field("uri", pa.uint
 _SCHEMA = pa.schema([
     pa.field("names", pa.list_(_NAMES)), pa.field("asked", pa.list_(pa.uint32())), pa.field("described", pa.list_(_DESCRIBED)),
 ])  # fmt: skip
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 _FACTOR, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
 Hashes = NDArray[np.uint64]
@@ -80,7 +79,8 @@ def write(root: Path, part: int, found: PartNames) -> None:
     )
     path = path_in(root, part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=_OPTIONS) as file:
+    # Not compressed: to unpack all parts would take longer than all else that a small build does.
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
 
 
@@ -92,7 +92,7 @@ def read(root: Path, part: int) -> PartNames:
     """One part. Raises IndexCorruptionError when its file is missing or damaged, IndexFormatError for one of another kind."""
     path = path_in(root, part)
     try:
-        with pa.OSFile(str(path), "rb") as source, pa.ipc.open_file(source) as file:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             told = file.schema.metadata or {}
             if told.get(_TAG) != TAG:
                 kind = told.get(_TAG, b"no kind").decode("utf-8", "replace")

@@ -78,7 +78,7 @@ _INDEXERS: Mapping[str, tuple[Callable[[ScipSettings], Program | None], Callable
     "python": (lambda settings: indexers.python_program(settings), lambda *run: indexers.index_python(*run)),
     "typescript": (lambda settings: indexers.typescript_program(settings), lambda *run: indexers.index_typescript(*run)),
 }
-"""Language -> how its indexer is found, and run."""
+"""Language -> how its indexer is found, and run; both are looked up when they are called."""
 
 
 def _kept(
@@ -144,8 +144,8 @@ class _Work:
         sources = {uri: content for uri, (lang, content) in self.sources.items() if fits(uri, lang)}
         target = _index_in(self.root, language)
         ran = _INDEXERS[language][1](program, sources, target, float(self.settings.scip_timeout))
-        entry = _ran(language, program, ran, target, wanted)
-        covered.write(self.root, language, given, reader.read_contents(target, language=language) if entry.has_index else None)
+        entry, contents = _ran(language, program, ran, target, wanted)
+        covered.write(self.root, language, given, contents)
         return msgspec.structs.replace(entry, made_from=self.source.digest, files_given=len(wanted))
 
     def take(self, language: str, path: Path) -> Indexer:
@@ -190,18 +190,22 @@ def _entry(
     )
 
 
-def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]) -> Indexer:
-    """The entry of an indexer that was run; an index that cannot be read is a failure like any other."""
+def _ran(
+    language: str, program: Program, ran: Ran, target: Path, wanted: Iterable[str]
+) -> tuple[Indexer, reader.Contents | None]:
+    """The entry of an indexer that was run, and what its index has; one that cannot be read is a failure like any other."""
     described: set[str] = set()
+    contents = None
     problem = ran.problem
     if not problem:
         try:
             described = indexers.settle(target)
+            contents = reader.read_contents(target, language=language)
         except IndexFormatError:
             problem = "what it wrote is no SCIP index"
             target.unlink(missing_ok=True)
     missed = dict.fromkeys((uri for uri in wanted if uri not in described), _FAILED if problem else _UNDESCRIBED)
-    return _entry(
+    entry = _entry(
         language,
         "failed" if problem else "indexed",
         tool=program.tool,
@@ -210,6 +214,7 @@ def _ran(language: str, program: Program, ran: Ran, target: Path, wanted: Iterab
         problem=problem,
         left_out=missed | {item.uri: item.reason for item in ran.left_out},
     )
+    return entry, contents
 
 
 def _supplied(settings: ScipSettings) -> dict[str, Path]:

@@ -80,3 +80,11 @@ def test_a_file_of_another_format_is_told_from_a_damaged_one(tmp_path: Path) -> 
     written(tmp_path).write_bytes(b'{"version": 3, "programs": []}')
     with pytest.raises(IndexFormatError, match="format 3"):
         outcomes.read(tmp_path)
+
+
+def test_what_has_changed_since_is_lost_like_what_was_left_out() -> None:
+    kept = Indexer(
+        language="python", tool="t", tool_version="1", status="indexed", files_indexed=3, problem="",
+        left_out=(Loss("b.py", "one"),), made_from="d", files_given=4, changed=(Loss("a.py", outcomes.CHANGED),), gone=2,
+    )  # fmt: skip
+    assert kept.lost == (Loss("a.py", outcomes.CHANGED), Loss("b.py", "one")) and kept.moved == 3

@@ -14,7 +14,9 @@ import pytest
 from pipeline import planning, tables
 from pipeline.catalog.losses import losses
 from pipeline.config import Settings
-from pipeline.release.symbol_checks import files_have_precise_symbols
+from pipeline.errors import IndexCorruptionError, IndexFormatError
+from pipeline.release.checks import CHECKS
+from pipeline.release.findings import Subject
 from pipeline.schemas import ScipOccurrences, ScipSymbols
 from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Output
@@ -371,12 +373,13 @@ def test_stale_files_within_the_bound_are_no_warning_and_beyond_it_the_warning_s
     tmp_path: Path, indexer: Indexer
 ) -> None:
     tree = {f"m{number}.py": f"def f{number}():\n    return 1\n" for number in range(20)}
+    check = next(check for check in CHECKS if check.name == "files_have_precise_symbols")
     harbour = port(tmp_path, scip_refresh="nightly")
     harbour.build(tree)
     for edited, warned in ((2, False), (5, True)):
         tree |= {f"m{number}.py": f"def g{number}():\n    return 1\n" for number in range(edited)}
         made = harbour.build(tree)
-        found = files_have_precise_symbols({asset: artefact.path for asset, artefact in made.items()})
+        found = check.run(Subject({asset: artefact.path for asset, artefact in made.items()}))
         assert bool(found.problems) == warned
     assert "5 changed since it was indexed" in found.problems[0]
 
@@ -401,11 +404,11 @@ def test_the_names_of_a_part_are_read_as_they_were_written_and_damage_is_told(tm
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:-20], b"x" * len(whole)):
         path.write_bytes(damaged)
-        with pytest.raises(part_names.IndexCorruptionError):
+        with pytest.raises(IndexCorruptionError):
             part_names.read(tmp_path / "again", 0)
     path.write_bytes(whole.replace(part_names.TAG, b"scip_names/9"))
-    with pytest.raises(part_names.IndexFormatError, match="scip_names/9"):
+    with pytest.raises(IndexFormatError, match="scip_names/9"):
         part_names.read(tmp_path / "again", 0)
     path.unlink()
-    with pytest.raises(part_names.IndexCorruptionError):
+    with pytest.raises(IndexCorruptionError):
         part_names.read(tmp_path / "again", 0)

@@ -188,6 +188,13 @@ def test_a_symbol_that_several_files_describe_has_one_row_where_the_first_of_the
     assert P + "x#" in own and P + "e#" in tables.read_part(paths[0], ScipSymbols)["symbol"].to_pylist()
 
 
+def test_what_syntax_names_is_described_by_syntax_alone(tmp_path: Path) -> None:
+    stolen = {"symbol": "syntax . . . `b.py`/f().", "display_name": "stolen"}
+    index = supplied(document("a.py", [defined(P + "a/x.", 0, 0, 1)], [stolen]))
+    _, _, symbols = build(tmp_path, python(a="x = 1\n", b="def f(): pass\n"), index)
+    assert {row["symbol"]: row["provenance"] for row in symbols} == {stolen["symbol"]: "syntax"}
+
+
 def test_each_document_that_is_not_taken_is_recorded_and_its_file_served_by_syntax(tmp_path: Path) -> None:
     files = python(ok="def f(): pass\n", old="def g(): pass\n", out="def h(): pass\n", bare="def i(): pass\n")
     index = supplied(
