@@ -106,7 +106,13 @@ def chunks(
     listing = listed(rows)
     _check_ids(out.path, listing)
     listing.write(out.path)
-    totals = _totals(folder, cut, earlier.outputs[Chunks.asset] if earlier is not None else None)
+    return _facts(listing, _totals(folder, cut, earlier.outputs[Chunks.asset] if earlier is not None else None))
+
+
+STAGE = Stage(chunks, code_version="3")
+
+
+def _facts(listing: Listing, totals: Mapping[str, Counter[str]]) -> Facts:
     return {
         "chunks": len(listing.ids),
         "bytes": totals["bytes"][""],
@@ -115,9 +121,6 @@ def chunks(
         "by_kind": dict(sorted(totals["by_kind"].items())),
         "by_lang": dict(sorted(totals["by_lang"].items())),
     }
-
-
-STAGE = Stage(chunks, code_version="3")
 
 
 def _kept(old: Listing | None, part: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

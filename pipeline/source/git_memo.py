@@ -9,7 +9,7 @@ Belongs here: remembering git's answers. Not here: asking (`repository`), the wa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -23,6 +23,8 @@ from pipeline.source.worktree import Tracked, stamp_of
 
 _MOST_ASKED = 64
 """Files that git is asked about one by one; for more, it looks at all."""
+_NO_FILE = (-1, -1, -1, -1)
+_WORD = 0xFFFFFFFF
 
 
 class GitMemo(msgspec.Struct, array_like=True, frozen=True):
@@ -69,16 +71,47 @@ def tracks_the_same(memo: GitMemo, uris: Sequence[str], reasons: Sequence[str | 
 
 
 def differing_now(
-    memo: GitMemo | None, location: git.Location, index: Stamp | None, head: str | None, touched: Sequence[str]
+    memo: GitMemo | None,
+    location: git.Location,
+    index: Stamp | None,
+    head: str | None,
+    touched: Sequence[str],
+    stamps: Mapping[str, Sequence[int]],
 ) -> str | None:
-    """A tracked file that is not as HEAD has it; empty: none; None: unknown. `touched` are the tracked files that may be other
-    than when the memo was made."""
-    if memo is None or memo.differing is None or (memo.index, memo.head) != (index, head) or len(touched) > _MOST_ASKED:
+    """A tracked file that is not as HEAD has it; empty: none; None: unknown.
+
+    `touched` are the tracked files that may be other than when the memo was made, `stamps` those of all files that have a row.
+    """
+    if memo is None:
         return git.differing(location)
+    if memo.differing is None or (memo.index, memo.head) != (index, head):
+        suspects = _suspects(location, index, stamps)
+    else:
+        suspects = list(touched)
+    if suspects is None or len(suspects) > _MOST_ASKED:
+        return git.differing(location)
+    same = (memo.index, memo.head) == (index, head)
     try:
-        asked = [memo.differing, *touched] if memo.differing else touched
+        asked = [memo.differing, *suspects] if same and memo.differing else suspects
         found = next((path for path in asked if git.one_differs(location, path)), "")
     except (pygit2.GitError, KeyError, ValueError, OSError):
         return git.differing(location)
     # What differed no longer does; others may.
-    return git.differing(location) if memo.differing and not found else found
+    return git.differing(location) if same and memo.differing and not found else found
+
+
+def _suspects(location: git.Location, stamp: Stamp | None, stamps: Mapping[str, Sequence[int]]) -> list[str] | None:
+    """The tracked files that may not be as HEAD has them, by the times in the index; None where they do not tell."""
+    index = git.index_file(location.repository)
+    commit = git.head_commit(location.repository)
+    if index is None or stamp is None or commit is None or index.has_special or index.tree != commit.tree_id.raw:
+        return None
+    names = list(map(os.fsdecode, index.names))
+    now = np.array([stamps.get(name, _NO_FILE) for name in names], np.int64).reshape(-1, 4)
+    second = 1_000_000_000
+    changed, modified = (index.stat[:, at] * second + index.stat[:, at + 1] for at in (0, 2))
+    inode, size = index.stat[:, 5], index.stat[:, 9]
+    same = (now[:, 0] & _WORD == inode) & (now[:, 1] & _WORD == size) & (now[:, 2] == modified) & (now[:, 3] == changed)
+    # As git has it: what was changed when the index was written, or since, may have been changed again.
+    same &= modified < stamp[2]
+    return [names[row] for row in np.flatnonzero(~same).tolist()]

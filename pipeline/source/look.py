@@ -118,7 +118,10 @@ class Look:
         else:
             own = dict(zip(names, tracked.tolist(), strict=True)) if rows.changed else {}
             touched = [uri for uri in rows.changed if own.get(uri, True)]
-            differing = git_memo.differing_now(before, self.location, self._index, head, touched)
+            # Where what git said no longer holds, the times in the index tell which files it is asked about.
+            holds = before is not None and before.differing is not None and (before.index, before.head) == (self._index, head)
+            stamps = {} if before is None or holds else dict(zip(names, rows.stamp.tolist(), strict=True))
+            differing = git_memo.differing_now(before, self.location, self._index, head, touched, stamps)
             dirty = differing != ""
         if self._index is None:
             return None, dirty

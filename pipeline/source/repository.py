@@ -6,7 +6,7 @@ Belongs here: everything that asks libgit2. Not here: walking a disk (`worktree`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pygit2.enums import FileMode, FileStatus
 from pipeline.config import SourceSettings
 from pipeline.errors import SourceError
 from pipeline.source.entries import Entry, Stamp, uri_name
+from pipeline.source.git_index import IndexFile, read_index
 from pipeline.source.ignoring import OWN_FILE, Levels, parse_file
 from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK
 from pipeline.source.worktree import Scope, Tracked, read_regular
@@ -108,9 +109,8 @@ def tracked(location: Location) -> Tracked:
     submodules: set[str] = set()
     folders: set[str] = set()
     try:
-        for entry in repository.index:
-            path = entry.path
-            if entry.mode == FileMode.COMMIT:
+        for path, is_submodule in _tracked_paths(repository):
+            if is_submodule:
                 submodules.add(path)
             else:
                 files.append(path)
@@ -123,6 +123,19 @@ def tracked(location: Location) -> Tracked:
             f"The git index of {location.work_tree} cannot be read: {_sentence(error)}.", hint="Run `git status`."
         ) from error
     return Tracked(frozenset(files), frozenset(folders), frozenset(submodules), _excludes(repository))
+
+
+def index_file(repository: Any) -> IndexFile | None:
+    """The index, where it is of the kind that is read directly."""
+    return read_index(Path(repository.path, "index"))
+
+
+def _tracked_paths(repository: Any) -> Iterable[tuple[str, bool]]:
+    """Every path in the index, and whether it is a submodule."""
+    index = index_file(repository)
+    if index is None:
+        return [(entry.path, entry.mode == FileMode.COMMIT) for entry in repository.index]
+    return zip(map(os.fsdecode, index.names), index.is_submodule.tolist(), strict=True)
 
 
 def exclude_files(repository: Any) -> tuple[str, str]:

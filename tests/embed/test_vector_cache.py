@@ -169,3 +169,31 @@ for number in range(int(sys.argv[1]), int(sys.argv[1]) + 30):
     assert vectors[known].tolist() == encode([text for text, found in zip(everything, known, strict=True) if found]).tolist()
     assert known.all()
     assert not list((tmp_path / "embeddings" / "e").glob(".bad-*"))
+
+
+def test_a_large_segment_is_not_written_again_with_small_ones(tmp_path: Path) -> None:
+    store(tmp_path, texts(*range(100)))
+    [large] = segments(tmp_path)
+    inode = (large / "vectors.npy").stat().st_ino
+    for number in range(100, 100 + 3 * module.MAX_SEGMENTS):
+        store(tmp_path, texts(number))
+    assert (large / "vectors.npy").stat().st_ino == inode
+    assert len(segments(tmp_path)) <= module.MAX_SEGMENTS
+    everything = texts(*range(100 + 3 * module.MAX_SEGMENTS))
+    assert opened(tmp_path).through(everything, refuse).tolist() == encode(everything).tolist()
+
+
+def test_only_the_blocks_that_are_asked_for_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", 4)
+    store(tmp_path, texts(*range(40)))
+    [segment] = segments(tmp_path)
+    keys = module.text_keys(texts(*range(40)))
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    raw = bytearray((segment / "vectors.npy").read_bytes())
+    # The last number of the last row.
+    raw[-3] ^= 1
+    (segment / "vectors.npy").write_bytes(raw)
+    first, last = texts(int(order[0])), texts(int(order[-1]))
+    assert opened(tmp_path).through(first, refuse).tolist() == encode(first).tolist()
+    known, _ = opened(tmp_path).lookup(module.text_keys(last))
+    assert not known.any() and not segments(tmp_path)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
+from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.embed.static import StaticEmbedder
 from pipeline.errors import IndexCorruptionError
 from pipeline.evaluation import carrying
@@ -20,7 +21,7 @@ from pipeline.evaluation.cover import continuing
 from pipeline.evaluation.cover.answered import read_answered
 from pipeline.evaluation.document import asked_when, of_engine, read_coverage, read_metrics
 from pipeline.evaluation.queries import TEST, read_queries, read_ties
-from pipeline.schemas import Coverage, CoverageRows, Embeddings, EvalMetrics, EvalQueries
+from pipeline.schemas import Coverage, CoverageRows, EvalMetrics, EvalQueries
 from pipeline.stages import COVERAGE, EMBEDDINGS, EVAL_METRICS, EVAL_QUERIES
 from tests.evaluation.port import NOUNS, Port, anew, module, port
 
@@ -190,9 +191,8 @@ def test_where_the_base_has_lost_what_it_was_made_from_all_is_asked(yard: Port) 
 
 
 def _shuffled(folders: Mapping[str, Path]) -> None:
-    path = folders["embeddings"] / Embeddings.VECTORS
-    vectors = np.load(path)
-    np.save(path, vectors[np.random.default_rng(3).permutation(len(vectors))])
+    ids, vectors = (np.array(one[:]) for one in open_arrays(folders["embeddings"]))
+    write_arrays(folders["embeddings"], ids, vectors[np.random.default_rng(3).permutation(len(ids))])
 
 
 def test_vectors_that_were_spoilt_do_not_hide_behind_what_is_carried_over(yard: Port, sabotage: Any) -> None:

@@ -34,6 +34,7 @@ from pipeline.embed import registry
 from pipeline.errors import CodeIntelError
 from pipeline.release.verification import verify_folder
 from pipeline.search.engine import open_searcher
+from pipeline.stages import STAGES
 from pipeline.store import versions
 from pipeline.store.layout import Repository
 from pipeline.store.versions import open_version
@@ -279,6 +280,9 @@ class Trial:
                 wrong.append(f"{name} crashed: {given['crashed']}")
             elif "refused" in given and (given["code"] not in (1, 3) or not given["message"].endswith(".")):
                 wrong.append(f"{name} was refused without a way out: {given}")
+            elif name == "build" and "answer" in given and self._historic(mutation):
+                # What was built on something damaged is built on something else: the rest is what it would have been.
+                wrong += [f"{asset} is not what it was" for asset in PURE if not self._same(given, asset)]
             elif "answer" in given and given != self.expected[name]:
                 told = name == "verify" or (isinstance(given["answer"], dict) and "broken" in given["answer"])
                 if not told:
@@ -289,6 +293,31 @@ class Trial:
         if changed and inside and said.get("verify") == self.expected.get("verify"):
             wrong.append("verification found nothing")
         return wrong
+
+    def _historic(self, mutation: Mutation) -> bool:
+        """Whether it may have hit a result that others are built on, or what is remembered of that."""
+        hit = [mutation.path, *([mutation.other] if mutation.how == "swap" else [])]
+        folders = [f"/{folder}/{asset}" for folder in ("objects", "bases", "refs") for asset in _every_asset() - set(PURE)]
+        return any(folder in path for folder in folders for path in hit)
+
+    def _same(self, given: dict[str, Any], asset: str) -> bool:
+        return bool(given["answer"][1][asset] == self.expected["build"]["answer"][1][asset])
+
+
+def _every_asset() -> set[str]:
+    return {kind.asset for stage in STAGES for kind in stage.outputs.values()}
+
+
+def _pure() -> list[str]:
+    """Assets that depend on no earlier build."""
+    historic: set[str] = {"manifest"}
+    for stage in STAGES:
+        if stage.bases or historic & {kind.asset for kind in stage.inputs.values()}:
+            historic |= {kind.asset for kind in stage.outputs.values()}
+    return sorted(_every_asset() - historic)
+
+
+PURE = _pure()
 
 
 _ABOVE = ("store.json", f"{engine.NAME}/repository.json")

@@ -15,6 +15,9 @@ from pipeline.store import pins
 from pipeline.store.layout import Repository
 from pipeline.store.versions import current_name, open_version, read_manifest, version_names
 
+RECORDS = 32 << 10
+"""Bytes of what is remembered of files and flips: next to nothing, but for a store of twenty small files."""
+
 
 @pytest.fixture
 def repository(tmp_path: Path, engine: ModuleType) -> Repository:
@@ -57,7 +60,7 @@ def test_a_collection_leaves_little_more_than_what_is_reachable(keep: int, repos
     collect(repository, keep=keep)
     needed, left = size_of(reachable(repository)), size_of(everything(repository))
     assert len(version_names(repository)) == keep + 1
-    assert needed <= left <= needed * 1.05 < before
+    assert needed <= left <= needed * 1.05 + RECORDS < before
     assert all(verify_folder(repository.versions / name).ok for name in version_names(repository))
 
 

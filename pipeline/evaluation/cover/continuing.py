@@ -168,6 +168,9 @@ class _Everyone:
 def _reason(one: Answered, row: int, seen: Seen, k: int, everyone: _Everyone) -> str | None:
     if seen.rank is not None and seen.rank <= k:
         return None
+    if one.reason is not None:
+        # It was missed before, and what it was missed for is known.
+        return one.reason
     return everyone.lacking(row) or of_search(seen, row, k, by_name=one.by_name, namesakes=everyone)
 
 

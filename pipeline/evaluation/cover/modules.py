@@ -60,10 +60,26 @@ def exchanged(modules: pa.Table, gone: Sequence[str], new: Sequence[pa.Table], c
     less = old.select(["prefix"])
     for name in names:
         less = less.append_column(name, pc.negate(old[name]))
-    together = pa.concat_tables([flat, less, *(_flat(one, channels) for one in new)])
-    sums = together.group_by("prefix", use_threads=False).aggregate([(name, "sum") for name in names])
-    kept = sums.filter(pc.or_(pc.greater(sums["files_sum"], 0), pc.equal(sums["prefix"], ""))).sort_by("prefix")
-    return _rows({name: kept[f"{name}_sum"].to_numpy() for name in names}, kept["prefix"], channels)
+    return _rows(*_added(flat, pa.concat_tables([less, *(_flat(one, channels) for one in new)]), names), channels)
+
+
+def _added(flat: pa.Table, more: pa.Table, names: Sequence[str]) -> tuple[dict[str, Numbers], pa.ChunkedArray]:
+    """The counts of each prefix with those of other rows added, and the prefixes, ascending; folders without files are left
+    out. What is added is little, so the rest keeps its place."""
+    columns = {name: flat[name].to_numpy().copy() for name in names}
+    places = pc.fill_null(pc.index_in(more["prefix"], value_set=flat["prefix"].combine_chunks()), -1).to_numpy()
+    known = places >= 0
+    for name in names:
+        np.add.at(columns[name], places[known], more[name].to_numpy()[known])
+    added = more.filter(pa.array(~known)).group_by("prefix", use_threads=False).aggregate([(name, "sum") for name in names])
+    prefix = pa.chunked_array([*flat["prefix"].chunks, *added["prefix"].chunks], pa.string())
+    columns = {name: np.concatenate([columns[name], added[f"{name}_sum"].to_numpy()]) for name in names}
+    kept = (columns["files"] > 0) | pc.equal(prefix, "").to_numpy()
+    if added.num_rows or not kept.all():
+        order = pc.sort_indices(prefix).to_numpy()
+        order = order[kept[order]]
+        return {name: values[order] for name, values in columns.items()}, prefix.take(pa.array(order))
+    return columns, prefix
 
 
 def _found(channels: Sequence[str]) -> list[str]:

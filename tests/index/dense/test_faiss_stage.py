@@ -158,8 +158,11 @@ def test_damaged_embeddings_are_refused(tmp_path: Path, name: str, content: byte
     ],
 )
 def test_arrays_of_another_shape_or_type_are_refused(tmp_path: Path, ids: np.ndarray, vectors: np.ndarray) -> None:
+    source = embeddings(tmp_path / "e", np.arange(1, 11), unit(10))
+    np.save(source.path / Embeddings.IDS, ids)
+    np.save(source.path / Embeddings.VECTORS / "shard-000.npy", vectors)
     with pytest.raises(IndexCorruptionError):
-        build(embeddings(tmp_path / "e", ids, vectors), tmp_path / "i")
+        build(source, tmp_path / "i")
 
 
 def test_a_full_disk_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

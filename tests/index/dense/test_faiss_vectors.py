@@ -342,15 +342,16 @@ def test_a_description_without_its_seal_vouches_for_nothing(folder: Path) -> Non
 
 
 def test_a_newer_format_is_told_from_damage(folder: Path) -> None:
-    rewrite(folder, version=3, something="new")
-    with pytest.raises(IndexFormatError, match="format 3"):
+    rewrite(folder, version=4, something="new")
+    with pytest.raises(IndexFormatError, match="format 4"):
         VectorIndex.open(folder)
 
 
 def test_bytes_that_faiss_cannot_read_are_an_error_of_ours(folder: Path) -> None:
     raw = b"no index at all" * 100
     (folder / "faiss.index").write_bytes(raw)
-    rewrite(folder, files={"faiss.index": {"bytes": len(raw), "digest": files.digest_bytes(raw)}})
+    meta = msgspec.json.decode((folder / "faiss.meta.json").read_bytes())
+    rewrite(folder, files=meta["files"] | {"faiss.index": {"bytes": len(raw), "digest": files.digest_bytes(raw)}})
     with pytest.raises(IndexCorruptionError, match="FAISS cannot read"):
         VectorIndex.open(folder)
 

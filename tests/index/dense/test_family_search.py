@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from pipeline import files
 from pipeline.config import IndexSettings
 from pipeline.embed.arrays import write_arrays
 from pipeline.errors import CodeIntelError, ConfigError, QueryError
@@ -131,6 +132,7 @@ def rotated(folder: Path) -> Path:
         primary,
         None,
         np.empty(0, np.int64),
+        rows=index_files.PrimaryRows(primary.ids(), np.zeros(len(primary), np.uint64)),
         factory=family.factory(D, N, options),
         training=training,
         point=OperatingPoint(nprobe=8, k_factor=8.0),
@@ -374,8 +376,8 @@ def test_what_does_not_fit_the_memory_is_built_in_shards_to_the_same_files(
     monkeypatch.setattr(stage, "beyond", lambda *given: building.beyond(*given) or 500)
     sharded = built(tmp_path / "sharded", settings("ivf_flat", faiss_memory_mb=1))
     assert len(joined) == 1
-    for path in sharded.iterdir():
-        assert path.read_bytes() == (whole / path.name).read_bytes(), path.name
+    for path in files.tree_files(sharded):
+        assert path.read_bytes() == (whole / path.relative_to(sharded)).read_bytes(), path.name
 
 
 def test_only_what_does_not_fit_and_can_be_cut_is_cut() -> None:

@@ -45,7 +45,7 @@ def test_every_row_names_its_id_in_row_order(tmp_path: Path, index: Artefact[Any
 
 
 def test_a_damaged_index_has_no_idmap(tmp_path: Path, index: Artefact[Any]) -> None:
-    path = index.path / "faiss.index"
+    path = index.path / "faiss.rows.npy"
     raw = bytearray(path.read_bytes())
     raw[-20] ^= 1
     path.write_bytes(raw)
