@@ -66,7 +66,7 @@ def test_a_key_is_32_hex_digits_and_stable() -> None:
 
 def test_the_recipe_holds_all_that_the_key_is_made_of() -> None:
     assert STAGE.recipe(Chunks, Settings(), KEYS, {"tree": Tree("t")}) == {
-        "asset": "chunks/1",
+        "asset": "chunks/2",
         "code_version": "1",
         "settings": {
             "ChunkSettings": {"chunk_budget": 1500, "id_strategy": "content", "id_salt": ""},
@@ -148,4 +148,4 @@ def test_the_stages_are_in_topological_order_and_make_each_asset_once() -> None:
 
 
 def test_kinds_of_one_object_share_their_asset() -> None:
-    assert Files.asset == Snapshot.asset and Chunks.tag() == "chunks/1"
+    assert Files.asset == Snapshot.asset and Chunks.tag() == "chunks/2"

@@ -19,7 +19,6 @@ from pipeline.definitions import build_definitions
 from pipeline.store.layout import open_store
 from resources.store import StoreResource
 from sensors.commits import MOST_ATTEMPTS, Cursor
-from sensors.nightly import BY_NIGHT
 
 
 @pytest.fixture
