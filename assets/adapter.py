@@ -24,7 +24,7 @@ from pipeline.release.quality_gate import GATES, Gate, before_manifest
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, External, Stage
 from pipeline.stages import KINDS
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from resources.store import StoreResource
 
 OWNERS = ("team:codeintel",)

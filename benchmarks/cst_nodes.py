@@ -31,7 +31,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact
 from pipeline.stages import CST, SOURCE
 from pipeline.store.layout import Store, create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 BOUND = 1.30

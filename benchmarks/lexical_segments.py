@@ -38,7 +38,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import External
 from pipeline.stages import STAGES
 from pipeline.store.layout import create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime, crew, worker_count
 
 Artefact: TypeAlias = artefacts.Artefact[Any]

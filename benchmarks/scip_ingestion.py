@@ -30,7 +30,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact, Stage
 from pipeline.stages import CHUNKS, SCIP_INDEX, SCIP_TABLES, SOURCE, SYMBOLS, SYNTAX
 from pipeline.store.layout import Repository, create_store
-from pipeline.store.objects import Settled, settle
+from pipeline.store.settling import Settled, settle
 from pipeline.structure.scip import indexers
 from pipeline.structure.scip.reader import read_metadata
 from pipeline.workers import Runtime, crew, start_crew, worker_count

@@ -28,7 +28,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact, External
 from pipeline.stages import STAGES, identity_of, plan_keys
 from pipeline.store.layout import create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime, worker_count
 
 REPOSITORY = "profile"

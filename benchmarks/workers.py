@@ -23,7 +23,7 @@ from pipeline.config import Settings
 from pipeline.source.scan import scan
 from pipeline.stages import SOURCE, SYNTAX
 from pipeline.store.layout import create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 SIZES = (1, 2, 4, 8)

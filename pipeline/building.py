@@ -21,8 +21,8 @@ from pipeline.stages import MANIFEST, STAGES, identity_of
 from pipeline.store import digests, readings
 from pipeline.store.layout import Store
 from pipeline.store.locks import builder
-from pipeline.store.objects import Settled, settle
 from pipeline.store.scans import remember_scan
+from pipeline.store.settling import Settled, settle
 from pipeline.workers import Runtime
 
 Progress = Callable[[str, Settled | None], None]

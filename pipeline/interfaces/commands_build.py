@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.interfaces.output import Steps
     from pipeline.planning import Plan
     from pipeline.store.layout import Repository, Store
-    from pipeline.store.objects import Settled
+    from pipeline.store.settling import Settled
 
 Target = Annotated[
     Path, typer.Argument(metavar="PATH", help="The repository: a git work tree, a bare repository, or any folder.")

@@ -17,7 +17,7 @@ from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Stage
 from pipeline.stages import MANIFEST, STAGES
 from pipeline.store.layout import Origin, Store, create_store, write_origin
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 SETTINGS = from_flat(

@@ -27,7 +27,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact, Output
 from pipeline.stages import EVAL_QUERIES, STAGES
 from pipeline.store.layout import create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 SETTINGS = Settings(

@@ -33,7 +33,7 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact
 from pipeline.stages import CHUNKS, EMBEDDINGS, LEXICAL, MANIFEST, STAGES, identity_of
 from pipeline.store.layout import Origin, Repository, open_store, read_origin, settings_of, write_origin
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.store.versions import current_name, history
 from pipeline.workers import Runtime
 

@@ -22,7 +22,8 @@ from pipeline.source.scan import scan
 from pipeline.stage import Artefact
 from pipeline.stages import MANIFEST, STAGES, identity_of, plan_choices
 from pipeline.store.layout import Origin, Repository, Store, create_store, write_origin
-from pipeline.store.objects import OBJECT_FILE, list_files, settle
+from pipeline.store.objects import OBJECT_FILE, list_files
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 TREE = {

@@ -108,7 +108,8 @@ ELSEWHERE = {
     "assets/reported.py": "the same, and a lock file in Dagster's folder",
     "pipeline/store/layout.py": "makes the folder of the store",
     "pipeline/store/locks.py": "the lock file: what is in it is a courtesy",
-    "pipeline/store/objects.py": "inside of the commit of an object; a damaged one is renamed aside",
+    "pipeline/store/objects.py": "a damaged object is renamed aside",
+    "pipeline/store/settling.py": "inside of the commit of an object",
     "pipeline/store/traces.py": "a switch is removed; sets are renamed before their files go",
 }
 

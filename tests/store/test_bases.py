@@ -12,7 +12,8 @@ from pipeline.config import Settings
 from pipeline.schemas import Kind
 from pipeline.stage import Artefact, Base, Facts, Output, Stage
 from pipeline.store.layout import Repository
-from pipeline.store.objects import read_record, settle
+from pipeline.store.objects import read_record
+from pipeline.store.settling import settle
 
 
 class Grown(Kind):

@@ -17,7 +17,8 @@ from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, IndexCorruptionError, IndexFormatError, RuntimeLifecycleError
 from pipeline.stage import Artefact
 from pipeline.store.layout import Repository
-from pipeline.store.objects import OBJECT_FILE, find, load, read_record, sealed_digest, settle, settled
+from pipeline.store.objects import OBJECT_FILE, find, load, read_record, sealed_digest, settled
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline.config import Settings
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store.layout import Repository
-from pipeline.store.objects import settle
 from pipeline.store.observed import Observed, recall, remember
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 

@@ -10,8 +10,8 @@ from pipeline.config import Settings
 from pipeline.errors import RuntimeLifecycleError
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store.layout import Repository
-from pipeline.store.objects import settle
 from pipeline.store.scans import recall_scan, remember_scan
+from pipeline.store.settling import settle
 
 
 def _stage(toys: ModuleType) -> Stage:

@@ -20,7 +20,8 @@ from pipeline.schemas import Kind, Manifest
 from pipeline.stage import Artefact, Facts, Output, Stage
 from pipeline.store import versions
 from pipeline.store.layout import Origin, Repository, create_store, write_origin
-from pipeline.store.objects import check_file, read_record, sealed_digest, settle
+from pipeline.store.objects import check_file, read_record, sealed_digest
+from pipeline.store.settling import settle
 from pipeline.workers import Runtime
 
 

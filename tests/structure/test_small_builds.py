@@ -20,7 +20,7 @@ from pipeline.source.scan import scan
 from pipeline.source.stage import STAGE as SOURCE
 from pipeline.stage import Artefact
 from pipeline.store.layout import Repository, create_store
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.structure import stage as syntax_stage
 from pipeline.structure.cst import reading
 from pipeline.structure.cst.stage import STAGE as CST

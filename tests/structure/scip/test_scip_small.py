@@ -22,7 +22,7 @@ from pipeline.settings_files import from_flat
 from pipeline.stage import Artefact, Output
 from pipeline.stages import CHUNKS, SCIP_INDEX, SCIP_TABLES, SOURCE, SYMBOLS, SYNTAX
 from pipeline.store.layout import Store, create_store, write_origin
-from pipeline.store.objects import settle
+from pipeline.store.settling import settle
 from pipeline.structure.scip import indexers, outcomes, part_names
 from pipeline.structure.scip.indexers import LeftOut, Program, Ran
 from pipeline.structure.scip.proto import message_class
