@@ -8,11 +8,13 @@ Belongs here: running all stages of a plan. Not here: planning, telling people (
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.errors import InvariantViolationError
 from pipeline.index.tuning.locked_point import Lock, read_lock
 from pipeline.planning import Plan
 from pipeline.release.publication import Publication, publish
@@ -70,8 +72,34 @@ def build_here(store: Store, decided: Plan, *, runtime: Runtime, progress: Progr
                 seconds[stage.name] = settled.seconds
                 progress(stage.name, settled)
             facts = {"run_id": None, "seconds": round(time.perf_counter() - started, 3), "stages": seconds}
-            published = publish(repository, made["manifest"], build=facts, allow_regression=allow_regression)
+            try:
+                published = publish(repository, made["manifest"], build=facts, allow_regression=allow_regression)
+            except InvariantViolationError:
+                _keep_report(decided, made)
+                raise
         finally:
             digests.remember(repository)
             readings.remember(repository)
     return Built(made, published, seconds, time.perf_counter() - started)
+
+
+def _keep_report(decided: Plan, made: Mapping[str, Artefact[Any]]) -> None:
+    """The page about a version that was refused: the only one that will be made of it. Not to be written undoes nothing."""
+    # Only now: what is published has its page made by whoever tells Dagster.
+    from pipeline.evaluation.report.page import page
+    from pipeline.evaluation.report.reading import read
+    from pipeline.release import reporting
+    from pipeline.release.manifest import tool_versions
+
+    building = reporting.Building(
+        artefacts={asset: made[asset] for asset in reporting.ASSETS},
+        recorded=decided.settings.recorded(),
+        tools=tool_versions(),
+        commit=decided.scan.commit,
+        dirty=decided.scan.dirty,
+    )
+    subject = reporting.of_building(decided.repository, building)
+    with contextlib.suppress(OSError):
+        reporting.write_report(
+            reporting.report_path(decided.repository, reporting.evaluation_name(building.key)), page(read(subject))
+        )

@@ -147,7 +147,9 @@ def _wanted_objects(repository: Repository, names: set[str]) -> tuple[set[str], 
             wanted.add(f"{ref.name}/{key}")
             record = msgspec.json.decode((repository.objects / ref.name / key / OBJECT_FILE).read_bytes(), type=_Made)
             recipes.setdefault(ref.name, []).append(record.recipe)
-            wanted |= {f"{ref.name}/{base}" for base in (record.base, record.facts.get(bases.BASE_FACT)) if base}
+            # The next build builds on this one, or on what this one says that it is still based on.
+            if base := record.facts.get(bases.BASE_FACT):
+                wanted.add(f"{ref.name}/{base}")
     return wanted, recipes
 
 
@@ -155,7 +157,6 @@ class _Made(msgspec.Struct, frozen=True):
     """Of `object.json`, what an object was made from."""
 
     recipe: dict[str, Any]
-    base: str
     facts: dict[str, Any]
 
 

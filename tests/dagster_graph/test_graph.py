@@ -278,9 +278,10 @@ def test_a_failed_check_keeps_what_depends_on_it_from_running(
     store: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pipeline.release.checks as checks
+    from pipeline.store import readings
 
     broken = next(check for check in CHECKS if check.name == "chunk_ids_unique")
-    monkeypatch.setattr(checks, "_found", {})
+    readings.forget()
     monkeypatch.setattr(type(broken), "_find", lambda self, roots: checks.Finding(("made to fail",)))
     result = materialize(store, instance, raise_on_error=False)
     assert not result.success

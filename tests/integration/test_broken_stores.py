@@ -153,7 +153,7 @@ def test_a_run_that_cannot_be_recorded_says_so_and_ephemeral_is_the_way_out(worl
         "import resource, dagster, duckdb, pyarrow.parquet, tantivy\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
         "from pipeline.interfaces.main import main\n"
-        f"main(['build', {str(world.repo)!r}, '--data', {str(world.store)!r}, '--json'])"
+        f"main(['build', {str(world.repo)!r}, '--graph', '--data', {str(world.store)!r}, '--json'])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)

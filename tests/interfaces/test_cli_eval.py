@@ -230,7 +230,7 @@ def test_an_evaluation_of_an_index_that_is_behind_says_so(world: Any, tmp_path: 
     (world.repo / "harbour/new.py").write_text("def fresh(): pass\n")
     (tmp_path / "mine.txt").write_text("berth fee\n")
     assert asked(world, "--queries", tmp_path / "mine.txt")["stale"] is True
-    assert "has changed since this index was built" in world("eval", "--queries", tmp_path / "mine.txt").err
+    assert "1 file changed since" in world("eval", "--queries", tmp_path / "mine.txt").err
 
 
 def test_two_versions_are_compared_over_what_both_were_asked(evaluated: Any, versions: tuple[str, str]) -> None:

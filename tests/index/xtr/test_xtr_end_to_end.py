@@ -17,6 +17,7 @@ from pipeline.index.xtr.description import DIRECTORY, read_meta
 from pipeline.index.xtr.places import DEFINED, SYMBOL
 from pipeline.index.xtr.token_index import TokenIndex
 from pipeline.release.checks import CHECKS
+from pipeline.release.findings import Subject
 from pipeline.search.channels.registry import State
 from pipeline.search.engine import Searcher, open_searcher
 from pipeline.settings_files import load
@@ -60,7 +61,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_off_is_told_and_costs_nothing(built: Any) -> None:
     assert read_meta(built.published).state == "off" and not (built.published / DIRECTORY).exists()
-    finding = CHECK.run({"xtr_index": built.published, "chunks": built.published})
+    finding = CHECK.run(Subject({"xtr_index": built.published, "chunks": built.published}))
     assert finding.passed and finding.facts == {"state": "off", "tokens": 0}
     with searcher(built, xtr_rerank=5) as opened:
         answer = opened.answer("berth fee", explain=True)
@@ -73,7 +74,7 @@ def test_a_version_with_tokens_verifies_and_says_how_many(tokens: Any) -> None:
     index = TokenIndex.open(tokens.published)
     done = tokens("verify", "--json", env=ON)
     assert done.code == 0 and done.json["ok"]
-    finding = CHECK.run({"xtr_index": tokens.published, "chunks": tokens.published})
+    finding = CHECK.run(Subject({"xtr_index": tokens.published, "chunks": tokens.published}))
     assert finding.passed and finding.facts["tokens"] == index.tokens > 100
     with searcher(tokens) as opened:
         assert opened.version.manifest.counts["tokens"] == index.tokens
@@ -201,5 +202,5 @@ def test_a_repository_may_choose_no_encoder(tmp_path: Path, name: str) -> None:
 
 def test_chunks_without_their_tokens_fail_the_check(tokens: Any, tmp_path: Path) -> None:
     folder = write(tmp_path / "other", [(5, np.eye(3, 4))])
-    finding = CHECK.run({"xtr_index": folder, "chunks": tokens.published})
+    finding = CHECK.run(Subject({"xtr_index": folder, "chunks": tokens.published}))
     assert not finding.passed and "1 chunks with tokens" in finding.problems[0]
