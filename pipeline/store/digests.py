@@ -31,6 +31,8 @@ _used: set[int] = set()
 """Inodes that this process asked for or digested."""
 _recalled: dict[Path, Stamp | None] = {}
 """Files of inodes that this process has read, as they were then."""
+_of: Path | None = None
+"""Where all of this is kept: it is about one repository at a time, so that none keeps what is another's."""
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -68,14 +70,19 @@ def digest(path: Path, *, reread: bool = False) -> str:
 
 def forget() -> None:
     """Drop everything that this process remembers."""
-    _known.clear()
-    _used.clear()
-    _recalled.clear()
+    global _of
+    for kept in (_known, _used, _recalled):
+        kept.clear()
+    _of = None
 
 
 def recall(repository: Repository) -> None:
     """Learn what earlier processes remembered of the files of a repository, unless that is as it was when last read."""
+    global _of
     path = _path(repository)
+    if _of not in (None, path):
+        forget()
+    _of = path
     try:
         status = path.stat()
         if _recalled.get(path) == Stamp.of(status):

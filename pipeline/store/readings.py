@@ -35,6 +35,8 @@ _fresh: set[bytes] = set()
 """Keys that were noted since it last remembered."""
 _recalled: dict[Path, Stamp] = {}
 """Files of readings that this process has read or written, as they were then."""
+_of: Path | None = None
+"""Where all of this is kept: it is about one repository at a time, so that none keeps what is another's."""
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -79,13 +81,19 @@ def reading(what: str, digests: Sequence[str] | None, read: Callable[[], Any]) -
 
 def forget() -> None:
     """Drop everything that this process remembers."""
+    global _of
     for kept in (_known, _used, _fresh, _recalled):
         kept.clear()
+    _of = None
 
 
 def recall(repository: Repository) -> None:
     """Learn what earlier processes remembered for a repository, unless that is as it was when last read."""
+    global _of
     path = _path(repository)
+    if _of not in (None, path):
+        forget()
+    _of = path
     try:
         stamp = Stamp.of(path.stat())
         if _recalled.get(path) == stamp:

@@ -128,3 +128,15 @@ def test_a_result_that_is_settled_again_by_another_process_is_not_read(
     reads.clear()
     assert toys.settle_text(repository, "one").reused
     assert not reads
+
+
+def test_no_repository_keeps_what_is_anothers(repository: Repository, toys: ModuleType, tmp_path: Path) -> None:
+    other = toys.make_repository(tmp_path / "elsewhere", "other")
+    digests.recall(repository)
+    (repository.path / "one").write_text("text")
+    digests.digest(repository.path / "one")
+    digests.recall(other)
+    digests.remember(other)
+    digests.forget()
+    digests.recall(other)
+    assert digests.known((repository.path / "one").stat()) is None
