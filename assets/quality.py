@@ -20,7 +20,6 @@ from pipeline.evaluation.report.subject import Evaluated
 from pipeline.files import digest_bytes
 from pipeline.index.tuning.locked_point import Lock, read_lock
 from pipeline.release import reporting
-from pipeline.release.manifest import tool_versions
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact, External
 from pipeline.stages import COVERAGE, EVAL_METRICS, EVAL_QUERIES
@@ -104,13 +103,8 @@ def report(
     inputs = (source_snapshot, chunks, embeddings, faiss_index, tuning, eval_metrics, coverage)
     repository, settings = store.repository(context.partition_key), store.settings(context.partition_key)
     scanned = recall_scan(repository, source_snapshot)
-    building = reporting.Building(
-        artefacts={artefact.asset: artefact for artefact in inputs},
-        recorded=settings.recorded(),
-        tools=tool_versions(),
-        commit=scanned.commit,
-        dirty=scanned.dirty,
-    )
+    made = {artefact.asset: artefact for artefact in inputs}
+    building = reporting.building_of(made, settings, scanned.commit, dirty=scanned.dirty)
     digest, metadata = made_report(repository, reporting.of_building(repository, building), eval_metrics.key)
     if "problem" in metadata:
         context.log.warning(metadata["problem"])

@@ -11,7 +11,6 @@ Belongs here: from a build to events. Not here: builds that wait (`pipeline.stor
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sys
@@ -20,7 +19,7 @@ import traceback
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ from pipeline.stage import Artefact
 from pipeline.stages import KINDS, STAGES
 from pipeline.store import digests, objects, observed, unreported
 from pipeline.store.layout import Repository, Store, open_store
+from pipeline.store.locks import sole
 from pipeline.store.unreported import Unreported
 from pipeline.store.versions import open_version
 from resources.duckdb import CatalogResource, catalog_resource
@@ -68,7 +68,7 @@ def report_all(store: Store) -> int:
     """Report every build that waits; returns how many it reported. While somebody else reports, it is left to him."""
     count = 0
     while any(unreported.is_any(repository) for repository in store.repositories()):
-        with _alone(store) as mine:
+        with only_reporter(store) as mine:
             if not mine:
                 break
             with dagster_instance(store) as instance:
@@ -80,19 +80,9 @@ def report_all(store: Store) -> int:
     return count
 
 
-@contextmanager
-def _alone(store: Store) -> Iterator[bool]:
-    """Whether no other process reports."""
-    descriptor = os.open(dagster_home(store) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+def only_reporter(store: Store) -> AbstractContextManager[bool]:
+    """Whether nobody else reports builds of this store; then nobody does while the block lasts."""
+    return sole(os.open(dagster_home(store) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 def _report(instance: dg.DagsterInstance, repository: Repository) -> int:

@@ -282,7 +282,6 @@ def switching(work: Path, report: Report, runs: int) -> None:
         site.build()
     site.git("branch", "older", "HEAD~1")
     walls: dict[str, list[float]] = {"git checkout, then build": [], "rollback": [], "nothing changed": []}
-    loaded: set[str] = set()
     for _ in range(runs):
         for branch in ("older", "main"):
             site.git("checkout", "-q", branch)

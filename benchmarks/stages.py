@@ -26,7 +26,7 @@ from pipeline.index.tuning.locked_point import UNLOCKED
 from pipeline.source.history import read_history
 from pipeline.source.scan import scan
 from pipeline.stage import Artefact, External
-from pipeline.stages import STAGES, identity_of, plan_keys
+from pipeline.stages import STAGES, identity_of, plan_choices
 from pipeline.store.layout import create_store
 from pipeline.store.settling import settle
 from pipeline.workers import Runtime, worker_count
@@ -75,7 +75,8 @@ def profile(path: Path, data: Path, workers: int) -> list[Cost]:
     seconds = time.perf_counter() - started
     costs = [Cost("scan", seconds, seconds, processor_seconds() - used, 0, 0)]
     history = read_history(path, commit=scanned.commit, days=settings.modules.churn_days)
-    identity = identity_of(settings, repository, scanned.commit, scanned.dirty, plan_keys(settings, scanned, history))
+    keys = {asset: choice.key for asset, choice in plan_choices(settings, scanned, history, repository).items()}
+    identity = identity_of(settings, repository, scanned.commit, scanned.dirty, keys)
     known: dict[str, External] = {"scan": scanned, "history": history, "identity": identity, "lock": UNLOCKED}
     settled: dict[str, Artefact[Any]] = {}
     for stage in STAGES:

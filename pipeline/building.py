@@ -89,15 +89,8 @@ def _keep_report(decided: Plan, made: Mapping[str, Artefact[Any]]) -> None:
     from pipeline.evaluation.report.page import page
     from pipeline.evaluation.report.reading import read
     from pipeline.release import reporting
-    from pipeline.release.manifest import tool_versions
 
-    building = reporting.Building(
-        artefacts={asset: made[asset] for asset in reporting.ASSETS},
-        recorded=decided.settings.recorded(),
-        tools=tool_versions(),
-        commit=decided.scan.commit,
-        dirty=decided.scan.dirty,
-    )
+    building = reporting.building_of(made, decided.settings, decided.scan.commit, dirty=decided.scan.dirty)
     subject = reporting.of_building(decided.repository, building)
     with contextlib.suppress(OSError):
         reporting.write_report(

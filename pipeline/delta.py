@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import files, tables
-from pipeline.artefacts import Artefact, Earlier, Facts
+from pipeline.artefacts import Artefact, Base, Earlier, Facts
 from pipeline.columns import runs
 from pipeline.schemas import Files, Table
 
@@ -33,7 +33,7 @@ def part_digests(artefact: Artefact[Any], kind: type[Table]) -> list[str]:
     return [digest for path, digest in sorted(artefact.digests.items()) if path.startswith(prefix)]
 
 
-def unchanged_parts(earlier: Earlier | None, *inputs: tuple[Artefact[Any], type[Table]]) -> frozenset[int]:
+def unchanged_parts(earlier: Earlier | Base[Any] | None, *inputs: tuple[Artefact[Any], type[Table]]) -> frozenset[int]:
     """Parts of which each of these inputs is, byte for byte, what it was when the earlier result was made.
 
     None at all where tables were cut into another number of parts.
@@ -51,7 +51,7 @@ def unchanged_parts(earlier: Earlier | None, *inputs: tuple[Artefact[Any], type[
     return frozenset(same or ())
 
 
-def cut_alike(earlier: Earlier | None, artefact: Artefact[Any], kind: type[Table]) -> bool:
+def cut_alike(earlier: Earlier | Base[Any] | None, artefact: Artefact[Any], kind: type[Table]) -> bool:
     """Whether a table of an input has as many parts as it had when the earlier result was made."""
     before = earlier.inputs.get(artefact.asset) if earlier is not None else None
     return before is not None and len(part_digests(before, kind)) == len(part_digests(artefact, kind)) > 0
@@ -108,12 +108,12 @@ def part_changes(earlier: Earlier, source: Artefact[Any], part: int) -> Changes:
 
 def changes(now: Path, before: Path) -> Changes:
     """What became of the files of one part of `files`: the same are those with the same bytes and language."""
-    new, old = _contents(now), _contents(before)
+    new, old = contents_of(now), contents_of(before)
     same = frozenset(uri for uri, content in new.items() if old.get(uri) == content)
     return Changes(same, sum(size for uri, (size, _, _) in new.items() if uri not in same))
 
 
-def _contents(path: Path) -> dict[str, tuple[int, str, bytes]]:
+def contents_of(path: Path) -> dict[str, tuple[int, str, bytes]]:
     """uri -> (size, language, content hash) of the indexed files of one part."""
     table = tables.plain(tables.read_part(path, Files, ["uri", "lang", "size", "content_hash", "status"]))
     listed = table.filter(pc.equal(table["status"], INDEXED))

@@ -26,6 +26,7 @@ TEMPORARY_PREFIX = ".tmp-"
 _LITTER = (TEMPORARY_PREFIX, ".bad-")
 """What is no longer wanted once its writer is dead; the second is what caches call what they found damaged."""
 _BLOCK = 1 << 20
+_DIGEST_BYTES = 32
 _AT_CWD, _EXCHANGE = -100, 2
 """Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -34,12 +35,12 @@ _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, er
 
 def new_hash() -> hashlib.blake2b:
     """The one digest of the store: blake2b with 32 bytes."""
-    return hashlib.blake2b(digest_size=32)
+    return hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
 
 def seal_of(data: bytes) -> bytes:
     """The digest of `data`, 32 bytes."""
-    return hashlib.blake2b(data, digest_size=32).digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def digest_bytes(data: bytes) -> str:
@@ -97,10 +98,10 @@ def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically and durably."""
     make_directory(path.parent)
     try:
-        _write_file(path, data)
+        _write_file(path, data, durable=True)
     except FileNotFoundError:
         # Whoever began to build meanwhile took the unfinished file for that of a dead process.
-        _write_file(path, data)
+        _write_file(path, data, durable=True)
     fsync_directory(path.parent)
 
 
@@ -111,13 +112,14 @@ def write_own_file(path: Path, data: bytes) -> None:
     write_file(path, data)
 
 
-def _write_file(path: Path, data: bytes) -> None:
+def _write_file(path: Path, data: bytes, *, durable: bool) -> None:
     temporary = temporary_sibling(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -125,18 +127,24 @@ def _write_file(path: Path, data: bytes) -> None:
         raise
 
 
-def write_cache(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` atomically but not durably: for what a power cut may take, or damage so that it shows."""
-    make_directory(path.parent)
-    temporary = temporary_sibling(path)
+def write_cache(path: Path, payload: bytes, *, durable: bool = False) -> None:
+    """Replace a cache atomically, sealed by its digest. Unless `durable`, a power cut may take it or damage it, which shows."""
+    sealed = seal_of(payload) + payload
+    if durable:
+        write_file(path, sealed)
+    else:
+        make_directory(path.parent)
+        _write_file(path, sealed, durable=False)
+
+
+def read_cache(path: Path) -> bytes | None:
+    """The payload of what `write_cache` wrote; None where there is nothing, or nothing to be trusted."""
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    payload = raw[_DIGEST_BYTES:]
+    return payload if seal_of(payload) == raw[:_DIGEST_BYTES] else None
 
 
 def put_file(made: Path, path: Path, *, replace: bool = True) -> None:

@@ -115,14 +115,8 @@ class Stage:
         self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str], externals: Mapping[str, External]
     ) -> dict[str, Any]:
         """All that one output is a function of but its base, as JSON values. `inputs` maps asset names to keys."""
-        return {
-            "asset": kind.tag(),
-            "code_version": self.code_version,
-            "settings": {what.__name__: settings.section(what).keyed() for what in self.sections.values()},
-            "inputs": {needed.asset: inputs[needed.asset] for needed in self.inputs.values()},
-            "external": {name: externals[name].digest for name in self.externals},
-            "uses": dict(self.uses(settings)),
-        }
+        outside = {name: externals[name].digest for name in self.externals}
+        return {**self._from_within(kind, settings, inputs), "external": outside}
 
     def key(
         self,
@@ -139,13 +133,17 @@ class Stage:
     def method(self, kind: type[Kind], settings: Settings, methods: Mapping[str, str]) -> str:
         """How one output is made, 32 hex digits: its recipe with the methods of its inputs in place of their keys, and without
         what comes from outside. `methods` by asset."""
-        return key_of({
+        return key_of(self._from_within(kind, settings, methods))
+
+    def _from_within(self, kind: type[Kind], settings: Settings, inputs: Mapping[str, str]) -> dict[str, Any]:
+        """A recipe without what comes from outside of the graph. `inputs` maps asset names to what stands for them."""
+        return {
             "asset": kind.tag(),
             "code_version": self.code_version,
             "settings": {what.__name__: settings.section(what).keyed() for what in self.sections.values()},
-            "inputs": {needed.asset: methods[needed.asset] for needed in self.inputs.values()},
+            "inputs": {needed.asset: inputs[needed.asset] for needed in self.inputs.values()},
             "uses": dict(self.uses(settings)),
-        })  # fmt: skip
+        }
 
     def call(
         self,

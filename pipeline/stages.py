@@ -20,7 +20,7 @@ from pipeline.index.dense.stage import IDMAP_STAGE as FAISS_IDMAP
 from pipeline.index.dense.stage import INDEX_STAGE as FAISS_INDEX
 from pipeline.index.lexical_stage import STAGE as LEXICAL
 from pipeline.index.splade.stage import STAGE as SPLADE
-from pipeline.index.tuning.locked_point import UNLOCKED, Lock, read_lock
+from pipeline.index.tuning.locked_point import Lock, read_lock
 from pipeline.index.tuning.stage import STAGE as TUNING
 from pipeline.index.xtr.stage import STAGE as XTR
 from pipeline.release.manifest import STAGE as MANIFEST
@@ -62,7 +62,6 @@ __all__ = [
     "XTR",
     "identity_of",
     "plan_choices",
-    "plan_keys",
     "plan_version",
 ]
 
@@ -97,44 +96,27 @@ def plan_choices(
     settings: Settings,
     scan: Scan,
     history: External,
-    repository: Repository | None,
+    repository: Repository,
     *,
     full: bool = False,
     afresh: Collection[str] = (),
 ) -> dict[str, Choice]:
     """Asset -> key and base for everything up to the manifest, which depends on what was published too and is left to
-    `plan_version`. Without a repository, and with `full`, nothing has a base; nor has what is in `afresh` (assets)."""
-    lock = UNLOCKED if repository is None else Lock(read_lock(repository))
-    externals: dict[str, External] = {"scan": scan, "history": history, "lock": lock}
+    `plan_version`. With `full`, nothing has a base; nor has what is in `afresh` (assets)."""
+    externals: dict[str, External] = {"scan": scan, "history": history, "lock": Lock(read_lock(repository))}
     choices: dict[str, Choice] = {}
     keys: dict[str, str] = {}
     methods: dict[str, str] = {}
     for stage in STAGES:
         if stage is MANIFEST:
             continue
-        for kind in stage.outputs.values():
-            if repository is None:
-                bare = stage.key(kind, settings, keys, externals)
-                choices[kind.asset] = Choice(bare, bare)
-            else:
-                methods[kind.asset] = stage.method(kind, settings, methods)
-                choices[kind.asset] = bases.choose(
-                    repository,
-                    stage,
-                    kind,
-                    settings,
-                    keys,
-                    externals,
-                    methods[kind.asset],
-                    full=full or kind.asset in afresh,
-                )
+        for asset, kind in ((kind.asset, kind) for kind in stage.outputs.values()):
+            methods[asset] = stage.method(kind, settings, methods)
+            choices[asset] = bases.choose(
+                repository, stage, kind, settings, keys, externals, methods[asset], full=full or asset in afresh
+            )
         keys |= {kind.asset: choices[kind.asset].key for kind in stage.outputs.values()}
     return choices
-
-
-def plan_keys(settings: Settings, scan: Scan, history: External) -> dict[str, str]:
-    """Asset -> key of a full build of an unlocked repository, up to the manifest."""
-    return {asset: choice.key for asset, choice in plan_choices(settings, scan, history, None).items()}
 
 
 def plan_version(

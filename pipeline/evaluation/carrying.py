@@ -24,7 +24,7 @@ from pipeline.errors import NotFoundError
 from pipeline.evaluation import tables
 from pipeline.evaluation.agreement import agreement
 from pipeline.evaluation.asking import Outcome
-from pipeline.evaluation.change import Change
+from pipeline.evaluation.change import MOST_CHANGED, Change
 from pipeline.evaluation.document import FUSED, Agreement, MetricsDocument
 from pipeline.evaluation.evaluator import Evaluation, broken_in, channel_figures, figures
 from pipeline.evaluation.measured import Measured
@@ -43,8 +43,6 @@ from pipeline.search.query import parse_query
 from pipeline.search.ranking import pool_size, rank
 from pipeline.workers import Runtime
 
-MOST_CHANGED = 0.02
-"""The share of the chunks that may change before all queries are asked again."""
 MOST_ASKED = 0.5
 """The share of the queries from which on asking the rest, too, is worth more than it costs."""
 SAMPLE = 16

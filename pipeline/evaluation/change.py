@@ -8,7 +8,7 @@ Belongs here: the difference of two builds, as evaluations need it. Not here: wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ import pyarrow.compute as pc
 
 from pipeline import tables
 from pipeline.artefacts import Artefact, Base
-from pipeline.delta import INDEXED, part_digests
+from pipeline.delta import contents_of, cut_alike, part_digests, unchanged_parts
 from pipeline.index.dense.arrays import Ids
 from pipeline.schemas import Chunks, Files, Snapshot, Table
+
+MOST_CHANGED = 0.02
+"""The share of the chunks that may change before everything is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +48,22 @@ class Change:
 def change_since(base: Base[Any], source: Artefact[Snapshot], chunks: Artefact[Chunks]) -> Change | None:
     """What changed since a base was made; None where that cannot be said: there is none, what it was made from is gone, or
     tables were cut into another number of parts."""
-    before_source, before_chunks = base.inputs.get(source.asset), base.inputs.get(chunks.asset)
-    if before_source is None or before_chunks is None:
+    if not (cut_alike(base, source, Files) and cut_alike(base, chunks, Chunks)):
         return None
-    old, new = part_digests(before_source, Files), part_digests(source, Files)
-    count = len(part_digests(chunks, Chunks))
-    if not new or len(old) != len(new) or not count or len(part_digests(before_chunks, Chunks)) != count:
-        return None
-    parts = tuple(part for part, (left, right) in enumerate(zip(old, new, strict=True)) if left != right)
+    before_source, before_chunks = base.inputs[source.asset], base.inputs[chunks.asset]
+    same = unchanged_parts(base, (source, Files))
+    parts = tuple(part for part in range(len(part_digests(source, Files))) if part not in same)
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for part in parts:
-        before |= _contents(before_source, part)
-        after |= _contents(source, part)
+        before |= contents_of(tables.part_path(before_source.path / Files.name, part))
+        after |= contents_of(tables.part_path(source.path / Files.name, part))
     uris = frozenset(uri for uri in before.keys() | after.keys() if before.get(uri) != after.get(uri))
     gone, came = _ids_of(before_chunks, uris), _ids_of(chunks, uris)
     return Change(
         uris, frozenset(after.keys() - before.keys()), frozenset(before.keys() - after.keys()),
         np.setdiff1d(came, gone), np.setdiff1d(gone, came), parts,
     )  # fmt: skip
-
-
-def _contents(source: Artefact[Any], part: int) -> Mapping[str, tuple[str, bytes]]:
-    """Language and content of each indexed file of one part."""
-    table = tables.read_part(tables.part_path(source.path / Files.name, part), Files, ["uri", "lang", "content_hash", "status"])
-    table = tables.plain(table)
-    listed = table.filter(pc.equal(table["status"], INDEXED))
-    rows = zip(*(listed[name].to_pylist() for name in ("uri", "lang", "content_hash")), strict=True)
-    return {uri: (lang, content) for uri, lang, content in rows}
 
 
 def rows_of(root: Path, kind: type[Table], uris: Collection[str], columns: Sequence[str]) -> pa.Table:

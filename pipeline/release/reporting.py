@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.config import Settings
 from pipeline.errors import CodeIntelError
 from pipeline.evaluation.changes import changed_settings, changes
 from pipeline.evaluation.comparison import Comparison, compare_metrics
@@ -20,6 +21,7 @@ from pipeline.evaluation.history import history
 from pipeline.evaluation.report.subject import Checked, Evaluated
 from pipeline.release.checks import CHECKS
 from pipeline.release.findings import Roots, Subject
+from pipeline.release.manifest import tool_versions
 from pipeline.release.quality_gate import GATES, Candidate, Standard, before_manifest, quality_settings
 from pipeline.schemas import Chunks, Coverage, Embeddings, EvalMetrics, FaissIndex, Snapshot, Tuning
 from pipeline.stage import Artefact
@@ -81,6 +83,12 @@ class Building:
         same = all(known.get(asset) == artefact.key for asset, artefact in self.artefacts.items())
         identity = (manifest.commit, manifest.dirty) == (self.commit, self.dirty)
         return same and identity and not changed_settings(manifest.settings, self.recorded)
+
+
+def building_of(made: Mapping[str, Artefact[Any]], settings: Settings, commit: str | None, *, dirty: bool) -> Building:
+    """What is being built of these artefacts (by asset, others may be among them)."""
+    artefacts = {asset: made[asset] for asset in ASSETS}
+    return Building(artefacts, settings.recorded(), tool_versions(), commit, dirty)
 
 
 def of_building(repository: Repository, building: Building) -> Evaluated:

@@ -17,13 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import write_cache
-from pipeline.source.entries import hash_of
+from pipeline.files import read_cache, write_cache
 
 FORMAT = 1
 MOST_KEPT = 1_000_000
 """Changed paths; commits beyond that are looked at again."""
-_HASH_BYTES = 32
 
 
 class _File(msgspec.Struct, array_like=True, frozen=True):
@@ -66,13 +64,10 @@ class Known:
 
 def recall(path: Path | None, prefix: bytes) -> Known:
     """What is remembered of the commits of a folder."""
-    if path is None:
+    payload = None if path is None else read_cache(path)
+    if payload is None:
         return Known()
     try:
-        raw = path.read_bytes()
-        payload = raw[_HASH_BYTES:]
-        if hash_of(payload) != raw[:_HASH_BYTES]:
-            return Known()
         file = msgspec.msgpack.decode(payload, type=_File)
         if (file.format, file.prefix) != (FORMAT, prefix):
             return Known()
@@ -80,7 +75,7 @@ def recall(path: Path | None, prefix: bytes) -> Known:
         pieces = np.split(paths, np.cumsum(counts)[:-1])
         made = [Changes(author, piece) for author, piece in zip(authors.tolist(), pieces, strict=True)]
         commits = dict(zip(file.commits, made, strict=True)) if file.commits else {}
-    except (OSError, msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError):
         return Known()
     uris = {uri: number for number, uri in enumerate(file.uris)}
     return Known(uris, {email: number for number, email in enumerate(file.emails)}, commits)
@@ -114,4 +109,4 @@ def remember(path: Path, prefix: bytes, known: Known, counted: Sequence[bytes]) 
     )
     payload = msgspec.msgpack.encode(file)
     with contextlib.suppress(OSError):
-        write_cache(path, hash_of(payload) + payload)
+        write_cache(path, payload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pipeline.files import new_hash
+from pipeline.files import seal_of
 
 Stamp = tuple[int, int, int, int]
 """Equal stamps of equal uris mean equal bytes: (inode, size, mtime_ns, ctime_ns), or the words of a git object id and -1."""
@@ -28,9 +28,7 @@ class Entry(NamedTuple):
 
 def hash_of(content: bytes) -> bytes:
     """The 32 bytes of `files.content_hash`."""
-    hasher = new_hash()
-    hasher.update(content)
-    return hasher.digest()
+    return seal_of(content)
 
 
 def uri_name(name: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import pygit2
 from pygit2.enums import SortMode
 
-from pipeline.files import write_cache
+from pipeline.files import read_cache, write_cache
 from pipeline.source import commit_changes
 from pipeline.source import repository as git
 from pipeline.source.commit_changes import Changes, Known
@@ -37,7 +37,6 @@ MAX_COMMITS = 5_000
 """No more commits than these, the latest, are looked at, merges included."""
 
 _DAY = 86_400
-_HASH_BYTES = 32
 _KEPT_TREES = 20_000
 _SHA256_BYTES = 32
 _SHA1_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
@@ -95,21 +94,18 @@ def read_history(path: Path, *, commit: str | None, days: int, cache: Path | Non
     if cache is not None:
         payload = msgspec.msgpack.encode(_File(of, history.uri, history.churn, history.authors))
         with contextlib.suppress(OSError):
-            write_cache(cache, hash_of(payload) + payload)
+            write_cache(cache, payload)
     return history
 
 
 def _recall(cache: Path | None, of: list[Any]) -> History | None:
     """What was kept of the same history; None when there is nothing, or nothing to be trusted."""
-    if cache is None:
+    payload = None if cache is None else read_cache(cache)
+    if payload is None:
         return None
     try:
-        raw = cache.read_bytes()
-        payload = raw[_HASH_BYTES:]
-        if hash_of(payload) != raw[:_HASH_BYTES]:
-            return None
         file = msgspec.msgpack.decode(payload, type=_File)
-    except (OSError, msgspec.DecodeError):
+    except msgspec.DecodeError:
         return None
     return History(file.uri, file.churn, file.authors) if file.of == of else None
 

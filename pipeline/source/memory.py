@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import SourceSettings
-from pipeline.files import write_cache
-from pipeline.source.entries import hash_of
+from pipeline.files import read_cache, write_cache
 from pipeline.source.folders import Tree
 from pipeline.source.selection import RULES_VERSION, SYMLINK
 
@@ -97,14 +96,8 @@ class _File(msgspec.Struct, array_like=True, frozen=True):
 
 def recall(path: Path | None, settings: SourceSettings) -> Memory:
     """What is remembered under these settings; nothing when it cannot be trusted."""
-    if path is None:
-        return Memory()
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return Memory()
-    payload = raw[_HASH_BYTES:]
-    if hash_of(payload) != raw[:_HASH_BYTES]:
+    payload = None if path is None else read_cache(path)
+    if payload is None:
         return Memory()
     try:
         file = msgspec.msgpack.decode(payload, type=_File)
@@ -149,4 +142,4 @@ def remember(path: Path, settings: SourceSettings, now: Memory) -> None:
     )
     payload = msgspec.msgpack.encode(file)
     with contextlib.suppress(OSError):
-        write_cache(path, hash_of(payload) + payload)
+        write_cache(path, payload)

@@ -17,22 +17,18 @@ from pathlib import Path
 import msgspec
 
 from pipeline import files
+from pipeline.store.caches import RepositoryCache
 from pipeline.store.layout import Repository
 from pipeline.store.locks import Stamp
 
 FORMAT = 1
 MOST_KEPT = 100_000
 """Files remembered beyond those of the present process; the rest are forgotten."""
-_SEAL_BYTES = 32
 
 _known: dict[int, tuple[Stamp, str]] = {}
 """Inode -> what its file looked like, and the digest of its bytes then."""
 _used: set[int] = set()
 """Inodes that this process asked for or digested."""
-_recalled: dict[Path, Stamp | None] = {}
-"""Files of inodes that this process has read, as they were then."""
-_of: Path | None = None
-"""Where all of this is kept: it is about one repository at a time, so that none keeps what is another's."""
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -41,6 +37,9 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     format: int
     device: int
     rows: list[tuple[int, int, int, bytes]]
+
+
+_cache = RepositoryCache("digests.cache", _Kept)
 
 
 def known(status: os.stat_result) -> str | None:
@@ -70,49 +69,31 @@ def digest(path: Path, *, reread: bool = False) -> str:
 
 def forget() -> None:
     """Drop everything that this process remembers."""
-    global _of
-    for kept in (_known, _used, _recalled):
-        kept.clear()
-    _of = None
+    _known.clear()
+    _used.clear()
+    _cache.forget()
 
 
 def recall(repository: Repository) -> None:
     """Learn what earlier processes remembered of the files of a repository, unless that is as it was when last read."""
-    global _of
-    path = _path(repository)
-    if _of not in (None, path):
+    if _cache.is_of_another(repository):
         forget()
-    _of = path
-    try:
-        status = path.stat()
-        if _recalled.get(path) == Stamp.of(status):
-            return
-        raw = path.read_bytes()
-        payload = raw[_SEAL_BYTES:]
-        if files.seal_of(payload) != raw[:_SEAL_BYTES]:
-            return
-        kept = msgspec.msgpack.decode(payload, type=_Kept)
-    except (OSError, msgspec.DecodeError):
-        return
-    _recalled[path] = Stamp.of(status)
+    kept = _cache.news(repository)
     # On another device the same numbers are other files.
-    if kept.format == FORMAT and kept.device == status.st_dev:
+    if kept is not None and kept.format == FORMAT and kept.device == repository.path.stat().st_dev:
         for inode, size, mtime, found in kept.rows:
             _known.setdefault(inode, (Stamp(inode, size, mtime), found.hex()))
 
 
 def remember(repository: Repository) -> None:
     """Keep what this process knows for those that follow. A store that cannot be written is no reason to fail."""
-    path = _path(repository)
     others = [inode for inode in _known if inode not in _used][-MOST_KEPT:]
     rows = []
     for inode in sorted({*_used, *others}):
         stamp, found = _known[inode]
         rows.append((inode, stamp.size, stamp.mtime_ns, bytes.fromhex(found)))
     with contextlib.suppress(OSError):
-        payload = msgspec.msgpack.encode(_Kept(FORMAT, repository.path.stat().st_dev, rows))
-        files.write_file(path, files.seal_of(payload) + payload)
-        _recalled[path] = Stamp.of(path.stat())
+        _cache.write(repository, _Kept(FORMAT, repository.path.stat().st_dev, rows))
 
 
 def trim(repository: Repository, inodes: Container[int]) -> None:
@@ -122,7 +103,3 @@ def trim(repository: Repository, inodes: Container[int]) -> None:
         del _known[inode]
         _used.discard(inode)
     remember(repository)
-
-
-def _path(repository: Repository) -> Path:
-    return repository.path / "digests.cache"

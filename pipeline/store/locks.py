@@ -161,7 +161,13 @@ def pin(directory: Path) -> int:
 @contextlib.contextmanager
 def unread(directory: Path) -> Iterator[bool]:
     """Whether no reader holds a version (`pin`); where none does, none can begin to while the block lasts."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with sole(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as free:
+        yield free
+
+
+@contextlib.contextmanager
+def sole(descriptor: int) -> Iterator[bool]:
+    """Whether nobody else has a lock on an open file; then nobody gets one while the block lasts. Closes the descriptor."""
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,22 +9,18 @@ Belongs here: remembering readings. Not here: what is read (whoever asks), and d
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipeline import files
+from pipeline.store.caches import RepositoryCache
 from pipeline.store.layout import Repository
-from pipeline.store.locks import Stamp
 
 FORMAT = 1
 MOST_KEPT, MOST_BYTES = 20_000, 8 << 20
 """Readings that the present process did not ask for, and their bytes; the oldest beyond either are forgotten."""
-_SEAL_BYTES = 32
 _KEY_BYTES = 16
 
 _known: dict[bytes, bytes] = {}
@@ -33,10 +29,6 @@ _used: set[bytes] = set()
 """Keys that this process asked for or noted since it last remembered."""
 _fresh: set[bytes] = set()
 """Keys that were noted since it last remembered."""
-_recalled: dict[Path, Stamp] = {}
-"""Files of readings that this process has read or written, as they were then."""
-_of: Path | None = None
-"""Where all of this is kept: it is about one repository at a time, so that none keeps what is another's."""
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -44,6 +36,9 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
 
     format: int
     rows: list[tuple[bytes, bytes]]
+
+
+_cache = RepositoryCache("readings.cache", _Kept)
 
 
 def key_of(what: str, digests: Sequence[str]) -> bytes:
@@ -81,32 +76,17 @@ def reading(what: str, digests: Sequence[str] | None, read: Callable[[], Any]) -
 
 def forget() -> None:
     """Drop everything that this process remembers."""
-    global _of
-    for kept in (_known, _used, _fresh, _recalled):
+    for kept in (_known, _used, _fresh):
         kept.clear()
-    _of = None
+    _cache.forget()
 
 
 def recall(repository: Repository) -> None:
     """Learn what earlier processes remembered for a repository, unless that is as it was when last read."""
-    global _of
-    path = _path(repository)
-    if _of not in (None, path):
+    if _cache.is_of_another(repository):
         forget()
-    _of = path
-    try:
-        stamp = Stamp.of(path.stat())
-        if _recalled.get(path) == stamp:
-            return
-        raw = path.read_bytes()
-        payload = raw[_SEAL_BYTES:]
-        if files.seal_of(payload) != raw[:_SEAL_BYTES]:
-            return
-        kept = msgspec.msgpack.decode(payload, type=_Kept)
-    except (OSError, msgspec.DecodeError):
-        return
-    _recalled[path] = stamp
-    if kept.format == FORMAT:
+    kept = _cache.news(repository)
+    if kept is not None and kept.format == FORMAT:
         for key, found in kept.rows:
             _known.setdefault(key, found)
 
@@ -115,12 +95,8 @@ def remember(repository: Repository) -> None:
     """Keep what this process knows for those that follow. A store that cannot be written is no reason to fail."""
     if not _fresh:
         return
-    path = _path(repository)
     used = [(key, found) for key, found in _known.items() if key in _used]
-    with contextlib.suppress(OSError):
-        payload = msgspec.msgpack.encode(_Kept(FORMAT, [*_lately(), *used]))
-        files.write_file(path, files.seal_of(payload) + payload)
-        _recalled[path] = Stamp.of(path.stat())
+    if _cache.write(repository, _Kept(FORMAT, [*_lately(), *used])):
         _used.clear()
         _fresh.clear()
         # The next ones come after those of today.
@@ -141,7 +117,3 @@ def _lately() -> list[tuple[bytes, bytes]]:
             break
         kept.append((key, _known[key]))
     return kept[::-1]
-
-
-def _path(repository: Repository) -> Path:
-    return repository.path / "readings.cache"

@@ -127,7 +127,7 @@ def test_a_reporter_that_was_killed_leaves_the_build_to_the_next_one(edited: Any
 
 def test_two_reporters_do_not_do_the_same_work(edited: Any) -> None:
     store, repository = place(edited)
-    with reported._alone(store) as mine:
+    with reported.only_reporter(store) as mine:
         assert mine
         assert reported.report_all(store) == 0
     assert unreported.is_any(repository)

@@ -16,13 +16,13 @@ from pipeline import tables
 from pipeline.catalog.losses import losses
 from pipeline.config import ScipSettings
 from pipeline.errors import CodeIntelError, IndexFormatError
-from pipeline.files import seal_of
 from pipeline.schemas import Files, ScipOccurrences, Sources
 from pipeline.stage import Artefact, Base, Output
 from pipeline.structure.scip.stage import scip_index
 from pipeline.structure.scip.tables_stage import scip_tables
 from pipeline.structure.stage import syntax
 from pipeline.workers import Runtime
+from tests.structure.scip.listed import files_of
 
 GEO = {
     "geo/__init__.py": "",
@@ -40,20 +40,6 @@ Span = tuple[str, int, int, str]
 
 def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
-
-
-def files_of(sources: pa.Table) -> pa.Table:
-    """The table `files` of what is in `sources`."""
-    contents = sources["content"].to_pylist()
-    columns = {
-        "uri": sources["uri"],
-        "lang": sources["lang"],
-        "size": pa.array([len(content) for content in contents], pa.int64()),
-        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
-        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
-        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
-    }
-    return pa.table(columns)
 
 
 def build(root: Path, files: dict[str, str], index: Path | None = None) -> tuple[set[Span], dict[str, str]]:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.config import SourceSettings
+from pipeline.files import seal_of
 from pipeline.source import memory
 from pipeline.source import scan as scanning
 from pipeline.source.scan import scan
@@ -101,7 +102,7 @@ def test_a_memory_that_cannot_be_trusted_is_as_good_as_none(
             raw[len(raw) // 2] ^= 1
         case "foreign":
             payload = msgspec.msgpack.encode({"some": "thing"})
-            raw[:] = memory.hash_of(payload) + payload
+            raw[:] = seal_of(payload) + payload
         case "newer":
             monkeypatch.setattr(memory, "FORMAT", memory.FORMAT + 1)
         case "rules":

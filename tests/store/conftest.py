@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from pipeline import files
 from pipeline.release import publication
 from pipeline.store.layout import Repository
 
@@ -53,3 +54,17 @@ def light_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publication checks digests only, because toy versions have nothing else, and no quality."""
     monkeypatch.setattr(publication, "verify_folder", _TOYS.verify_digests)
     monkeypatch.setattr(publication, "judge", _TOYS.no_judgement)
+
+
+@pytest.fixture
+def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are digested from now on."""
+    seen: list[str] = []
+    genuine = files.digest_file
+
+    def digest(path: Path) -> str:
+        seen.append(path.name)
+        return genuine(path)
+
+    monkeypatch.setattr(files, "digest_file", digest)
+    return seen

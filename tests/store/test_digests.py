@@ -19,28 +19,14 @@ def fresh() -> None:
     digests.forget()
 
 
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are read from now on."""
-    found: list[str] = []
-    digest_file = files.digest_file
-
-    def digest(path: Path) -> str:
-        found.append(path.name)
-        return digest_file(path)
-
-    monkeypatch.setattr(files, "digest_file", digest)
-    return found
-
-
-def test_a_file_is_read_once_under_whatever_name(tmp_path: Path, reads: list[str]) -> None:
+def test_a_file_is_read_once_under_whatever_name(tmp_path: Path, digested: list[str]) -> None:
     (tmp_path / "one").write_text("text")
     os.link(tmp_path / "one", tmp_path / "two")
     assert digests.digest(tmp_path / "one") == digests.digest(tmp_path / "two") == files.digest_bytes(b"text")
-    assert reads == ["one"]
+    assert digested == ["one"]
 
 
-def test_a_file_that_was_replaced_or_changed_is_read_again(tmp_path: Path, reads: list[str]) -> None:
+def test_a_file_that_was_replaced_or_changed_is_read_again(tmp_path: Path, digested: list[str]) -> None:
     path = tmp_path / "one"
     path.write_text("text")
     digests.digest(path)
@@ -50,7 +36,7 @@ def test_a_file_that_was_replaced_or_changed_is_read_again(tmp_path: Path, reads
         file.write(b"last")
     os.utime(path, ns=(1, 1))
     assert digests.digest(path) == files.digest_bytes(b"last")
-    assert reads == ["one"] * 3
+    assert digested == ["one"] * 3
 
 
 def test_rereading_reads_and_corrects_what_is_remembered(tmp_path: Path) -> None:
@@ -66,7 +52,7 @@ def test_rereading_reads_and_corrects_what_is_remembered(tmp_path: Path) -> None
     assert digests.digest(path) == files.digest_bytes(b"last")
 
 
-def test_the_next_process_knows_what_this_one_read(repository: Repository, reads: list[str]) -> None:
+def test_the_next_process_knows_what_this_one_read(repository: Repository, digested: list[str]) -> None:
     path = repository.path / "one"
     path.write_text("text")
     expected = digests.digest(path)
@@ -74,10 +60,10 @@ def test_the_next_process_knows_what_this_one_read(repository: Repository, reads
     digests.forget()
     digests.recall(repository)
     assert digests.digest(path) == expected
-    assert reads == ["one"]
+    assert digested == ["one"]
 
 
-def test_what_another_process_remembered_is_kept(repository: Repository, reads: list[str]) -> None:
+def test_what_another_process_remembered_is_kept(repository: Repository, digested: list[str]) -> None:
     for name in ("one", "two"):
         (repository.path / name).write_text(name)
     digests.digest(repository.path / "one")
@@ -90,11 +76,11 @@ def test_what_another_process_remembered_is_kept(repository: Repository, reads: 
     digests.recall(repository)
     for name in ("one", "two"):
         digests.digest(repository.path / name)
-    assert reads == ["one", "two"]
+    assert digested == ["one", "two"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "gone", "folder"])
-def test_a_damaged_memory_costs_reading_and_nothing_else(repository: Repository, reads: list[str], damage: str) -> None:
+def test_a_damaged_memory_costs_reading_and_nothing_else(repository: Repository, digested: list[str], damage: str) -> None:
     path = repository.path / "one"
     path.write_text("text")
     expected = digests.digest(path)
@@ -116,18 +102,18 @@ def test_a_damaged_memory_costs_reading_and_nothing_else(repository: Repository,
     digests.forget()
     digests.recall(repository)
     assert digests.digest(path) == expected
-    assert reads == ["one", "one"]
+    assert digested == ["one", "one"]
 
 
 def test_a_result_that_is_settled_again_by_another_process_is_not_read(
-    repository: Repository, toys: ModuleType, reads: list[str]
+    repository: Repository, toys: ModuleType, digested: list[str]
 ) -> None:
     toys.settle_text(repository, "one")
     digests.remember(repository)
     digests.forget()
-    reads.clear()
+    digested.clear()
     assert toys.settle_text(repository, "one").reused
-    assert not reads
+    assert not digested
 
 
 def test_no_repository_keeps_what_is_anothers(repository: Repository, toys: ModuleType, tmp_path: Path) -> None:

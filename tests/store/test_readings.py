@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import readings
+from pipeline.store import caches, readings
 from pipeline.store.layout import Repository, create_store
 
 
@@ -116,9 +116,9 @@ def test_a_process_that_learned_nothing_writes_nothing(repository: Repository) -
 def test_a_store_that_cannot_be_written_is_no_reason_to_fail(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     counted([], "d1")
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, payload: bytes, *, durable: bool) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(readings.files, "write_file", full)
+    monkeypatch.setattr(caches.files, "write_cache", full)
     readings.remember(repository)
     assert not cache(repository).exists()

@@ -220,20 +220,6 @@ def test_an_asset_that_the_version_does_not_have_is_not_found(repository: Reposi
         reader.ensure("faiss_index")
 
 
-@pytest.fixture
-def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are digested from now on."""
-    seen: list[str] = []
-    genuine = files.digest_file
-
-    def digest(path: Path) -> str:
-        seen.append(path.name)
-        return genuine(path)
-
-    monkeypatch.setattr(files, "digest_file", digest)
-    return seen
-
-
 def test_digests_are_remembered_for_later_processes(
     repository: Repository, name: str, fresh: None, digested: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline import tables
 from pipeline.artefacts import Base
 from pipeline.delta import link_part
-from pipeline.evaluation.change import Change
+from pipeline.evaluation.change import MOST_CHANGED, Change
 from pipeline.evaluation.cover.answered import Answered, Place, read_answered
 from pipeline.evaluation.cover.covering import (
     Counts,
@@ -45,8 +45,6 @@ from pipeline.search.fusion import Ids
 from pipeline.source.selection import IGNORED
 from pipeline.workers import Runtime
 
-MOST_CHANGED = 0.02
-"""The share of the chunks that may change before all are asked again."""
 MOST_DROPPED = 0.1
 """The share of the definitions asked for that may be gone, or changed so that what was asked no longer asks for them."""
 SAMPLE = 8

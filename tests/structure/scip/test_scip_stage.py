@@ -12,7 +12,6 @@ import pytest
 from pipeline import tables
 from pipeline.config import ScipSettings, Settings
 from pipeline.errors import ConfigError, IndexFormatError
-from pipeline.files import seal_of
 from pipeline.schemas import Files, ScipOccurrences, ScipSymbols, Sources
 from pipeline.stage import Artefact, Base, Output
 from pipeline.structure.scip import documents, indexers
@@ -23,6 +22,7 @@ from pipeline.structure.scip.tables_stage import STAGE as TABLES_STAGE
 from pipeline.structure.scip.tables_stage import scip_tables
 from pipeline.structure.stage import syntax
 from pipeline.workers import Runtime
+from tests.structure.scip.listed import files_of
 
 PYTHON = {
     "geo/__init__.py": ("python", b'"""Geometry."""\n'),
@@ -44,20 +44,6 @@ Rows = list[dict[str, Any]]
 
 def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
-
-
-def files_of(sources: pa.Table) -> pa.Table:
-    """The table `files` of what is in `sources`."""
-    contents = sources["content"].to_pylist()
-    columns = {
-        "uri": sources["uri"],
-        "lang": sources["lang"],
-        "size": pa.array([len(content) for content in contents], pa.int64()),
-        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
-        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
-        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
-    }
-    return pa.table(columns)
 
 
 def build(

@@ -14,7 +14,6 @@ import pytest
 from pipeline import tables, workers
 from pipeline.config import ScipSettings
 from pipeline.errors import IndexCorruptionError, IndexFormatError
-from pipeline.files import seal_of
 from pipeline.schemas import Definitions, ScipOccurrences, ScipSymbols, Sources
 from pipeline.schemas import Files as FilesTable
 from pipeline.source.text import line_of, line_starts
@@ -29,6 +28,7 @@ from pipeline.structure.scip.tables_stage import scip_tables
 from pipeline.structure.scip.texts import Texts
 from pipeline.structure.stage import syntax
 from pipeline.workers import Runtime
+from tests.structure.scip.listed import files_of
 
 Files = dict[str, tuple[str, bytes]]
 Rows = list[dict[str, Any]]
@@ -42,20 +42,6 @@ def python(**files: str) -> Files:
 
 def artefact(path: Path) -> Artefact[Any]:
     return Artefact(repo="r", asset="a", key="k", path=path, schema="", digest="", lineage={})
-
-
-def files_of(sources: pa.Table) -> pa.Table:
-    """The table `files` of what is in `sources`."""
-    contents = sources["content"].to_pylist()
-    columns = {
-        "uri": sources["uri"],
-        "lang": sources["lang"],
-        "size": pa.array([len(content) for content in contents], pa.int64()),
-        "content_hash": pa.array([seal_of(content) for content in contents], pa.binary(32)),
-        "status": pa.array(["indexed"] * len(contents), pa.string()).dictionary_encode(),
-        "reason": pa.nulls(len(contents), pa.string()).dictionary_encode(),
-    }
-    return pa.table(columns)
 
 
 def prepare(root: Path, files: Files, settings: ScipSettings, parts: int = PARTS) -> tuple[Artefact[Any], ...]:
