@@ -6,7 +6,7 @@ Belongs here: reading the arguments, printing what is near a chunk. Not here: wh
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,39 +35,25 @@ def related(
     version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """What is near a chunk: what it calls, imports and derives from and the other way round, and what is like it."""
-    from pipeline.interfaces.commands_search import chunk_id, open_searcher_of
+    from pipeline.interfaces import answers
+    from pipeline.interfaces.commands_search import open_searcher_of
     from pipeline.interfaces.output import as_text, print_json, printable, tell_freshness
     from pipeline.search.channels.registry import State
     from pipeline.search.engine import Filters
     from pipeline.search.related import related as find
 
-    identifier = chunk_id(chunk)
+    identifier = answers.chunk_id(chunk)
     filters = Filters(*(tuple(as_text(value) for value in given or ()) for given in (lang, path, kind)))
     with open_searcher_of(data, repo, version, rev) as (searcher, looking, _):
         found = find(searcher, identifier, k, filters)
-        name = searcher.version.repository.name
         if json:
-            fresh = looking.result()
-            head = {"repo": name, "version": searcher.version.name, "stale": fresh.stale, "behind": fresh.as_json()}
-            print_json(head | _as_json(found))
+            print_json(answers.related(searcher.version, looking.result(), found))
             return
         _print(found, explain=explain)
         for source, told in found.sources.items():
             if told.state is State.BROKEN:
                 sys.stderr.write(f"warning: the {source} could not be asked: {printable(told.reason)}\n")
         tell_freshness(searcher.version, looking.result())
-
-
-def _as_json(found: Related) -> dict[str, Any]:
-    def row(chunk: dict[str, Any]) -> dict[str, Any]:
-        return {**chunk, "id": str(chunk["id"])}
-
-    return {
-        "chunk": row(found.chunk),
-        "duplicates": [row(one) for one in found.duplicates],
-        "channels": {name: told.as_json() for name, told in found.sources.items()},
-        "results": [hit.as_json() for hit in found.hits],
-    }
 
 
 def _print(found: Related, *, explain: bool) -> None:

@@ -24,13 +24,10 @@ if TYPE_CHECKING:
     from pipeline.search.engine import Answer, Filters, Hit, Searcher
     from pipeline.search.explanation import Matched
     from pipeline.search.trace import Tracer
-    from pipeline.source.freshness import Freshness
 
 
 _MOST_NAMES = 8
 """Names that an explanation shows of one chunk."""
-_MOST_DIGITS = 19
-"""Of 2^63."""
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +60,7 @@ def search(
 ) -> None:  # fmt: skip
     """Search the published index."""
     from pipeline.errors import QueryError
+    from pipeline.interfaces.answers import searched
     from pipeline.interfaces.output import as_text, counts, print_json, print_warning, tell_freshness
     from pipeline.search.channels.registry import broken
     from pipeline.search.engine import Filters
@@ -84,7 +82,7 @@ def search(
         answer = searcher.answer(query, k, filters, point=point, explain=explain)
         matched = _matched(searcher, tracer, answer, explain=explain)
         if json:
-            print_json(_as_json(searcher, looking.result(), query, answer, matched))
+            print_json(searched(searcher.version, looking.result(), query, answer, matched))
             return
         _print_hits(answer.hits, matched, filtered=bool(filters))
         if explain:
@@ -122,28 +120,12 @@ def _matched(searcher: Searcher, tracer: Tracer, answer: Answer, *, explain: boo
     return matched
 
 
-def _as_json(
-    searcher: Searcher, fresh: Freshness, query: str, answer: Answer, matched: Mapping[int, Matched] | None
-) -> dict[str, Any]:
-    results = [hit.as_json() | ({} if matched is None else {"matched": matched[hit.id].as_json()}) for hit in answer.hits]
-    return {
-        "repo": searcher.version.repository.name,
-        "version": searcher.version.name,
-        "stale": fresh.stale,
-        "behind": fresh.as_json(),
-        "query": query,
-        "kind": answer.query.kind.value,
-        **({"unread": answer.query.unread} if answer.query.unread else {}),
-        "channels": {name: one.as_json() for name, one in answer.channels.items()},
-        "results": results,
-    }
-
-
 def _run_batch(
     searcher: Searcher, looking: Looking, tracer: Tracer, batch: Path, k: int | None, filters: Filters,
     point: OperatingPoint | None, *, explain: bool,
 ) -> None:  # fmt: skip
     from pipeline.errors import QueryError
+    from pipeline.interfaces.answers import searched
     from pipeline.interfaces.output import print_json
 
     for number, line in enumerate(_lines(batch), 1):
@@ -155,7 +137,7 @@ def _run_batch(
         except QueryError as error:
             raise QueryError(f"{batch}, line {number}: {error.message}", hint=error.hint) from None
         matched = _matched(searcher, tracer, answer, explain=explain)
-        print_json(_as_json(searcher, looking.result(), query, answer, matched))
+        print_json(searched(searcher.version, looking.result(), query, answer, matched))
 
 
 def _lines(batch: Path) -> Iterator[bytes]:
@@ -272,62 +254,37 @@ def _describe_vectors(searcher: Searcher, point: OperatingPoint) -> str:
     return f"{', '.join(filter(None, [index.family.name, asked]))}; {index.gpu}"
 
 
-def chunk_id(text: str) -> int:
-    """The id of a chunk as somebody wrote it. Raises `QueryError` for what cannot be one."""
-    from pipeline.errors import QueryError
-
-    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) >= 1 << 63:
-        raise QueryError(f"`{text[:40]}` is not the id of a chunk.", hint="Ids are whole numbers.")
-    return int(text)
-
-
 def show(
     chunk: Annotated[str, typer.Argument(metavar="ID", help="A chunk's id, as `search --explain` prints it.")],
     version: VersionName = None, rev: Revision = None, repo: Repo = None, data: Data = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Print a chunk: where it lies, what it stands in and defines, who calls that and what it calls, and its text."""
-    from pipeline.catalog.describe import around_chunk
-    from pipeline.catalog.hydrate import hydrate
     from pipeline.catalog.symbol_table import read_symbols
     from pipeline.catalog.views import connect
-    from pipeline.errors import NotFoundError
-    from pipeline.interfaces.commands_symbols import around_lines, symbol_assets
+    from pipeline.interfaces import answers
+    from pipeline.interfaces.commands_symbols import around_lines
     from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.looking import look
     from pipeline.interfaces.output import print_json, printable, tell_freshness
     from pipeline.store.layout import read_origin, settings_of
     from pipeline.store.versions import open_version
 
-    identifier = chunk_id(chunk)
-    columns = ("id", "uri", "lang", "kind", "name", "start_line", "end_line", "start_byte", "end_byte", "content")
+    identifier = answers.chunk_id(chunk)
     store = choose_store(data)
     repository = choose_repository(store, repo)
     settings = settings_of(store, read_origin(repository))
     with open_version(repository, choose_version(repository, version, rev)) as opened:
         looking = look(store, repository, opened, settings)
-        folder = opened.ensure("chunks", "embeddings", *symbol_assets(opened))
-        connection = connect(folder, memory_limit="512MB", threads=1)
-        try:
-            rows = hydrate(connection, [identifier], columns, missing="skip").to_pylist()
-            if not rows:
-                raise NotFoundError(
-                    f"There is no chunk {identifier} in {opened.name}.", hint="`indexctl search --explain` prints ids."
-                )
-            row = rows[0]
-            around = around_chunk(read_symbols(folder), row)
-        finally:
-            connection.close()
-        commit = opened.manifest.commit
+        folder = opened.ensure("chunks", "embeddings", *answers.symbol_assets(opened))
+        with connect(folder, memory_limit="512MB", threads=1) as connection:
+            row = answers.chunk(opened, looking.result(), connection, identifier, read_symbols(folder))
     if json:
-        fresh = looking.result()
-        print_json({
-            **row, **around, "id": str(row["id"]), "version": opened.name, "commit": commit, "stale": fresh.stale,
-            "behind": fresh.as_json(),
-        })  # fmt: skip
+        print_json(row)
         return
     typer.echo(printable(f"{row['uri']}:{row['start_line']}-{row['end_line']}  {row['kind']} {row['name']}").rstrip())
-    for line in around_lines(around):
+    for line in around_lines(row):
         typer.echo(line)
-    for number, line in enumerate(row["content"].splitlines(), row["start_line"]):
-        typer.echo(f"{number:>6}  {printable(line.expandtabs(4))}")
+    for number, line in enumerate(answers.lines_of(row["content"]), row["start_line"]):
+        shown = line.rstrip("\r\n").expandtabs(4)
+        typer.echo(f"{number:>6}  {printable(shown)}")
     tell_freshness(opened, looking.result())

@@ -37,6 +37,7 @@ def status(
     from pipeline.errors import CodeIntelError
     from pipeline.interfaces.context import choose_store
     from pipeline.interfaces.output import print_json
+    from pipeline.interfaces.statuses import without_version
 
     store = choose_store(data)
     repositories = [store.existing(repo)] if repo else store.repositories()
@@ -45,7 +46,7 @@ def status(
         try:
             rows.append(_status_of(store, repository, every_loss=losses))
         except CodeIntelError as error:
-            rows.append({"repo": repository.name, "version": None, "problem": str(error)})
+            rows.append(without_version(repository, error))
     if json:
         print_json({"repos": rows})
         return
@@ -58,53 +59,13 @@ def status(
 
 def _status_of(store: Store, repository: Repository, *, every_loss: bool) -> dict[str, Any]:
     from pipeline.interfaces.looking import freshness_of
-    from pipeline.interfaces.losses import describe_losses
+    from pipeline.interfaces.statuses import status_of
     from pipeline.store.layout import read_origin, settings_of
-    from pipeline.store.locks import is_building
-    from pipeline.store.versions import allowed_of, open_version, read_build_facts
+    from pipeline.store.versions import open_version
 
     with open_version(repository) as version:
-        manifest, facts = version.manifest, read_build_facts(version.path)
         fresh = freshness_of(store, repository, version, settings_of(store, read_origin(repository)))
-        return {
-            "repo": repository.name,
-            "version": version.name,
-            "commit": manifest.commit,
-            "dirty": manifest.dirty,
-            "stale": fresh.stale,
-            "behind": fresh.as_json(),
-            "building": is_building(repository),
-            "chunks": manifest.counts["chunks"],
-            "vectors": manifest.counts["vectors"],
-            "languages": manifest.artefacts["source_snapshot"].facts["languages"],
-            "embedder": manifest.embedder["name"],
-            "operating_point": manifest.operating_point,
-            "recall": (manifest.operating_point["tuning"] or {}).get("recall"),
-            "published_at": facts.get("published_at"),
-            "allowed": allowed_of(facts),
-            "path": read_origin(repository).path,
-            "catalog": _catalog_of(repository, version.name),
-            **describe_losses(version, every_file=every_loss),
-        }
-
-
-def _catalog_of(repository: Repository, published: str) -> dict[str, Any] | None:
-    """Of which version the DuckDB file for people's own tools is; None where there is no such file."""
-    if not repository.catalog.exists():
-        return None
-    from pipeline.catalog.database import read_contents
-    from pipeline.errors import CodeIntelError
-
-    try:
-        contents = read_contents(repository)
-    except CodeIntelError as error:
-        return {"version": None, "behind": True, "materialized": False, "problem": str(error)}
-    if contents is None:
-        return None
-    return {
-        "version": contents.version or None, "behind": contents.version != published, "materialized": contents.materialized,
-        "problem": None,
-    }  # fmt: skip
+        return status_of(repository, version, fresh, every_loss=every_loss)
 
 
 def _describe_catalog(catalog: dict[str, Any]) -> str:

@@ -17,11 +17,7 @@ from pipeline.interfaces.options import Data, Json, Repo, Revision, VersionName
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from pipeline.config import Settings
-    from pipeline.store.versions import Version
 
-_READ = ("definitions", "scip_occurrences", "scip_symbols", "chunk_symbols", "symbol_edges")
-"""The artefacts that questions about symbols read."""
 _MOST_NAMES = 10
 _MOST_SIGNATURE = 200
 _MOST_IN_FULL = 5
@@ -47,10 +43,11 @@ def symbols(
 
     Of a name that more than five symbols have, each is a line; qualify the name (`Class.name`) or lower -n to see more.
     """
-    from pipeline.catalog.describe import describe
     from pipeline.catalog.lookup import find_symbols
     from pipeline.catalog.symbol_table import read_symbols
+    from pipeline.catalog.views import connect
     from pipeline.errors import QueryError
+    from pipeline.interfaces import answers
     from pipeline.interfaces.context import choose_repository, choose_store, choose_version
     from pipeline.interfaces.looking import look
     from pipeline.interfaces.output import as_text, print_json, tell_freshness
@@ -65,39 +62,18 @@ def symbols(
     settings = settings_of(store, read_origin(repository))
     with open_version(repository, choose_version(repository, version, rev)) as opened:
         looking = look(store, repository, opened, settings)
-        table = read_symbols(opened.ensure(*symbol_assets(opened)))
+        table = read_symbols(opened.ensure(*answers.symbol_assets(opened)))
         found = find_symbols(table, name)
         if not len(found):
-            raise _not_found(opened, name, settings)
-        described = describe(table, found[:most], k=k, references=refs)
+            limits = settings.search
+            with connect(opened.path, memory_limit=limits.duckdb_memory_limit, threads=limits.duckdb_threads) as connection:
+                raise answers.no_symbol(opened, name, connection)
+        answer = answers.symbols(opened, looking.result(), name, table, found[:most], k=k, references=refs, total=len(found))
     if json:
-        fresh = looking.result()
-        print_json({
-            "repo": repository.name, "version": opened.name, "stale": fresh.stale, "behind": fresh.as_json(), "name": name,
-            "symbol_count": len(found), "symbols": described,
-        })  # fmt: skip
+        print_json(answer)
         return
-    _print_symbols(name, described, len(found), refs=refs)
+    _print_symbols(name, answer["symbols"], len(found), refs=refs)
     tell_freshness(opened, looking.result())
-
-
-def symbol_assets(opened: Version) -> list[str]:
-    """What questions about symbols read, as far as the version has it: definitions alone answer, too."""
-    return [asset for asset in _READ if asset in opened.manifest.artefacts]
-
-
-def _not_found(opened: Version, name: str, settings: Settings) -> Exception:
-    from pipeline.catalog.suggestions import near_names
-    from pipeline.catalog.views import connect
-    from pipeline.errors import NotFoundError
-
-    limits = settings.search
-    with connect(opened.path, memory_limit=limits.duckdb_memory_limit, threads=limits.duckdb_threads) as connection:
-        near = near_names(connection, name)
-    hint = f"Near it: {', '.join(near)}." if near else "`indexctl search` finds code by what it is about."
-    if name.startswith("local "):
-        hint = "What is local to a function is not kept by name."
-    return NotFoundError(f"There is no symbol `{name[:200]}` in {opened.name}.", hint=hint)
 
 
 def _print_symbols(name: str, shown: Sequence[dict[str, Any]], total: int, *, refs: bool) -> None:

@@ -200,6 +200,10 @@ class Version:
             os.close(self._pin)
             self._pin = -1
 
+    def is_there(self) -> bool:
+        """Whether the folder that was opened still is the one of its name: not collected, and not made anew."""
+        return self._pin >= 0 and _same_directory(self._pin, self.path)
+
     def ensure(self, *assets: str) -> Path:
         """The version's folder, once every file of these assets has been digested in its present state.
 

@@ -1,0 +1,1 @@
+"""What the MCP server and the HTTP service share: requests, open versions, and answers."""
