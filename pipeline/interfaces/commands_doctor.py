@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": ("✓", "green"), "note": ("–", "dim"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
 _TITLES = {"installed": "Installed", "indexers": "Indexers", "settings": "Settings", "store": "Store", "dagster": "Dagster"}
+_MOST_NAMED = 3
 _MOST_SHOWN = 8
 """Repositories that are shown also when nothing is to be said of them."""
 
@@ -69,11 +70,14 @@ def _examine(root: Path) -> list[Finding]:
         scip = load(root).scip
     except CodeIntelError:
         scip = ScipSettings()  # Why they cannot be read is told.
+    general = list(examine_environment(os.environ, root))
+    told = {one.text for one in general}
     return [
         *examine_installation(),
         *examine_indexers(scip, examined.languages),
-        *examine_environment(os.environ, root),
-        *in_store,
+        *general,
+        # What is wrong with the settings of all is not told again for each repository.
+        *(one for one in in_store if one.text not in told),
         *(examine_home(examined.store) if examined.store else ()),
     ]
 
@@ -126,13 +130,19 @@ def _print_advice(findings: Sequence[Finding]) -> None:
 
     out = console()
     advised = [one for level in ("problem", "warning", "note") for one in findings if one.level == level and one.hint]
-    if advised:
+    # By hint: the same is advised for many repositories.
+    labels: dict[str, dict[str, str]] = {}
+    for one in advised:
+        labels.setdefault(one.hint, {})[_label(one)] = one.level.value
+    if labels:
         out.print()
         out.print(Text("What to do", style="bold"))
-        for number, one in enumerate(advised, 1):
-            mark, style = _MARKS[one.level.value]
-            line = Text(f" {number:>2} ").append(f"{mark} ", style=style).append(f"{_label(one)}: ", style="cyan")
-            out.print(line.append(_hanging(printable(one.hint), out.width, 8 + len(_label(one)))))
+    for number, (hint, named) in enumerate(labels.items(), 1):
+        mark, style = _MARKS[next(iter(named.values()))]
+        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+        label = f"{', '.join(list(named)[:_MOST_NAMED])}{more}: "
+        line = Text(f" {number:>2} ").append(f"{mark} ", style=style).append(label, style="cyan")
+        out.print(line.append(_hanging(printable(hint), out.width, 6 + len(label))))
     problems, warnings = (sum(one.level == level for one in findings) for level in ("problem", "warning"))
     out.print()
     if problems:

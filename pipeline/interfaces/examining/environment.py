@@ -6,6 +6,7 @@ Belongs here: the environment. Not here: settings files of a repository or store
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.settings_files import ENVIRONMENT_PREFIX, load
 
 AREA = "settings"
 _ALIKE = 0.8
+_UNKNOWN = re.compile(r"there is no setting `(\w+)`")
 
 
 def examine_environment(environment: Mapping[str, str], store: Path | None) -> Iterator[Finding]:
@@ -23,7 +25,7 @@ def examine_environment(environment: Mapping[str, str], store: Path | None) -> I
     try:
         settings = load(*([store] if store else []), environment=environment)
     except CodeIntelError as error:
-        yield Finding(AREA, "settings", Level.PROBLEM, error.message, error.hint)
+        yield refused(error)
         return
     defaults, flat = Settings().flat(), settings.flat()
     changed = [name for name, value in flat.items() if value != defaults[name]]
@@ -39,3 +41,12 @@ def examine_environment(environment: Mapping[str, str], store: Path | None) -> I
         if alike := difflib.get_close_matches(variable, known, n=1, cutoff=_ALIKE):
             hint = f"Did you mean {alike[0]}?"
             yield Finding(AREA, "variable", Level.WARNING, f"{variable} is set, and there is no such setting", hint)
+
+
+def refused(error: CodeIntelError, repo: str = "") -> Finding:
+    """Settings that cannot be read. The error's own hint lists every setting, which is too much here."""
+    hint = error.hint
+    if unknown := _UNKNOWN.search(error.message):
+        alike = difflib.get_close_matches(unknown[1], list(Settings().flat()), n=1)
+        hint = f"Did you mean `{alike[0]}`?" if alike else "Take it out: there is none like it."
+    return Finding(AREA, "settings", Level.PROBLEM, error.message, hint, repo)

@@ -20,6 +20,7 @@ from pipeline.config import Settings
 from pipeline.embed import registry
 from pipeline.errors import CodeIntelError, NotFoundError
 from pipeline.files import TEMPORARY_PREFIX
+from pipeline.interfaces.examining.environment import refused
 from pipeline.interfaces.examining.findings import Finding, Level
 from pipeline.interfaces.observing.readiness import State, readiness
 from pipeline.interfaces.output import counts
@@ -123,7 +124,7 @@ def _settings_of(store: Store, repository: Repository, settings: dict[str, Setti
     try:
         settings[repository.name] = settings_of(store, read_origin(repository))
     except CodeIntelError as error:
-        yield Finding(AREA, "settings", Level.PROBLEM, error.message, error.hint, repository.name)
+        yield refused(error, repository.name)
 
 
 def _published(repository: Repository, state: State, reason: str) -> Finding:
@@ -184,7 +185,7 @@ def _leftovers(repository: Repository) -> Iterator[Finding]:
         return
     total = sum(_bytes_of(Path(entry.path)) for entry in litter)
     text = f"{counts(len(litter), 'leftover')} of builds that did not end, {_size(total)}"
-    yield Finding(AREA, "leftovers", Level.WARNING, text, "The next `indexctl build` removes them.", repository.name)
+    yield Finding(AREA, "leftovers", Level.WARNING, text, "The next `indexctl build` removes leftovers.", repository.name)
 
 
 class _Record(msgspec.Struct):
