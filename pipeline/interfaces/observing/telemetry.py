@@ -86,13 +86,25 @@ def span(name: str, attributes: Mapping[str, str], *, traceparent: str = "") -> 
     if _tracer is None:
         yield
         return
-    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace import SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent}) if traceparent else None
     told = {f"codeintel.{key}": value for key, value in attributes.items() if value}
-    with _tracer.start_as_current_span(name, context=parent, kind=SpanKind.SERVER, attributes=told, record_exception=False):
-        yield
+    with _tracer.start_as_current_span(
+        name,
+        context=parent,
+        kind=SpanKind.SERVER,
+        attributes=told,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as current:
+        try:
+            yield
+        except BaseException as error:
+            # Its text may hold what is none of a collector's business; the log has it, without secrets.
+            current.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
 
 
 def _phase(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
