@@ -14,8 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "histogram"]
 Listener = Callable[["Metric", float, Mapping[str, str]], None]
@@ -32,14 +32,13 @@ _JOINS = ("modules", "symbols", "ast", "cst", "faiss", "names", "syntax", "menti
 _REPOSITORY: Mapping[str, tuple[str, ...]] = {"repository": ()}
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric. `labels` by name: the values that there are; an empty tuple for the names of repositories."""
 
     name: str
     kind: Kind
     help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     buckets: tuple[float, ...] = ()
     """Upper bounds, of histograms."""
 

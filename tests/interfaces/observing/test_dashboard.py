@@ -122,3 +122,11 @@ def test_panels_have_titles_and_descriptions_of_their_own_and_do_not_overlap() -
         "datasource",
         "repository",
     }
+
+
+def test_the_documentation_lists_every_metric_with_its_kind_and_labels() -> None:
+    text = (FOLDER.parent / "observability.md").read_text("utf-8")
+    rows = {cells[1]: cells[2:4] for line in text.splitlines() if len(cells := [cell.strip() for cell in line.split("|")]) > 4}
+    assert {name: rows.get(name) for name in METRICS} == {
+        name: [metric.kind, ", ".join(metric.labels)] for name, metric in METRICS.items()
+    }
