@@ -35,7 +35,10 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _LOGGERS = ("pipeline", "assets", "resources", "sensors")
 _context: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("codeintel_log_context", default=())
 _USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-_SECRET_WORD = re.compile(r"api_?key|secret|token|passw(?:or)?d|credential|authorization", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:token|secret|passw(?:or)?d|passphrase|credentials?|authorization|apikey)(?:[_-]|$)|[_-]key$", re.IGNORECASE
+)
+_WHERE_IT_IS = re.compile(r"[_-](?:variable|file|path)$", re.IGNORECASE)
 _NAMED = re.compile(
     r"((?:api[_-]?key|secret|access[_-]?token|token|passw(?:or)?d|authorization)[\"']?\s*[=:]\s*[\"']?)(?:Bearer\s+)?([^\s\"'&,;}]{4,})",
     re.IGNORECASE,
@@ -67,10 +70,8 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
 
 
 def _is_secret(name: str) -> bool:
-    # What ends so is not the secret: it says where the secret is, or how many words a model reads.
-    return bool(_SECRET_WORD.search(name) or re.search(r"(?:^|_)KEY$", name, re.IGNORECASE)) and not re.search(
-        r"_(?:variable|file|tokens?_?max|max_tokens|tokens)$", name, re.IGNORECASE
-    )
+    """Whether what has this name is a secret. Where a secret is (`…_variable`, `…_file`), and how many tokens, is none."""
+    return _SECRET_NAME.search(name) is not None and _WHERE_IT_IS.search(name) is None
 
 
 class Line(logging.Formatter):

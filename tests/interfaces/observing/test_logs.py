@@ -123,6 +123,16 @@ def test_secrets_are_blotted_out_wherever_they_stand(text: str, secret: str) -> 
     assert secret not in told and "…" in told
 
 
+def test_facts_that_are_named_as_secrets_are_blotted_out_and_others_are_not() -> None:
+    lines = _started()
+    secrets = {"api_key": "k-1", "CODEINTEL_TOKEN": "t-1", "db_password": "p-1", "Authorization": "a-1"}
+    plain = {"tokenizers": "0.23", "max_tokens": 512, "key": "a518722d", "token_file": "/run/token", "monkey": "m"}
+    log.info("started", extra={"facts": secrets | plain})
+    [line] = lines.jsons
+    assert {name: line[name] for name in secrets} == dict.fromkeys(secrets, "…")
+    assert {name: line[name] for name in plain} == plain
+
+
 def test_what_only_looks_like_a_secret_stays() -> None:
     text = "embedded 300 tokens of harbour/tokens.py at http://localhost:8080/v1, splade_max_tokens = 512"
     assert without_secrets(text, {"LANG": "tokens"}) == text
@@ -157,6 +167,11 @@ def test_the_audit_line_says_what_answers_here(built: Any) -> None:
     assert said["gpu"].startswith("GPU: ") and said["operating_point"]["exact"] is True
     assert said["settings"] == {"default_k": 7}
     assert {"faiss-cpu", "duckdb"} <= said["packages"].keys() or "faiss-gpu" in said["packages"]
+    lines = _started()
+    with open_version(open_store(built.store).existing("demo")) as version:
+        tell_audit(version, settings)
+    told = lines.jsons[0]
+    assert told["packages"] == said["packages"] and "…" not in lines.getvalue()
     assert json.loads(json.dumps(said)) == said
 
 
