@@ -111,7 +111,7 @@ def _with_changes(
     delta = None
     if len(ids):
         delta, _ = build(FAMILIES["flat"], ids, vectors, settings)
-    instruments.count("faiss_deletes_total", len(changes.dead))
+    instruments.count("faiss_deletes_total", max(0, len(changes.dead) - changes.meta.deleted))
     return link_parts(out.path, base.path, changes.meta, delta, changes.dead)
 
 
