@@ -68,7 +68,9 @@ METRICS: Mapping[str, Metric] = {
             "1 where chunks can be joined to rows of the vector index: by the view, or by the materialised table.",
             {"materialized": ("false", "true"), **_REPOSITORY},
         ),
-        Metric("faiss_deletes_total", "counter", "Vectors that were deleted from an index, or are not in one that was built on it."),
+        Metric(
+            "faiss_deletes_total", "counter", "Vectors that were deleted from an index, or are not in one that was built on it.",
+        ),
         Metric("faiss_param_overrides_total", "counter", "Searches that asked for another operating point than the version's."),
         Metric("faiss_update_collisions_total", "counter", "Ids that were refused because they were in the index already."),
         Metric("hybrid_rrf_written_rows", "counter", "Rows of `hybrid_contrib` that traces wrote."),
