@@ -69,7 +69,8 @@ METRICS: Mapping[str, Metric] = {
             {"materialized": ("false", "true"), **_REPOSITORY},
         ),
         Metric(
-            "faiss_deletes_total", "counter", "Vectors that were deleted from an index, or are not in one that was built on it.",
+            "faiss_deletes_total", "counter",
+            "Vectors that were deleted from an index, or are not in one that was built on it.",
         ),
         Metric("faiss_param_overrides_total", "counter", "Searches that asked for another operating point than the version's."),
         Metric("faiss_update_collisions_total", "counter", "Ids that were refused because they were in the index already."),
