@@ -231,6 +231,16 @@ def _foreign_catalog(world: Any) -> None:
     (world.home / "catalog.duckdb").write_bytes(b"no database" * 100)
 
 
+def _folder_for_a_ref(world: Any) -> None:
+    (world.home / "refs" / "modules").unlink()
+    (world.home / "refs" / "modules").mkdir()
+
+
+def _folder_for_the_lock(world: Any) -> None:
+    (world.home / "builder.lock").unlink()
+    (world.home / "builder.lock").mkdir()
+
+
 def _gone_origin(world: Any) -> None:
     shutil.rmtree(world.repo)
 
@@ -254,6 +264,8 @@ def _orphan(world: Any) -> None:
         (_many_reports, "unreported", "warning", "12 builds wait", "reporting.log"),
         (_torn_pins, "pins", "problem", "pins.json", "deleted"),
         (_foreign_catalog, "catalog", "warning", "catalog.duckdb", "idmap views"),
+        (_folder_for_a_ref, "refs", "problem", "cannot be looked at", "in the way"),
+        (_folder_for_the_lock, "lock", "problem", "builder.lock is a folder", "in the way"),
         (_gone_origin, "origin", "warning", "is gone", "--repo demo"),
         (_orphan, "orphan", "warning", "belongs to no repository", "Remove"),
     ],

@@ -26,7 +26,7 @@ from pipeline.interfaces.observing.readiness import State, readiness
 from pipeline.interfaces.output import counts
 from pipeline.store import pins, unreported
 from pipeline.store.layout import DAGSTER_HOME, SHARED, Repository, Store, open_store, read_origin, settings_of
-from pipeline.store.locks import is_building
+from pipeline.store.locks import LOCK, is_building
 from pipeline.store.objects import OBJECT_FILE, object_path
 from pipeline.store.versions import current_or_none, open_version, read_manifest, version_names
 
@@ -80,9 +80,19 @@ def examine_store(root: Path, found: list[Finding], *, free: Free = free_bytes) 
                 languages |= set(version.manifest.artefacts["source_snapshot"].facts.get("languages", {}))
             mine += _embedder(repository, settings.get(repository.name))
         for look in (_origin, _lock, _leftovers, _refs, _versions, _reports, _pins, _catalog):
-            mine += look(repository)
+            mine += _whatever_lies_there(look, repository)
         found += mine
     return Examined(store, settings, frozenset(languages))
+
+
+def _whatever_lies_there(look: Callable[[Repository], Iterator[Finding]], repository: Repository) -> list[Finding]:
+    """What a look at a repository finds. What is in the way of one look (a folder in place of a file) is a finding itself."""
+    try:
+        return list(look(repository))
+    except (OSError, ValueError) as error:
+        text = f"it cannot be looked at: {error}"
+        hint = f"Remove what is in the way, or build anew with another --data; the folder is {repository.path}."
+        return [Finding(AREA, look.__name__.strip("_"), Level.PROBLEM, text, hint, repository.name)]
 
 
 def _place(store: Store, repositories: list[Repository], free: Free) -> Iterator[Finding]:
@@ -163,9 +173,11 @@ def _origin(repository: Repository) -> Iterator[Finding]:
 
 
 def _lock(repository: Repository) -> Iterator[Finding]:
+    if (repository.path / LOCK).is_dir():
+        raise IsADirectoryError(f"{repository.path / LOCK} is a folder, and nobody can build")
     if not is_building(repository):
         return
-    lock = repository.path / "builder.lock"
+    lock = repository.path / LOCK
     seconds, holder = _age(lock), lock.read_text("utf-8", "replace").strip() or "somebody"
     if seconds > _LONG_BUILD:
         text = f"{holder} has been building for {seconds / 3600:.0f} hours"
