@@ -24,6 +24,7 @@ from pipeline.errors import StoreBusyError
 from pipeline.store.layout import SHARED, Repository, not_writable
 
 LOCK = "builder.lock"
+"""In the folder of a repository: whoever holds it locked builds."""
 _NOT_SWEPT = frozenset({"trace"})
 """Searches write there without a lock, and sweep themselves."""
 _ABANDONED = 3600.0
