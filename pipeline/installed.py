@@ -16,3 +16,11 @@ import importlib.metadata
 def version(package: str) -> str:
     """The version of an installed package. Raises `importlib.metadata.PackageNotFoundError`."""
     return importlib.metadata.version(package)
+
+
+def version_or_none(package: str) -> str | None:
+    """The version of a package, or None where it is not installed."""
+    try:
+        return version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

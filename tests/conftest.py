@@ -123,6 +123,25 @@ def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.interfaces.run.leave_running", lambda command, log: None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _every_report_is_declared() -> Iterator[None]:
+    """What the engine reports of itself in any test has the labels, and values of labels, that are declared."""
+    from pipeline import instruments
+
+    wrong: set[str] = set()
+
+    def check(metric: instruments.Metric, value: float, labels: Mapping[str, str]) -> None:
+        wrong.update(
+            f"{metric.name}: {name}={given}"
+            for name, given in labels.items()
+            if metric.labels[name] and given not in metric.labels[name] and not given.startswith(("made up", "a made-up"))
+        )
+
+    with instruments.listen(check):
+        yield
+    assert not wrong
+
+
 @dataclass(frozen=True)
 class World:
     """A repository and the store that it was built into."""

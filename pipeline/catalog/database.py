@@ -20,14 +20,14 @@ from typing import Literal
 
 import duckdb
 
-from pipeline import files
+from pipeline import files, instruments
 from pipeline.catalog.views import create_views, in_memory, literal
 from pipeline.config import SearchSettings, Settings
 from pipeline.errors import CodeIntelError, QueryError, StoreBusyError
 from pipeline.schemas import Chunks, FaissIdmap
 from pipeline.store.layout import Repository, not_writable
 from pipeline.store.locks import builder
-from pipeline.store.versions import ManifestArtefact, Version, open_version
+from pipeline.store.versions import ManifestArtefact, Version, current_or_none, open_version
 
 FORMAT = 1
 """Rises with every change of what is in the file; a file of another format is made anew."""
@@ -102,7 +102,9 @@ def read_contents(repository: Repository) -> Contents | None:
     if not os.path.lexists(path):
         return None
     with _opened(path) as connection:
-        return _contents(connection, path)
+        contents = _contents(connection, path)
+    _report(repository, contents)
+    return contents
 
 
 def write_views(repository: Repository, settings: SearchSettings | None = None) -> Written:
@@ -151,7 +153,15 @@ def _refresh(repository: Repository, settings: SearchSettings, *, materialize: b
             raise not_writable(path, error) from error
         except UnicodeEncodeError:
             raise CodeIntelError(f"The path {path!a} is not valid UTF-8.", hint="Move the store to another folder.") from None
+    _report(repository, wanted)
     return Written(path, wanted, found.contents, set_aside, _status(found, wanted, rows), rows, views)
+
+
+def _report(repository: Repository, contents: Contents) -> None:
+    """Whether the materialised join is there, and of what is published now."""
+    if instruments.listening():
+        ready = contents.materialized and contents.version == current_or_none(repository)
+        instruments.gauge("faiss_join_ready", ready, materialized="true", repository=repository.name)
 
 
 def _wanted(version: Version, *, materialized: bool) -> Contents:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline import instruments
 from pipeline.catalog.joins import EMBEDDINGS, Join, asked
 from pipeline.catalog.views import CHUNK_ROWS, cursor, fetch
 from pipeline.errors import NotFoundError, QueryError
@@ -67,7 +68,9 @@ def hydrate(
         f"SELECT c.id AS _id, {', '.join(selected)} FROM wanted JOIN {CHUNK_ROWS} AS c ON c.id = wanted.id "
         f"{' '.join(join.clause for join in (*vectors, *joined))} ORDER BY wanted.place"
     )
-    found = fetch(connection, sql, [wanted])
+    op = "several" if joined[1:] else joins[0] if joined else "chunks"
+    with instruments.timed("codeintel_duckdb_hydration_seconds", op=op):
+        found = fetch(connection, sql, [wanted])
     if missing == "raise" and found.num_rows != len(wanted):
         lost = np.setdiff1d(wanted, found.column(0).to_numpy())
         named = ", ".join(str(one) for one in lost[:_NAMED_AT_MOST])
@@ -100,6 +103,7 @@ def allowed_ids(
     that starts in the chunk. Threads may share `connection`. Raises
     `QueryError` for a glob that is none.
     """
+    filters = {"lang": lang, "path": path, "kind": kind, "module": module, "defines": defines}
     conditions: list[str] = []
     values: list[Any] = []
     for column, given in (("lang", _several(lang)), ("kind", _several(kind))):
@@ -119,7 +123,10 @@ def allowed_ids(
         values += [names, names]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     sql = f"SELECT id FROM {CHUNK_ROWS}{where} ORDER BY id"  # noqa: S608 - conditions are our own, values are bound
-    ids: npt.NDArray[np.int64] = fetch(connection, sql, values).column(0).to_numpy()
+    named = [name for name, given in filters.items() if given]
+    filter_type = "several" if named[1:] else named[0] if named else "none"
+    with instruments.timed("codeintel_scope_filter_duration_seconds", filter_type=filter_type):
+        ids: npt.NDArray[np.int64] = fetch(connection, sql, values).column(0).to_numpy()
     return ids
 
 

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import instruments
 from pipeline.catalog.losses import has_lists, losses
 from pipeline.catalog.traces import Readable
 from pipeline.config import SearchSettings
@@ -142,12 +143,13 @@ def connect(
     both limits default to those of the settings. Threads share the connection through `cursor`. Raises `ConfigError` for limits
     that DuckDB refuses, and what `install` raises.
     """
-    connection = in_memory(memory_limit=memory_limit, threads=threads)
-    try:
-        install(connection, version, traces)
-    except BaseException:
-        connection.close()
-        raise
+    with instruments.timed("codeintel_catalog_bootstrap_seconds"):
+        connection = in_memory(memory_limit=memory_limit, threads=threads)
+        try:
+            install(connection, version, traces)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

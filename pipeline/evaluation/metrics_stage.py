@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pipeline import instruments
 from pipeline.artefacts import Base
 from pipeline.config import EmbedSettings, EvalSettings, SearchSettings, Settings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
@@ -89,6 +90,7 @@ def eval_metrics(
     (out.path / EvalMetrics.FILE).write_bytes(canonical_json(msgspec.to_builtins(made.document)))
     for name, table in ((EvalMetrics.DETAILS, made.details), (EvalMetrics.POOL, made.pool), (EvalMetrics.POINTS, made.points)):
         write_parquet(out.path / name, table, EvalMetrics.tag())
+    instruments.count("eval_pools_written_total")
     np.save(out.path / EvalMetrics.VECTORS, made.vectors)
     facts = _facts(made.document)
     if drifted is None or base.artefact is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pipeline import instruments
 from pipeline.config import Settings
 from pipeline.errors import QueryError
 from pipeline.index.dense.operating_point import OperatingPoint, parse
@@ -193,6 +194,8 @@ class Searcher:
         k = self.checked_k(k)
         _check(query)
         parsed = parse_query(query)
+        if point is not None:
+            instruments.count("faiss_param_overrides_total")
         allowed = self.allowed(filters)
         if allowed is not None and not len(allowed):
             return Answer(parsed, [], {}, k, filters, NO_POOL, time.perf_counter() - started)
@@ -218,7 +221,9 @@ class Searcher:
             )
             for row, document in zip(order.tolist(), opened.lexical.documents(candidates[order]), strict=True)
         ]
-        return Answer(parsed, hits, consulted, k, filters, ranked.pool, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        instruments.observe("codeintel_search_seconds", seconds, kind=parsed.kind.value)
+        return Answer(parsed, hits, consulted, k, filters, ranked.pool, seconds)
 
     def checked_k(self, k: int | None) -> int:
         """How many results are asked for. Raises `QueryError` for a number that cannot be."""
@@ -240,9 +245,11 @@ class Searcher:
                 indexed = ", ".join(sorted(self.version.manifest.artefacts["source_snapshot"].facts["languages"]))
                 raise QueryError(f"There is no language `{name}`.", hint=f"In this index: {indexed}.")
         defines = [identifier_of(name) or name for name in filters.defines]
-        return allowed_ids(
+        allowed = allowed_ids(
             self.opened.catalog, lang=filters.lang, path=filters.path, kind=filters.kind, module=filters.module, defines=defines
         )
+        instruments.observe("codeintel_post_filter_density", len(allowed) / max(1, self.version.manifest.counts["chunks"]))
+        return allowed
 
 
 def _likeness(copy: Demotion | None, rank_of: Mapping[int, int]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from pipeline import instruments
 from pipeline.config import EmbedSettings, SearchSettings, SpladeSettings, XtrSettings
 from pipeline.embed import registry
 from pipeline.embed.interface import Embedder
@@ -101,7 +102,9 @@ class Opened:
         return self.part("vectors", self._open_vectors)
 
     def _open_vectors(self) -> VectorIndex:
-        return VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
+        index = VectorIndex.open(self.version.ensure("faiss_index", "embeddings"), verified=True, search=self.settings)
+        instruments.gauge("faiss_idmap_rows", index.count, repository=self.version.manifest.repository)
+        return index
 
     @property
     def embedder(self) -> Embedder:
@@ -148,10 +151,15 @@ class Opened:
         return self.part("catalog", self._open_catalog)
 
     def _open_catalog(self) -> duckdb.DuckDBPyConnection:
-        from pipeline.catalog.views import connect
+        from pipeline.catalog.views import connect, has_views
 
         folder = self.version.ensure(*self.version.manifest.artefacts)
-        return connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
+        connection = connect(folder, memory_limit=self.settings.duckdb_memory_limit, threads=self.settings.duckdb_threads)
+        if instruments.listening():
+            ready = has_views(connection, "v_faiss_join")
+            repository = self.version.manifest.repository
+            instruments.gauge("faiss_join_ready", ready, materialized="false", repository=repository)
+        return connection
 
     @property
     def point(self) -> OperatingPoint:

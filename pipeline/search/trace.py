@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import instruments
 from pipeline.config import SearchSettings, TraceSettings
 from pipeline.search.fusion import Ids, best_first
 from pipeline.store import traces
@@ -104,6 +105,8 @@ class Tracer:
         folder, written = self.searcher.version.repository.traces, {}
         try:
             written = _write(folder, waiting)
+            instruments.count("trace_pool_rows", written["trace_pool"])
+            instruments.count("hybrid_rrf_written_rows", written["hybrid_contrib"])
             traces.rotate(folder, most_sets=self.settings.trace_files, most_bytes=self.settings.trace_bytes)
         except (OSError, pa.ArrowException) as error:
             if not self._warned:

@@ -23,7 +23,8 @@ from pipeline import files
 from pipeline.errors import StoreBusyError
 from pipeline.store.layout import SHARED, Repository, not_writable
 
-_LOCK = "builder.lock"
+LOCK = "builder.lock"
+"""In the folder of a repository: whoever holds it locked builds."""
 _NOT_SWEPT = frozenset({"trace"})
 """Searches write there without a lock, and sweep themselves."""
 _ABANDONED = 3600.0
@@ -41,7 +42,7 @@ def builder(repository: Repository) -> Iterator[None]:
 
     Sweeps what crashed builders left. Raises `StoreBusyError` at once when somebody else builds.
     """
-    path = repository.path.resolve() / _LOCK
+    path = repository.path.resolve() / LOCK
     thread = threading.get_ident()
     descriptor = None
     with _guard:
@@ -66,7 +67,7 @@ def builder(repository: Repository) -> Iterator[None]:
 
 def term(repository: Repository) -> int | None:
     """A number that stays while this thread is the builder of a repository, and never returns; None where it is not."""
-    owner = _held.get(repository.path.resolve() / _LOCK)
+    owner = _held.get(repository.path.resolve() / LOCK)
     return _terms.get(repository.path) if owner is not None and owner[0] == threading.get_ident() else None
 
 
@@ -135,7 +136,7 @@ def _folders(folder: Path) -> list[Path]:
 def is_building(repository: Repository) -> bool:
     """Whether some process holds the builder's lock right now."""
     try:
-        descriptor = os.open(repository.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(repository.path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline import files
+from pipeline import files, instruments
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError
 from pipeline.store.layout import Repository, is_version_name
 from pipeline.store.locks import Stamp, pin
@@ -30,6 +30,9 @@ MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 BUILD = "build.json"
 """Facts of the build that are not functions of its inputs: times, host, run."""
+
+_published: dict[Path, str] = {}
+"""Folder of a repository -> what was published when this process last opened it."""
 
 
 class ManifestArtefact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,6 +202,7 @@ class Version:
         if self._pin >= 0:
             os.close(self._pin)
             self._pin = -1
+            instruments.move("codeintel_open_versions", -1)
 
     def is_there(self) -> bool:
         """Whether the folder that was opened still is the one of its name: not collected, and not made anew."""
@@ -292,12 +296,23 @@ def open_version(repository: Repository, name: str | None = None) -> Version:
                 raise IndexCorruptionError(
                     f"The version {chosen} says that it is {manifest.version}.", hint="Run `indexctl build` again."
                 )
-            return Version(repository, chosen, folder, manifest, descriptor, _recall_digests(repository, chosen))
+            opened = Version(repository, chosen, folder, manifest, descriptor, _recall_digests(repository, chosen))
+            instruments.move("codeintel_open_versions", 1)
+            if name is None:
+                _look_for_flip(repository, chosen)
+            return opened
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
             raise
     raise NotFoundError(f"The published version of `{repository.name}` keeps changing.", hint="Try again.")
+
+
+def _look_for_flip(repository: Repository, published: str) -> None:
+    """Count it where this process found another version published before."""
+    if _published.setdefault(repository.path, published) != published:
+        _published[repository.path] = published
+        instruments.count("codeintel_flips_seen_total", repository=repository.name)
 
 
 def _same_directory(descriptor: int, folder: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import instruments
 from pipeline.errors import IndexCorruptionError, QueryError
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Scores, TrueVectors, Vectors, checked_ids, checked_vectors
@@ -174,10 +175,15 @@ def _search(
         result = _ordered(ids, true, k)
     finally:
         faiss.omp_set_num_threads(threads)
-    if observe is not None:
+    if observe is not None or instruments.listening():
         reranked = time.perf_counter() - found
         kept = 1.0 if true is scores else _kept(_ordered(ids, scores, k)[0], result[0])
-        observe(SearchCost(len(queries), found - started, reranked, int((ids >= 0).sum()), kept))
+        instruments.observe("faiss_ann_search_duration_seconds", found - started, family=parts.family.name)
+        if true is not scores:
+            instruments.observe("faiss_refine_duration_seconds", reranked)
+            instruments.observe("faiss_refine_kept_ratio", kept)
+        if observe is not None:
+            observe(SearchCost(len(queries), found - started, reranked, int((ids >= 0).sum()), kept))
     return result
 
 
@@ -215,8 +221,10 @@ def _exact(
     started = time.perf_counter()
     scores = np.concatenate([truth.scores(query[None], rows[None]) for query in queries])
     result = _ordered(np.broadcast_to(allowed, scores.shape), scores, k)
+    seconds = time.perf_counter() - started
+    instruments.observe("faiss_flat_rerank_seconds", seconds)
     if observe is not None:
-        observe(SearchCost(len(queries), 0.0, time.perf_counter() - started, scores.size, 1.0))
+        observe(SearchCost(len(queries), 0.0, seconds, scores.size, 1.0))
     return result
 
 

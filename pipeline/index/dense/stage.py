@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files, tables
+from pipeline import files, instruments, tables
 from pipeline.config import IndexSettings, Settings
 from pipeline.embed.arrays import Arrays, open_all
 from pipeline.errors import InvariantViolationError
@@ -111,6 +111,7 @@ def _with_changes(
     delta = None
     if len(ids):
         delta, _ = build(FAMILIES["flat"], ids, vectors, settings)
+    instruments.count("faiss_deletes_total", max(0, len(changes.dead) - changes.meta.deleted))
     return link_parts(out.path, base.path, changes.meta, delta, changes.dead)
 
 

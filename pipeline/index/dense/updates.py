@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import instruments
 from pipeline.config import IndexSettings
 from pipeline.embed.arrays import IDS_FILE, Stacked, hashes_of, write_arrays
 from pipeline.errors import IndexCorruptionError, InvariantViolationError, QueryError
@@ -173,6 +174,7 @@ class UpdatableIndex:
         colliding = distinct[(counts > 1) | (self._truth.rows(distinct) >= 0)]
         if len(colliding):
             self.collisions += len(colliding)
+            instruments.count("faiss_update_collisions_total", len(colliding))
             raise InvariantViolationError(
                 f"{len(colliding)} ids are in the index already or given twice, for example {colliding[0]}.",
                 hint="Delete them first.",
@@ -193,6 +195,7 @@ class UpdatableIndex:
             self._dead = np.union1d(self._dead, known[~in_delta])
             self._truth = _without(self._truth, known)
             self._arrange()
+            instruments.count("faiss_deletes_total", len(known))
             return len(known)
 
     def merge(self) -> None:

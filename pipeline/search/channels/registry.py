@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from pipeline import instruments
 from pipeline.errors import CodeIntelError, QueryError
 from pipeline.search.channels import dense, lexical, path, splade, symbol, xtr
 from pipeline.search.channels.interface import Asked, Channel, ChannelOffError, Found
@@ -77,6 +78,14 @@ def consult(opened: Opened, asked: Asked) -> dict[str, Consulted]:
 
 def consult_one(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
     """Ask one channel, and say what became of it."""
+    one = _asked(channel, opened, asked)
+    instruments.count("codeintel_channel_answers_total", channel=channel.name, state=one.state.value)
+    if one.state is not State.OFF:
+        instruments.observe("codeintel_channel_seconds", one.seconds, channel=channel.name)
+    return one
+
+
+def _asked(channel: Channel, opened: Opened, asked: Asked) -> Consulted:
     if not channel.weight(opened.settings) > 0:
         return Consulted(channel, State.OFF, reason=f"`{channel.name}_weight` is 0")
     started = time.perf_counter()

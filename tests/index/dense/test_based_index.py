@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline import instruments
 from pipeline.config import IndexSettings
 from pipeline.embed.arrays import open_arrays, write_arrays
 from pipeline.errors import IndexCorruptionError, InvariantViolationError
@@ -214,3 +215,16 @@ def test_vectors_of_a_based_index_are_those_of_the_embeddings(build: Builds) -> 
     based, _ = build(now, build(corpus())[0])
     ids, vectors = open_arrays(based.path.parent)
     assert np.array_equal(opened(based).vectors_of(ids), vectors[:])
+
+
+def test_what_a_small_build_leaves_out_is_counted_as_deleted(build: Builds) -> None:
+    base, _ = build(now := corpus())
+    heard: list[float] = []
+
+    def note(metric: instruments.Metric, value: float, labels: Any) -> None:
+        if metric.name == "faiss_deletes_total":
+            heard.append(value)
+
+    with instruments.listen(note):
+        build({one: now[one] for one in sorted(now)[7:]}, base)
+    assert heard == [7]

@@ -1,0 +1,1 @@
+"""What `indexctl doctor` looks at: a module for each area, which yields findings and changes nothing."""
