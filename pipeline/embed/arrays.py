@@ -184,7 +184,13 @@ def hashes_of(vectors: Rows) -> Hashes:
 
 
 def write_arrays(
-    folder: Path, ids: Ids, vectors: Rows, hashes: Hashes | None = None, *, earlier: tuple[Path, Arrays] | None = None
+    folder: Path,
+    ids: Ids,
+    vectors: Rows,
+    hashes: Hashes | None = None,
+    *,
+    earlier: tuple[Path, Arrays] | None = None,
+    link: files.Link = files.link_or_copy,
 ) -> None:
     """Write all files. Ids int64 [n] ascending; hashes are those of the vectors float32 [n, d] (None: they are made here).
 
@@ -201,7 +207,7 @@ def write_arrays(
         if earlier is not None and len(old) == len(starts):
             was = slice(int(old[number]), int(old[number + 1]))
             if np.array_equal(ids[low:high], earlier[1].ids[was]) and np.array_equal(hashes[low:high], earlier[1].hashes[was]):
-                files.link_or_copy(shard_path(earlier[0], number), path)
+                link(shard_path(earlier[0], number), path)
                 continue
         _write_shard(path, vectors, low, high)
 
