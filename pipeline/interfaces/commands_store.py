@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _DAMAGED = "`indexctl build` makes the version anew"
 _NOT_MADE_SO = (
-    "`indexctl build` would take this again for what is sealed under the same keys: build into a new store, `indexctl build PATH "
-    "--data DIR`"
+    "`indexctl build` would take again what is sealed under the same keys: build into a new store, "
+    "`indexctl build PATH --data DIR`"
 )
 """What helps where files are not what they were when they were sealed, and where what was sealed does not follow."""
 
