@@ -9,6 +9,7 @@ Belongs here: what is the same for every table. Not here: which inputs a table d
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,18 +58,19 @@ def cut_alike(earlier: Earlier | Base[Any] | None, artefact: Artefact[Any], kind
     return before is not None and len(part_digests(before, kind)) == len(part_digests(artefact, kind)) > 0
 
 
-def link_part(before: Path, after: Path, kind: type[Table], part: int) -> Path:
-    """Link one part of a table of the object in `before` into the one that is being made in `after`; returns its new path."""
+def link_part(before: Path, after: Path, kind: type[Table], part: int) -> None:
+    """Link one part of a table of the object in `before` into the one that is being made in `after`."""
     link_parts(before, after, kind, (part,))
-    return tables.part_path(after / kind.name, part)
 
 
 def link_parts(before: Path, after: Path, kind: type[Table], parts: Iterable[int]) -> None:
     """Link some parts of a table of the object in `before` into the one that is being made in `after`."""
-    old, new = before / kind.name, after / kind.name
-    new.mkdir(parents=True, exist_ok=True)
+    # As text: of all that a small build does to most parts, making paths of them would take longest.
+    old, new = f"{before}/{kind.name}", f"{after}/{kind.name}"
+    os.makedirs(new, exist_ok=True)  # noqa: PTH103
     for part in parts:
-        files.link_or_copy(tables.part_path(old, part), tables.part_path(new, part))
+        name = tables.part_name(part)
+        files.link_or_copy(f"{old}/{name}", f"{new}/{name}")
 
 
 def totals(before: Facts, gone: Iterable[Facts], come: Iterable[Facts]) -> dict[str, Any]:

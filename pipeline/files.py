@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,10 @@ def _fsync_tree(root: Path, began: int) -> None:
             finally:
                 os.close(descriptor)
         fsync_directory(Path(folder))
+
+
+Link = Callable[[Path, Path], None]
+"""Gives a file (first) one more name (second)."""
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ def part_of(uri: str, parts: int) -> int:
 
 def part_path(folder: Path, part: int) -> Path:
     """The file of one part."""
-    return folder / f"part-{part:03d}.parquet"
+    return folder / part_name(part)
+
+
+def part_name(part: int) -> str:
+    """The name of that file."""
+    return f"part-{part:03d}.parquet"
 
 
 def write_part(
@@ -127,15 +133,33 @@ def _by_first_use(array: pa.DictionaryArray) -> pa.DictionaryArray:
 
 def parts(root: Path, kind: type[Table]) -> list[Path]:
     """The part files of a table under an object or a version, in order. Raises `IndexCorruptionError` when there is none."""
-    folder = f"{root}/{kind.name}"
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - hot
+        # What lists a folder makes paths several times faster than they are made of text.
+        found = [path for path in (root / kind.name).iterdir() if _is_part(path.name)]
     except OSError:
-        names = []
-    found = [Path(f"{folder}/{name}") for name in names if name.startswith("part-") and name.endswith(".parquet")]
+        found = []
     if not found:
-        raise IndexCorruptionError(f"The table `{kind.name}` is missing in {root}.", hint="Run `indexctl build` again.")
-    return found
+        raise _missing(root, kind)
+    return sorted(found, key=attrgetter("name"))
+
+
+def parts_in(root: Path, kind: type[Table]) -> int:
+    """How many parts a table has. Raises what `parts` does."""
+    try:
+        count = sum(map(_is_part, os.listdir(f"{root}/{kind.name}")))  # noqa: PTH208 - hot
+    except OSError:
+        count = 0
+    if not count:
+        raise _missing(root, kind)
+    return count
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
+
+
+def _missing(root: Path, kind: type[Table]) -> IndexCorruptionError:
+    return IndexCorruptionError(f"The table `{kind.name}` is missing in {root}.", hint="Run `indexctl build` again.")
 
 
 Rooted = tuple[Path, type[Table]]

@@ -26,6 +26,7 @@ from pipeline.catalog.traces import Readable
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalMetrics, EvalQueries, FaissIdmap, Table, Tuning
+from pipeline.tables import has_table, parts
 
 _SINGLE_FILES: Mapping[str, str] = {
     FaissIdmap.asset: FaissIdmap.FILE,
@@ -272,7 +273,8 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[
     """One view a table that exists; returns their names."""
     names: set[str] = set()
     for table in TABLES:
-        if paths := sorted((version / table.name).glob("part-*.parquet")):
+        if has_table(version, table):
+            paths = parts(version, table)
             name = CHUNK_ROWS if table is Chunks else table.name
             connection.execute(f"CREATE VIEW {name} AS {_table_sql(table, paths)}")
             names.add(name)

@@ -15,8 +15,11 @@ Belongs here: those files. Not here: making vectors (`stage`), scoring them (`in
 
 from __future__ import annotations
 
+import io
 import itertools
+import mmap
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -184,7 +187,13 @@ def hashes_of(vectors: Rows) -> Hashes:
 
 
 def write_arrays(
-    folder: Path, ids: Ids, vectors: Rows, hashes: Hashes | None = None, *, earlier: tuple[Path, Arrays] | None = None
+    folder: Path,
+    ids: Ids,
+    vectors: Rows,
+    hashes: Hashes | None = None,
+    *,
+    earlier: tuple[Path, Arrays] | None = None,
+    link: files.Link = files.link_or_copy,
 ) -> None:
     """Write all files. Ids int64 [n] ascending; hashes are those of the vectors float32 [n, d] (None: they are made here).
 
@@ -201,7 +210,7 @@ def write_arrays(
         if earlier is not None and len(old) == len(starts):
             was = slice(int(old[number]), int(old[number + 1]))
             if np.array_equal(ids[low:high], earlier[1].ids[was]) and np.array_equal(hashes[low:high], earlier[1].hashes[was]):
-                files.link_or_copy(shard_path(earlier[0], number), path)
+                link(shard_path(earlier[0], number), path)
                 continue
         _write_shard(path, vectors, low, high)
 
@@ -251,8 +260,7 @@ def _open_shard(path: Path, rows: int, dimension: int | None) -> Vectors:
 def open_array(path: Path, dtype: np.dtype[Any], dimensions: int) -> npt.NDArray[Any]:
     """A `.npy` file, memory-mapped. Raises `IndexCorruptionError` for one of another type or number of dimensions."""
     try:
-        # Without its subclass, which makes every look-up slower.
-        array: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="r"))
+        array = _mapped(path)
         problem = "" if array.dtype == dtype and array.ndim == dimensions else f"{array.dtype} {list(array.shape)}"
     # NumPy raises whatever its header parser meets: SyntaxError and tokenizer errors among it.
     except Exception as error:
@@ -260,3 +268,23 @@ def open_array(path: Path, dtype: np.dtype[Any], dimensions: int) -> npt.NDArray
     if problem:
         raise IndexCorruptionError(f"{path} holds {problem}, not {dtype} in {dimensions} dimensions.", hint=_REBUILD)
     return array
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """What `np.load` maps, without its subclass of arrays, which makes every look-up slower, and without resolving the path and
+    parsing the header anew for each of a hundred shards."""
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) == (1, 0):
+            length = file.read(2)
+            shape, fortran, dtype = _parsed(length + file.read(int.from_bytes(length, "little")))
+            count = int(np.prod(shape))
+            if not fortran and not dtype.hasobject and count:
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return np.frombuffer(pages, dtype, count, file.tell()).reshape(shape)
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+@lru_cache(maxsize=256)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type that the header of a `.npy` file says, given from its length on."""
+    return np.lib.format.read_array_header_1_0(io.BytesIO(header))

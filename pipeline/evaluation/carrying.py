@@ -29,12 +29,12 @@ from pipeline.evaluation.document import FUSED, Agreement, MetricsDocument
 from pipeline.evaluation.evaluator import Evaluation, broken_in, channel_figures, figures
 from pipeline.evaluation.measured import Measured
 from pipeline.evaluation.outcomes import outcomes_of
-from pipeline.evaluation.points import embedded, found_nearest, from_counts, nearest_of
+from pipeline.evaluation.points import embedded, found_nearest, from_counts, nearest_of, true_vectors
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.synthesis.sampling import draw
 from pipeline.evaluation.touching import touched
 from pipeline.evaluation.twin import twin_of
-from pipeline.index.dense.arrays import TrueVectors, Vectors
+from pipeline.index.dense.arrays import Vectors
 from pipeline.schemas import EvalMetrics
 from pipeline.search.channels.interface import Asked
 from pipeline.search.channels.registry import consult
@@ -143,7 +143,7 @@ def _as_before(measured: Measured, opened: Opened, sample: Sequence[Query], k: i
 
 def _agreement(opened: Opened, change: Change, seed: str) -> Agreement | None:
     """A few chunks and the new ones embedded once more; None where one of them cannot be."""
-    ids = TrueVectors.open(opened.version.ensure("embeddings")).ids
+    ids = true_vectors(opened).ids
     rows = np.unique([draw("agreement", seed, str(number)) % len(ids) for number in range(_AGREEING)])
     chosen = np.unique(np.concatenate([ids[rows], change.new[:_AGREEING]]))
     try:

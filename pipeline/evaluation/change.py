@@ -69,9 +69,9 @@ def change_since(base: Base[Any], source: Artefact[Snapshot], chunks: Artefact[C
 def rows_of(root: Path, kind: type[Table], uris: Collection[str], columns: Sequence[str]) -> pa.Table:
     """The rows of some files in the order of the table, dictionaries decoded; only the parts that they are in are read."""
     wanted = pa.array(sorted(uris), pa.string())
-    paths = tables.parts(root, kind)
-    numbers = sorted({tables.part_of(uri, len(paths)) for uri in uris})
-    found = [tables.plain(tables.read_part(paths[number], kind, list(columns))) for number in numbers]
+    count = tables.parts_in(root, kind)
+    paths = [tables.part_path(root / kind.name, number) for number in sorted({tables.part_of(uri, count) for uri in uris})]
+    found = [tables.plain(tables.read_part(path, kind, list(columns))) for path in paths]
     empty = tables.plain(kind.schema.empty_table()).select(list(columns))
     return pa.concat_tables([empty, *(part.filter(pc.is_in(part["uri"], value_set=wanted)) for part in found)])
 

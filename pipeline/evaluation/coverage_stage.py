@@ -78,7 +78,7 @@ def coverage(
         kept = {name: base.artefact.facts[name] for name in ("full", "complete")}
         return {**_facts(carried.document, carried.counts), **kept, "drift": carried.drift}
     covered = cover(searched, settings, runtime, ask=queries.eval_queries > 0)
-    count = len(tables.parts(chunks.path, Chunks))
+    count = tables.parts_in(chunks.path, Chunks)
     for part, (rows, counts) in enumerate(cut(covered, count)):
         tables.write_part(out.path / CoverageRows.name, CoverageRows, part, rows, facts=msgspec.to_builtins(counts))
     _write(out.path, covered.document, covered.modules, covered.asked)

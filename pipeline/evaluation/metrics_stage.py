@@ -157,4 +157,4 @@ def uses(settings: Settings) -> Mapping[str, str]:
     }
 
 
-STAGE = Stage(eval_metrics, code_version="3", uses=uses)
+STAGE = Stage(eval_metrics, code_version="4", uses=uses)

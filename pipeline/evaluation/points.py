@@ -71,12 +71,17 @@ def embedded(opened: Opened, queries: Sequence[Query]) -> Vectors:
         return np.empty((0, 0), np.float32)
 
 
+def true_vectors(opened: Opened) -> TrueVectors:
+    """All vectors, opened once for all who ask."""
+    return opened.part("true vectors", lambda: TrueVectors.open(opened.version.ensure("embeddings")))
+
+
 def measured_points(
     opened: Opened, vectors: Vectors, outcomes: Sequence[Outcome], k: int, others: Sequence[OperatingPoint]
 ) -> list[MeasuredPoint]:
     """The version's own point and others, for which `outcomes` have the engine's answers, easiest first; nothing where queries
     could not be embedded (`vectors`)."""
-    index, truth = opened.vectors, TrueVectors.open(opened.version.ensure("embeddings"))
+    index, truth = opened.vectors, true_vectors(opened)
     if not len(truth.ids) or not len(vectors) or vectors.shape[1] != truth.vectors.shape[1]:
         return []
     asked = questions(truth, vectors, k)
@@ -90,7 +95,7 @@ def measured_points(
 
 def found_nearest(opened: Opened, vectors: Vectors, k: int) -> list[int]:
     """How many of the k nearest vectors of each query the version's own point finds."""
-    truth = TrueVectors.open(opened.version.ensure("embeddings"))
+    truth = true_vectors(opened)
     if not len(vectors) or not len(truth.ids):
         return []
     return list(_measured(opened.vectors, truth, questions(truth, vectors, k), opened.point, ()).right)

@@ -31,7 +31,7 @@ from pipeline.evaluation.document import TwinFacts
 from pipeline.evaluation.masking import FileText
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.staged import Staged
-from pipeline.index import lexical_rows, lexical_segments
+from pipeline.index import lexical_rows, lexical_segments, lexical_stage
 from pipeline.index.dense.arrays import Ids
 from pipeline.index.dense.updates import UpdatableIndex
 from pipeline.index.splade import encoder, index_files
@@ -171,7 +171,7 @@ def _texts(changes: _Changes) -> list[str]:
 
 
 def _write_lexical(root: Path, folder: Path, changes: _Changes) -> None:
-    """The lexical index by links, with a commit that replaces the changed chunks: segments are never written again."""
+    """The lexical index by links, with the changed chunks replaced: segments are never written again."""
     target = folder / LexicalIndex.DIRECTORY
     target.mkdir()
     for path in (root / LexicalIndex.DIRECTORY).iterdir():
@@ -181,7 +181,7 @@ def _write_lexical(root: Path, folder: Path, changes: _Changes) -> None:
     uris = pc.unique(changes.files["uri"]).to_pylist()
     defined = rows_of(root, Definitions, uris, lexical_rows.DEFINITION_COLUMNS)
     rows = lexical_rows.rows_of(changes.files, defined)
-    lexical_segments.replace_documents(target, [rows[row] for row in changes.changed])
+    lexical_segments.replace_documents(target, [rows[row] for row in changes.changed], lexical_stage.segments_of(root, uris))
 
 
 def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Sequence[str]) -> str | None:
@@ -195,7 +195,7 @@ def _write_vectors(opened: Opened, root: Path, folder: Path, ids: Ids, texts: Se
         return f"the embedder makes vectors of dimension {made.shape[1]}, and the index has {index.dimension}"
     index.delete(ids)
     index.add(ids, made)
-    index.save(folder, arrays=True)
+    index.save_beside(root, folder)
     return None
 
 

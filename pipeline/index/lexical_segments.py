@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from pipeline.index.lexical_rows import Row
 _HEAP_BYTES = 1_000_000_000
 """A bound, not a reservation: a segment is written when it is reached, so that all but huge groups have one segment."""
 _LOCK_FILES = (".tantivy-writer.lock", ".tantivy-meta.lock")
+_AT_ONCE = 6
+"""Segments; with one more of what is added Tantivy merges none."""
 _META_FILE, _MANAGED_FILE = "meta.json", ".managed.json"
 
 
@@ -80,17 +83,48 @@ def files_by_segment(folder: Path) -> Mapping[str, list[Path]]:
     return found
 
 
-def replace_documents(folder: Path, rows: Sequence[Row]) -> None:
-    """Put rows in the place of those of the same ids, by a commit on top; only for a scratch copy, its bytes are random.
+def replace_documents(folder: Path, rows: Sequence[Row], among: Collection[str]) -> None:
+    """Put rows in the place of those of the same ids, which lie in the segments `among`; only for a scratch copy, its bytes are
+    random.
 
-    `folder` may hold links to an index's files: none of them is written, new ones take their place. Of many small segments
-    Tantivy makes one then.
+    `folder` may hold links to an index's files: none of them is written, new ones stand beside them. Tantivy is shown a few
+    segments at a time: of eight small ones it would make one, which costs what the index costs and not what the rows do.
     """
-    with _writer(tantivy.Index.open(str(folder)), folder) as writer:
+    listed = _meta(folder)["segments"]
+    concerned = [one for one in listed if UUID(one["segment_id"]).hex in among]
+    changed: dict[str, Any] = {}
+    for start in range(0, len(concerned), _AT_ONCE):
+        few = concerned[start : start + _AT_ONCE]
+        found = _replaced(folder, few, rows, add=start == 0)
+        changed |= {one["segment_id"]: found.pop(one["segment_id"], None) for one in few} | found
+    segments = [found for one in listed if (found := changed.pop(one["segment_id"], one)) is not None]
+    made = canonical_json(_meta(folder) | {"segments": [*segments, *changed.values()]})
+    # Through a link, the index's own list would be written.
+    (folder / _META_FILE).unlink()
+    (folder / _META_FILE).write_bytes(made)
+
+
+def _replaced(folder: Path, few: Sequence[Any], rows: Sequence[Row], *, add: bool) -> dict[str, Any]:
+    """What Tantivy lists for a few segments once the rows are deleted in them, and added (`add`) in one more; by its id."""
+    alone = folder / "alone"
+    alone.mkdir()
+    own = {UUID(one["segment_id"]).hex for one in few}
+    for path in [path for path in folder.iterdir() if path.name.partition(".")[0] in own]:
+        path.rename(alone / path.name)
+    managed = sorted(path.name for path in alone.iterdir())
+    (alone / _META_FILE).write_bytes(canonical_json(_meta(folder) | {"segments": few}))
+    (alone / _MANAGED_FILE).write_bytes(canonical_json(managed))
+    with _writer(tantivy.Index.open(str(alone)), alone) as writer:
         for row in rows:
             writer.delete_documents_by_term(lexical.ID, row.identifier)
-        for row in rows:
+        for row in rows if add else ():
             writer.add_document(_document(row))
+    found = {one["segment_id"]: one for one in _meta(alone)["segments"]}
+    for path in alone.iterdir():
+        if path.name not in (_META_FILE, _MANAGED_FILE, *_LOCK_FILES):
+            path.rename(folder / path.name)
+    shutil.rmtree(alone)
+    return found
 
 
 def _new_index(folder: Path) -> tantivy.Index:

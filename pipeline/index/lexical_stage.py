@@ -103,6 +103,14 @@ def parts_of(group: int, parts: int) -> range:
     return range(parts * group // groups, parts * (group + 1) // groups)
 
 
+def segments_of(root: Path, uris: Iterable[str]) -> frozenset[str]:
+    """Names of the segments that hold the chunks of these files, in a version or an object beside its `chunks`."""
+    groups, parts = lexical.read_meta(root).groups, tables.parts_in(root, Chunks)
+    group_of = {part: number for number in range(len(groups)) for part in parts_of(number, parts)}
+    numbers = {group_of[tables.part_of(uri, parts)] for uri in uris}
+    return frozenset(segment.name for number in numbers for segment in groups[number])
+
+
 def _linked(
     chunks: Artefact[Chunks], definitions: Artefact[Definitions], runtime: Runtime, folder: Path, parts: int
 ) -> dict[int, _Group]:

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from pipeline.release.verification import Verification
     from pipeline.store.layout import Repository, Store
 
+_DAMAGED = "`indexctl build` makes the version anew"
+_NOT_MADE_SO = (
+    "`indexctl build` would take again what is sealed under the same keys: build into a new store, "
+    "`indexctl build PATH --data DIR`"
+)
+"""What helps where files are not what they were when they were sealed, and where what was sealed does not follow."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -193,7 +200,7 @@ def _print_verification(result: Verification, made_again: Sequence[Rederived], c
     verdict = counts(problems, "problem") if problems else "everything holds"
     typer.echo(f"{result.version}: {verdict}, {checked} things checked")
     if problems:
-        sys.stderr.write("`indexctl build` makes the version anew; `indexctl rollback` returns to another\n")
+        sys.stderr.write(f"{_DAMAGED if result.problems else _NOT_MADE_SO}; `indexctl rollback` returns to another\n")
 
 
 def rollback(

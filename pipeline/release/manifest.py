@@ -224,12 +224,12 @@ def _rows(root: Path, stored_files: Sequence[StoredFile]) -> dict[str, int]:
     for stored in stored_files:
         if stored.path.endswith(".parquet"):
             table = stored.path.split("/", 1)[0].removesuffix(".parquet")
-            found = readings.reading("rows", [stored.digest], partial(_count_rows, root / stored.path))
+            found = readings.reading("rows", [stored.digest], partial(_count_rows, f"{root}/{stored.path}"))
             rows[table] = rows.get(table, 0) + found
     return rows
 
 
-def _count_rows(path: Path) -> int:
+def _count_rows(path: str) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 

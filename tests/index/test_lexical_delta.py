@@ -15,11 +15,12 @@ import tantivy
 from pipeline import tables
 from pipeline.embed import words
 from pipeline.errors import IndexCorruptionError
-from pipeline.index import chunk_files, lexical
+from pipeline.index import chunk_files, lexical, lexical_rows
 from pipeline.index.chunk_files import ROLES
 from pipeline.index.lexical import FieldBoosts, LexicalReader
-from pipeline.index.lexical_stage import group_count, parts_of
-from pipeline.schemas import LexicalIndex
+from pipeline.index.lexical_segments import replace_documents
+from pipeline.index.lexical_stage import group_count, parts_of, segments_of
+from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from tests.index.lexical_tables import Built, Row, build_index, digests, write_tables
 
 PARTS = 16
@@ -187,6 +188,35 @@ def test_groups_hold_every_part_once_in_order_and_are_fewer_the_more_there_are(p
     assert [part for group in range(groups) for part in parts_of(group, parts)] == list(range(parts))
     assert all(len(parts_of(group, parts)) for group in range(groups))
     assert groups <= group_count(2 * parts) <= 2 * groups and groups <= 32
+
+
+@pytest.mark.parametrize("count", [1, 80])
+def test_documents_are_replaced_beside_segments_that_stay(tmp_path: Path, count: int) -> None:
+    made = rows(80)
+    built = build_index(tmp_path / "index", write_tables(tmp_path / "in", made, 64))
+    before, segments = digests(built.path), lexical.read_meta(built.path).groups
+    twin = tmp_path / "twin"
+    (twin / LexicalIndex.DIRECTORY).mkdir(parents=True)
+    for path in [built.path / LexicalIndex.META, built.path / LexicalIndex.FILES, *(built.path / "lexical").iterdir()]:
+        (twin / path.relative_to(built.path)).symlink_to(path)
+    for kind in (Chunks, Definitions):
+        (twin / kind.name).symlink_to(tmp_path / "in" / kind.name)
+    changed = made[:count]
+    among = segments_of(twin, [uri for _, uri, _, _ in changed])
+    new = [lexical_rows.Row(one, "novel", "", "", "", (), b"[]") for one, _, _, _ in changed]
+    replace_documents(twin / LexicalIndex.DIRECTORY, new, among)
+
+    listed = msgspec.json.decode((twin / "lexical/meta.json").read_bytes())["segments"]
+    # More than Tantivy leaves alone.
+    assert len(among) == (1 if count == 1 else 16) and len(listed) == sum(map(len, segments)) + 1 == 17
+    assert digests(built.path) == before and not (twin / "lexical/alone").exists()
+    with LexicalReader(twin) as reader, LexicalReader(built.path) as old:
+        every = np.array([one for one, _, _, _ in made])
+        assert set(reader.scores_of("novel", every.tolist())) == {one for one, _, _, _ in changed}
+        assert len(reader) == len(old) == len(made)
+        for stem in sorted(reader.stems(" ".join(WORDS))):
+            found, was = (set(one.scores_of(stem, every.tolist())) for one in (reader, old))
+            assert found == was - {one for one, _, _, _ in changed}
 
 
 @pytest.mark.parametrize("suffix", [".term", ".idx", ".fast", ".store", ".fieldnorm"])

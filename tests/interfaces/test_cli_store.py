@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from pipeline.store.objects import sealed_digest
 from pipeline.store.versions import read_manifest
 
 
@@ -134,6 +136,22 @@ def test_verify_deep_says_what_it_made_again(built: Any) -> None:
     assert done.code == 0, done.err
     assert "chunks made again" in done.out and "everything holds" in done.out
     assert built("verify", "--deep", "--json").json["not_made_again"] == {}
+
+
+def test_what_verify_deep_finds_wrong_is_repaired_by_the_build_that_it_names(world: Any, tmp_path: Path) -> None:
+    # As somebody would leave it who replaced an object and sealed everything anew.
+    manifest = read_manifest(world.published)
+    manifest.artefacts["chunks"].recipe["inputs"]["ast_nodes"] = "0" * 32
+    sealed = msgspec.structs.replace(manifest, digest=sealed_digest(manifest))
+    (world.published / "manifest.json").write_bytes(msgspec.json.encode(sealed))
+    assert world("verify").code == 0
+    done = world("verify", "--deep")
+    assert done.code == 1 and "another `ast_nodes`" in done.out and "--data DIR" in done.err
+    # The hint of damaged bytes would lead nowhere.
+    assert world.build().json["built"] == [] and world("verify", "--deep").code == 1
+    elsewhere = tmp_path / "new store"
+    assert world("build", str(world.repo), "--data", str(elsewhere)).code == 0
+    assert world("verify", "--deep", "--data", str(elsewhere)).code == 0
 
 
 def test_rollback_returns_to_the_version_before_and_again_to_the_one_before_that(world: Any) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.artefacts import Base
-from pipeline.delta import link_part
+from pipeline.delta import link_parts
 from pipeline.evaluation.change import MOST_CHANGED, Change
 from pipeline.evaluation.cover.answered import Answered, Place, read_answered
 from pipeline.evaluation.cover.covering import (
@@ -96,7 +96,7 @@ def continued(base: Base[Coverage], change: Change, search: Search, runtime: Run
     asked = {one.place: one if one.since else msgspec.structs.replace(one, since=key) for one in kept}
     asked |= {one.place: one for one in fresh}
     for uri in {one.uri for one in moved}:
-        part = tables.part_of(uri, len(tables.parts(folder, CoverageRows)))
+        part = tables.part_of(uri, tables.parts_in(folder, CoverageRows))
         structures.setdefault(part, structure_of(roots, names, [part]))
     return _exchanged(base, asked, structures, search.k, drift)
 
@@ -208,9 +208,7 @@ def _uris(source: Path, part: int) -> list[str]:
 def write_continued(folder: Path, base: Base[Coverage], made: Continued) -> None:
     """The tables in `folder`: new parts written, the others linked."""
     assert base.artefact is not None  # else nothing is carried on
-    for part in range(len(tables.parts(base.artefact.path, CoverageRows))):
-        if part in made.parts:
-            rows, counts = made.parts[part]
-            tables.write_part(folder / CoverageRows.name, CoverageRows, part, rows, facts=msgspec.to_builtins(counts))
-        else:
-            link_part(base.artefact.path, folder, CoverageRows, part)
+    for part, (rows, counts) in made.parts.items():
+        tables.write_part(folder / CoverageRows.name, CoverageRows, part, rows, facts=msgspec.to_builtins(counts))
+    others = set(range(tables.parts_in(base.artefact.path, CoverageRows))).difference(made.parts)
+    link_parts(base.artefact.path, folder, CoverageRows, sorted(others))

@@ -111,10 +111,12 @@ def write_parts(
     return _write_changes(folder, meta, delta, dead)
 
 
-def link_parts(folder: Path, base: Path, meta: IndexMeta, delta: Ann | None, dead: Ids) -> IndexMeta:
+def link_parts(
+    folder: Path, base: Path, meta: IndexMeta, delta: Ann | None, dead: Ids, *, link: files.Link = files.link_or_copy
+) -> IndexMeta:
     """The primary of the index in `base`, which `meta` describes, linked, with another delta and other deletions."""
     for name in (INDEX_FILE, ROWS_FILE):
-        files.link_or_copy(base / name, folder / name)
+        link(base / name, folder / name)
     return _write_changes(folder, meta, delta, dead)
 
 

@@ -18,15 +18,15 @@ import numpy.typing as npt
 
 from pipeline import instruments
 from pipeline.config import IndexSettings
-from pipeline.embed.arrays import IDS_FILE, Stacked, hashes_of, write_arrays
-from pipeline.errors import IndexCorruptionError, InvariantViolationError, QueryError
+from pipeline.embed.arrays import IDS_FILE, Hashes, Stacked, hashes_of, open_all, write_arrays
+from pipeline.errors import IndexCorruptionError, InvariantViolationError, QueryError, RuntimeLifecycleError
 from pipeline.index.dense import operating_point
 from pipeline.index.dense.ann import Ann
 from pipeline.index.dense.arrays import Ids, Rows, Scores, TrueVectors, Vectors, checked_ids, checked_vectors
 from pipeline.index.dense.building import build
 from pipeline.index.dense.description import IndexMeta, read_meta
 from pipeline.index.dense.families import FAMILIES, Family, choose, import_faiss
-from pipeline.index.dense.index_files import PrimaryRows, read_rows, write_parts
+from pipeline.index.dense.index_files import PrimaryRows, link_parts, read_rows, write_parts
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.dense.searching import Observe, Parts, alive_selector, answer
 from pipeline.index.dense.vectors import IdMap, idmap_of, log_opened, read_parts
@@ -287,6 +287,17 @@ class UpdatableIndex:
                 embedder_digest=self._embedder_digest,
             )
 
+    def save_beside(self, opened: Path, folder: Path) -> IndexMeta:
+        """Write the index into an empty directory, with the true vectors; what is as it was in `opened`, the folder that it was
+        opened from and not folded since, becomes symbolic links: only for a scratch copy."""
+        with self._lock:
+            if self._rows is None:
+                raise RuntimeLifecycleError("The primary is no longer the one that was opened.", hint="Save the index whole.")
+            before = open_all(opened)
+            hashes = _hashes_of(self._truth, before.hashes)
+            write_arrays(folder, self._truth.ids, self._truth.vectors, hashes, earlier=(opened, before), link=_point_to)
+            return link_parts(folder, opened, read_meta(opened), self._delta, self._dead, link=_point_to)
+
     def _rows_of_primary(self) -> PrimaryRows:
         """What its rows are; the vectors of the dead are not known."""
         ids = self._primary.ids()
@@ -296,6 +307,20 @@ class UpdatableIndex:
             block = living[start : start + _BLOCK]
             hashes[block] = hashes_of(self._truth.take(ids[block]))
         return PrimaryRows(ids, hashes)
+
+
+def _point_to(source: Path, target: Path) -> None:
+    target.symlink_to(source.resolve())
+
+
+def _hashes_of(truth: TrueVectors, before: Hashes) -> Hashes:
+    """Of the vectors of an index that was opened and changed; `before` has those of the rows that it was opened with."""
+    rows = _stacked(truth)
+    old = rows.places < len(before)
+    found = np.empty(len(old), np.uint64)
+    found[old] = before[rows.places[old]]
+    found[~old] = hashes_of(rows.more[rows.places[~old] - len(before)])
+    return found
 
 
 def _stacked(truth: TrueVectors) -> Stacked:

@@ -36,7 +36,7 @@ def cst_nodes(source: Artefact[Snapshot], settings: CstSettings, runtime: Runtim
 
     Facts: `cst`, on or off (then every part is empty); files (Python files that have rows), rejected, nodes, and nodes_by_kind.
     """
-    count = len(tables.parts(source.path, Sources))
+    count = tables.parts_in(source.path, Sources)
     folder = out.path / CstNodes.name
     earlier = runtime.earlier if settings.cst and delta.cut_alike(runtime.earlier, source, Sources) else None
     unchanged = delta.unchanged_parts(earlier, (source, Sources))

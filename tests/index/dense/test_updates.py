@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from pipeline.config import IndexSettings
-from pipeline.errors import IndexCorruptionError, InvariantViolationError, NotFoundError, QueryError
+from pipeline.embed import arrays
+from pipeline.errors import IndexCorruptionError, InvariantViolationError, NotFoundError, QueryError, RuntimeLifecycleError
 from pipeline.files import tree_files
 from pipeline.index.dense import searching
 from pipeline.index.dense.families import FAMILIES, import_faiss
@@ -319,6 +320,33 @@ def test_equal_changes_give_equal_bytes(tmp_path: Path, family: str) -> None:
     for path in tree_files(tmp_path / "a"):
         name = path.relative_to(tmp_path / "a")
         assert path.read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_scratch_copy_is_what_saving_makes_and_points_to_what_stayed(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "ONE_SHARD", 16)
+    monkeypatch.setattr(arrays, "SHARD", START // 16)
+    model = Model(family, seed=9, folder=tmp_path)
+    with pytest.raises(RuntimeLifecycleError, match="no longer the one that was opened"):
+        model.index.save_beside(tmp_path, tmp_path)
+    model.store()
+    gone = np.array(sorted(model.truth)[:2])
+    model.index.delete(gone)
+    model.index.add(gone, -np.stack([model.truth[one] for one in gone.tolist()]))
+    for name in ("whole", "beside"):
+        (tmp_path / name).mkdir()
+    model.index.save(tmp_path / "whole", arrays=True)
+    model.index.save_beside(tmp_path / "0", tmp_path / "beside")
+    whole, beside = tree_files(tmp_path / "whole"), tree_files(tmp_path / "beside")
+    assert [path.relative_to(tmp_path / "whole") for path in whole] == [
+        path.relative_to(tmp_path / "beside") for path in beside
+    ]
+    for one, other in zip(whole, beside, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    links = [path.relative_to(tmp_path / "beside").as_posix() for path in beside if path.is_symlink()]
+    assert {"faiss.index", "faiss.rows.npy", "vectors/shard-015.npy"} <= set(links) and "vectors/shard-000.npy" not in links
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8", "ivf_pqfs", "hnsw_sq8"])
