@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/mcp_start.py --data DIR [--rounds 10] [--bound 1.0]
 
 Each round starts a process, sends `initialize`, waits for its answer, sends `notifications/initialized` and a `tools/call` of
-`search`, and stops the clock when its answer has come. The first round, which finds cold files, does not count. Exits with 1 where
-the median is over the bound. Beside the wall it prints processor seconds of both processes: those of a busy machine stay the same.
+`search`, and stops the clock when its answer has come. The first round, which finds cold files, does not count. Exits with 1
+where the median is over the bound. Beside the wall it prints processor seconds of both processes, which a busy machine changes
+less.
 
 Belongs here: the start over standard input and output. Not here: what a search costs in a process (`search_latency`).
 """

@@ -221,7 +221,9 @@ def _listed(
     if not taken:
         return f"{top}\n{empty}\n" if not call.at else f"{top}\nno more {what}\n"
     paged = cursor is not None or call.at
-    span = f"{what} {call.at + 1}-{call.at + len(taken)}" if paged else f"{len(taken)} {what if len(taken) > 1 else one}"
+    first, last = call.at + 1, call.at + len(taken)
+    numbers = f"{first:,}" if first == last else f"{first:,}-{last:,}"
+    span = f"{what if first < last else one} {numbers}" if paged else f"{len(taken)} {what if len(taken) > 1 else one}"
     foot = f"\nmore {what}: repeat with cursor {cursor}\n" if cursor else f"\nno more {what}\n" if paged else ""
     return "".join([f"{top} · {span}\n" if "\n" not in top else f"{top}\n{span}\n", *("\n" + shown for shown in taken)]) + foot
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 _PIECE = re.compile(r" ?(?:([A-Z]+(?![a-z]))|([A-Z]?[a-z]+))|( +)|([^\x00-\x7f])|.", re.DOTALL)
 _CAPITALS, _WORD, _SPACES, _OTHER = 1, 2, 3, 4
-_PER_TOKEN = {_CAPITALS: 2, _WORD: 4, _SPACES: 4}
+_PER_TOKEN = {_CAPITALS: 2, _WORD: 3, _SPACES: 8}
 """Characters of one kind in a row that make a token at least; of what is not ASCII each byte, of the rest each character."""
-_LONGEST = 5
-"""Characters of the longest token: a word behind a space."""
+_LONGEST = 8
+"""Characters of the longest token."""
 ELLIPSIS = "…"
 
 

@@ -17,7 +17,7 @@ from pipeline.interfaces.output import counts, describe_counts, freshness_note, 
 from pipeline.source.freshness import Freshness
 
 Json = Mapping[str, Any]
-_MOST_NOTE, _MOST_NAMES = 80, 12
+_MOST_NOTE, _MOST_PATH, _MOST_NAMES = 80, 300, 12
 _MOST_RELATED = 10
 """Of each kind, where a name has several symbols."""
 _LONGEST_FENCE = 16
@@ -58,7 +58,8 @@ def fitting(lines: Sequence[str], room: int) -> list[str]:
 
 def place(chunk: Json) -> str:
     """`path:12-40 method QuerySet.filter`."""
-    return printable(f"{chunk['uri']}:{chunk['start_line']}-{chunk['end_line']} {chunk['kind']} {chunk['name']}".rstrip())
+    lines, name = f"{chunk['start_line']}-{chunk['end_line']}", f"{chunk['kind']} {chunk['name']}".rstrip()
+    return f"{one_line(chunk['uri'], _MOST_PATH)}:{lines} {one_line(name)}"
 
 
 def search_head(answer: Json) -> list[str]:
