@@ -9,6 +9,7 @@ Belongs here: reading calls and writing replies. Not here: answers (`answering`)
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -92,12 +93,13 @@ def _replies() -> Replies:
 
 def main() -> None:
     """The process."""
+    # Ctrl-C goes to all processes of a terminal; this one ends when the other one does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _replies()
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
     desk = Desk(Path(start.data), start.repo)
     threading.Thread(target=desk.warm, name="warming", daemon=True).start()
-    with suppress(KeyboardInterrupt):
-        work(desk, sys.stdin.buffer, replies)
+    work(desk, sys.stdin.buffer, replies)
     desk.close()
     # Nobody is left who waits for the calls that are still being answered.
     os._exit(0)

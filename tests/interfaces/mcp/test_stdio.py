@@ -72,6 +72,14 @@ def raw(world: World) -> Iterator[Raw]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def client(built: World) -> Iterator[Raw]:
+    """A client that several tests use one after the other: whatever it sends, its server lives."""
+    with raw(built) as client:
+        yield client
+        assert client.process.poll() is None
+
+
 def found(message: dict[str, Any]) -> str:
     """The text of a search that went well."""
     assert not message["result"].get("isError"), message
@@ -123,46 +131,43 @@ def test_of_fifty_calls_at_once_none_is_lost_and_none_gets_anothers_answer(built
     run_with_client(built, use)
 
 
-def test_lines_that_are_no_messages_do_not_end_the_server(built: World) -> None:
-    with raw(built) as client:
-        for line in (
-            b"",
-            b"{",
-            b"[]",
-            b"null",
-            b'"x"',
-            b"\xff\xfe\x00",
-            b'{"jsonrpc": "1.0"}',
-            b'{"jsonrpc": "2.0", "id": {}}',
-            b"[" * 10_000,
-        ):
-            client.send(line)
-        assert "error" in client.answer(client.ask("no/such/method", {}))
-        assert "error" in client.answer(client.ask("tools/call", {"arguments": {"query": "x"}}))
-        assert "error" in client.answer(client.ask("tools/call", {"name": "search", "arguments": ["x"]}))
-        assert "[1]" in found(client.answer(client.search("tide")))
+def test_lines_that_are_no_messages_do_not_end_the_server(client: Raw) -> None:
+    for line in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe\x00",
+        b'{"jsonrpc": "1.0"}',
+        b'{"jsonrpc": "2.0", "id": {}}',
+        b"[" * 10_000,
+    ):
+        client.send(line)
+    assert "error" in client.answer(client.ask("no/such/method", {}))
+    assert "error" in client.answer(client.ask("tools/call", {"arguments": {"query": "x"}}))
+    assert "error" in client.answer(client.ask("tools/call", {"name": "search", "arguments": ["x"]}))
+    assert "[1]" in found(client.answer(client.search("tide")))
 
 
-def test_huge_arguments_are_refused_in_a_sentence(built: World) -> None:
-    with raw(built) as client:
-        refused = client.answer(client.search("x" * 5_000_000))["result"]
-        assert refused["isError"]
-        assert len(refused["content"][0]["text"]) < 1000
-        assert "[1]" in found(client.answer(client.search("tide")))
+def test_huge_arguments_are_refused_in_a_sentence(client: Raw) -> None:
+    refused = client.answer(client.search("x" * 5_000_000))["result"]
+    assert refused["isError"]
+    assert len(refused["content"][0]["text"]) < 1000
+    assert "[1]" in found(client.answer(client.search("tide")))
 
 
-def test_a_cancelled_call_is_not_answered_and_others_are(built: World) -> None:
-    with raw(built) as client:
-        calls = [client.search(f"ships number {number}") for number in range(40)]
-        for call in calls[::2]:
-            client.tell("notifications/cancelled", {"requestId": call})
-        last = client.search("tide")
-        assert client.process.stdout is not None
-        answered = set()
-        while not {*calls[1::2], last} <= answered:
-            message = json.loads(client.process.stdout.readline())
-            answered.add(message["id"])
-            assert "result" in message or message["id"] in calls[::2]
+def test_a_cancelled_call_is_not_answered_and_others_are(client: Raw) -> None:
+    calls = [client.search(f"ships number {number}") for number in range(40)]
+    for call in calls[::2]:
+        client.tell("notifications/cancelled", {"requestId": call})
+    last = client.search("tide")
+    assert client.process.stdout is not None
+    answered = set()
+    while not {*calls[1::2], last} <= answered:
+        message = json.loads(client.process.stdout.readline())
+        answered.add(message["id"])
+        assert "result" in message or message["id"] in calls[::2]
 
 
 def test_a_client_that_goes_away_ends_both_processes(built: World) -> None:
