@@ -134,9 +134,14 @@ class Shelf:
         while True:
             with self._lock:
                 volume = self._volumes.get(key)
+                published = self._volumes.get((repository.name, None))
+                if volume is None and published is not None and published.name == name:
+                    # Asked for by its name: a page of what was asked of the published one.
+                    volume = published
                 if volume is not None:
                     volume.readers += 1
-                    self._volumes.move_to_end(key)
+                    if key in self._volumes:
+                        self._volumes.move_to_end(key)
             if volume is None:
                 self._open_first(key, repository, name)
                 continue
