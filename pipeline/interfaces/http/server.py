@@ -72,7 +72,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def _share_arenas() -> None:
-    """Have threads share two arenas of the allocator, where it is glibc's: each thread that opens a version would leave one of its
+    """Have threads share two arenas of the allocator, where it is glibc's: each one that opens a version would leave one of its
     own behind, grown."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)

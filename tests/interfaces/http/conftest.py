@@ -144,6 +144,10 @@ def served(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(built.store, folder / "store", symlinks=True)
     with _serve(folder / "store", folder / "serve.log") as served:
+        until = time.monotonic() + 60
+        while served.get("/readyz").status != 200:  # It opens what is published.
+            assert time.monotonic() < until
+            time.sleep(0.05)
         yield served
 
 

@@ -174,4 +174,4 @@ def test_a_store_without_an_index_says_that_it_is_not_ready(world: Any, serve: A
 def test_many_clients_at_once_are_all_answered(served: Any) -> None:
     paths = [BUSY, "/status", "/symbols/Ship", "/quality", "/versions", "/files/harbour/ships.py", "/readyz", "/metrics"] * 12
     with ThreadPoolExecutor(24) as pool:
-        assert {got.status for got in pool.map(served.get, paths)} == {200}
+        assert [got.body for got in pool.map(served.get, paths) if got.status != 200] == []
