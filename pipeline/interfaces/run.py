@@ -29,13 +29,37 @@ from pipeline.errors import CodeIntelError, InvariantViolationError
 from pipeline.store import unreported
 from pipeline.store.layout import DAGSTER_HOME, Store
 
-_INSTANCE_CONFIG = b"""\
+_FORMER_CONFIG = b"""\
 # The Dagster instance of this store: runs of `indexctl build` are recorded here, and `indexctl ui` shows them.
 telemetry:
   enabled: false
 nux:
   enabled: false
 """
+_INSTANCE_CONFIG = (
+    _FORMER_CONFIG
+    + b"""\
+concurrency:
+  runs:
+    # Each run has worker processes of its own.
+    max_concurrent_runs: 2
+    tag_concurrency_limits:
+      # One builder a repository: later runs wait in the queue, instead of failing because the repository is locked.
+      - key: dagster/partition
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+retention:
+  sensor:
+    purge_after_days:
+      skipped: 2
+      failure: 30
+      success: 30
+"""
+)
 
 
 _MOST_LOG_BYTES = 1 << 20
@@ -74,8 +98,10 @@ Progress = Callable[[str, str, str], None]
 def dagster_home(store: Store) -> Path:
     """The folder of the store's Dagster instance, with its configuration."""
     home = store.root / DAGSTER_HOME
-    if not (home / "dagster.yaml").is_file():
-        files.write_file(home / "dagster.yaml", _INSTANCE_CONFIG)
+    config = home / "dagster.yaml"
+    # One that somebody wrote stays as it is.
+    if not config.is_file() or config.read_bytes() == _FORMER_CONFIG:
+        files.write_file(config, _INSTANCE_CONFIG)
     return home
 
 
@@ -116,9 +142,9 @@ def run_build(
         # That an API of Dagster is in preview is news for us, not for whoever builds an index.
         warnings.simplefilter("ignore")
         from assets.partitions import PARTITION_SET
-        from pipeline.definitions import BUILD_JOB, build_definitions
+        from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 
-        job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
+        job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
     result = RunResult(run_id=str(uuid.uuid4()))
     with dagster_instance(store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])

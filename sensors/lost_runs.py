@@ -1,0 +1,68 @@
+"""Runs that are under way, and runs that only seem to be: their process died, and nobody told Dagster.
+
+Dagster's default launcher cannot ask whether the process of a run lives; such a run stays STARTED for ever and, where runs are
+limited by repository, keeps every later one waiting. Who builds holds the builder's lock of the store, which the system drops
+with its process: so a run that has started and does not hold it is over.
+
+Belongs here: telling the two apart, and ending the lost ones. Not here: asking for others (`commits`).
+"""
+
+from __future__ import annotations
+
+import time
+
+import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+from pipeline.errors import CodeIntelError
+from pipeline.store.locks import is_building
+from resources.store import LOCKLESS_JOBS, StoreResource
+
+PARTITION_TAG = "dagster/partition"
+_REPORTED_TAG = "codeintel/version"
+"""What was built by a command and is only told to Dagster: it has no process."""
+_GRACE = 20.0
+"""Seconds that a run has to take the lock, after it started."""
+_PAUSE = 1.0
+"""Seconds between two looks: at its end a run gives the lock back before it says that it is over."""
+
+
+def in_flight(instance: dg.DagsterInstance) -> set[str]:
+    """Repositories that have a run which will build them, queued or under way."""
+    statuses = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *IN_PROGRESS_RUN_STATUSES]
+    runs = instance.get_runs(dg.RunsFilter(statuses=statuses))
+    return {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags and run.job_name not in LOCKLESS_JOBS}
+
+
+def end_lost_runs(instance: dg.DagsterInstance, store: StoreResource) -> list[str]:
+    """Mark runs as failed whose process is gone. Returns their repositories."""
+    before = _suspects(instance, store)
+    if not before:
+        return []
+    time.sleep(_PAUSE)
+    still = _suspects(instance, store)
+    lost = []
+    for run_id in before.keys() & still.keys():
+        run = still[run_id]
+        instance.report_run_failed(run, "The process of this run is gone: it no longer holds the lock of its repository.")
+        lost.append(run.tags[PARTITION_TAG])
+    return lost
+
+
+def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, dg.DagsterRun]:
+    """Runs that should hold a lock, and do not."""
+    found = {}
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run = record.dagster_run
+        name = run.tags.get(PARTITION_TAG)
+        if name is None or _REPORTED_TAG in run.tags or run.job_name in LOCKLESS_JOBS:
+            continue
+        if record.start_time is None or time.time() - record.start_time < _GRACE:
+            continue
+        try:
+            held = is_building(store.repository(name))
+        except CodeIntelError:
+            held = False  # The repository was removed.
+        if not held:
+            found[run.run_id] = run
+    return found
