@@ -21,7 +21,7 @@ from resources.store import LOCKLESS_JOBS, StoreResource
 PARTITION_TAG = "dagster/partition"
 _REPORTED_TAG = "codeintel/version"
 """What was built by a command and is only told to Dagster: it has no process."""
-_GRACE = 20.0
+_GRACE = 10.0
 """Seconds that a run has to take the lock, after it started."""
 _PAUSE = 1.0
 """Seconds between two looks: at its end a run gives the lock back before it says that it is over."""
@@ -35,21 +35,24 @@ def in_flight(instance: dg.DagsterInstance) -> set[str]:
 
 
 def end_lost_runs(instance: dg.DagsterInstance, store: StoreResource) -> list[str]:
-    """Mark runs as failed whose process is gone. Returns their repositories."""
-    before = _suspects(instance, store)
-    if not before:
-        return []
-    time.sleep(_PAUSE)
-    still = _suspects(instance, store)
-    lost = []
-    for run_id in before.keys() & still.keys():
-        run = still[run_id]
-        instance.report_run_failed(run, "The process of this run is gone: it no longer holds the lock of its repository.")
-        lost.append(run.tags[PARTITION_TAG])
-    return lost
+    """Mark runs as failed whose process is gone. Returns their repositories.
+
+    A run that has only just started is waited for, as long as it does not take its lock.
+    """
+    suspects = _suspects(instance, store)
+    while suspects:
+        time.sleep(_PAUSE)
+        again = _suspects(instance, store)
+        suspects = {run_id: again[run_id] for run_id in suspects.keys() & again.keys()}
+        if all(time.time() - (record.start_time or 0) > _GRACE for record in suspects.values()):
+            break
+    for record in suspects.values():
+        why = "The process of this run is gone: it does not hold the lock of its repository."
+        instance.report_run_failed(record.dagster_run, why)
+    return [record.dagster_run.tags[PARTITION_TAG] for record in suspects.values()]
 
 
-def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, dg.DagsterRun]:
+def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, dg.RunRecord]:
     """Runs that should hold a lock, and do not."""
     found = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
@@ -57,12 +60,10 @@ def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, d
         name = run.tags.get(PARTITION_TAG)
         if name is None or _REPORTED_TAG in run.tags or run.job_name in LOCKLESS_JOBS:
             continue
-        if record.start_time is None or time.time() - record.start_time < _GRACE:
-            continue
         try:
             held = is_building(store.repository(name))
         except CodeIntelError:
             held = False  # The repository was removed.
         if not held:
-            found[run.run_id] = run
+            found[run.run_id] = record
     return found

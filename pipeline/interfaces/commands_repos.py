@@ -125,7 +125,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["repo"],
         row.get("url") or row.get("path") or row.get("problem", ""),
         row.get("rev") or "HEAD" if row.get("url") else row.get("rev") or "as it is",
-        {True: "yes", False: "no"}.get(row.get("watched"), "") + (" (by file)" if row.get("declared") else ""),
+        ("yes" if row.get("watched", True) else "no") + (" (by file)" if row.get("declared") else ""),
         row["version"] or "not built",
         (row["commit"] or "")[:12],
         moment_of(row["published_at"]) if row["published_at"] else "",

@@ -9,6 +9,7 @@ Belongs here: instance, run, progress, and turning events into a result. Not her
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import sqlite3
@@ -186,7 +187,8 @@ def dagster_instance(store: Store, *, ephemeral: bool = False) -> Iterator[Any]:
             yield instance
         return
     try:
-        with _calm_sqlite(), dg.DagsterInstance.from_config(str(dagster_home(store))) as instance:
+        home = dagster_home(store)
+        with _calm_sqlite(), _opened_alone(home, dg.DagsterInstance.from_config) as instance:
             yield instance
     except (OSError, sqlalchemy.exc.DBAPIError) as error:
         reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
@@ -194,6 +196,19 @@ def dagster_instance(store: Store, *, ephemeral: bool = False) -> Iterator[Any]:
             f"The run cannot be recorded in {store.root / DAGSTER_HOME}: {reason}.",
             hint="Free some space, or build with --ephemeral; nothing published is lost.",
         ) from error
+
+
+@contextmanager
+def _opened_alone(home: Path, open_instance: Callable[[str], Any]) -> Iterator[Any]:
+    """The instance, opened while no other process opens it: two that make its databases at once leave them unusable."""
+    descriptor = os.open(home / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        instance = open_instance(str(home))
+    finally:
+        os.close(descriptor)
+    with instance:
+        yield instance
 
 
 @contextmanager
