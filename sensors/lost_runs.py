@@ -2,7 +2,8 @@
 
 Dagster's default launcher cannot ask whether the process of a run lives; such a run stays STARTED for ever and, where runs are
 limited by repository, keeps every later one waiting. Who builds holds the builder's lock of the store, which the system drops
-with its process: so a run that has started and does not hold it is over.
+with its process: so a run that has started and does not hold it is over. And runs are children of the process that sensors run
+in: one that was launched before that process began, and has not started since, never will.
 
 Belongs here: telling the two apart, and ending the lost ones. Not here: asking for others (`commits`).
 """
@@ -10,6 +11,7 @@ Belongs here: telling the two apart, and ending the lost ones. Not here: asking 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
@@ -23,6 +25,9 @@ _REPORTED_TAG = "codeintel/version"
 """What was built by a command and is only told to Dagster: it has no process."""
 _GRACE = 10.0
 """Seconds that a run has to take the lock, after it started."""
+_LAUNCH_GRACE = 30.0
+"""Seconds that a run has from its launch to its start, once the process that launched it is gone."""
+_BORN = time.time()
 _PAUSE = 1.0
 """Seconds between two looks: at its end a run gives the lock back before it says that it is over."""
 
@@ -46,10 +51,21 @@ def end_lost_runs(instance: dg.DagsterInstance, store: StoreResource) -> list[st
         suspects = {run_id: again[run_id] for run_id in suspects.keys() & again.keys()}
         if all(time.time() - (record.start_time or 0) > _GRACE for record in suspects.values()):
             break
-    for record in suspects.values():
-        why = "The process of this run is gone: it does not hold the lock of its repository."
-        instance.report_run_failed(record.dagster_run, why)
-    return [record.dagster_run.tags[PARTITION_TAG] for record in suspects.values()]
+    lost = [record.dagster_run for record in suspects.values()]
+    for run in lost:
+        instance.report_run_failed(run, "The process of this run is gone: it does not hold the lock of its repository.")
+    never = list(_never_started(instance))
+    for run in never:
+        instance.report_run_failed(run, "The process that launched this run is gone, and it has not started since.")
+    return [run.tags[PARTITION_TAG] for run in (*lost, *never)]
+
+
+def _never_started(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
+    """Runs that a process launched which is gone, and that did not come to life."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        launched = instance.get_run_stats(run.run_id).launch_time
+        if PARTITION_TAG in run.tags and launched is not None and launched < min(_BORN, time.time() - _LAUNCH_GRACE):
+            yield run
 
 
 def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, dg.RunRecord]:

@@ -114,7 +114,7 @@ def test_remotes_that_are_gone_or_empty_say_so(tmp_path: Path, git: Git) -> None
         remotes.fetch((tmp_path / "empty").as_uri(), tmp_path / "one.git")
     with pytest.raises(SourceError, match="cannot be fetched"):
         remotes.fetch((tmp_path / "gone").as_uri(), tmp_path / "two.git")
-    with pytest.raises(SourceError, match="There is no revision|has no commits"):
+    with pytest.raises(SourceError, match=r"There is no revision|has no commits"):
         remotes.standing((tmp_path / "empty").as_uri(), "nothing", tmp_path / "one.git")
 
 
@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
