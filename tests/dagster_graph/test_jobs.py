@@ -13,6 +13,7 @@ import pytest
 from assets.partitions import PARTITION_SET
 from pipeline.definitions import Overrides, build_definitions
 from pipeline.errors import ConfigError
+from pipeline.registration import release
 from pipeline.store.layout import open_store
 from pipeline.store.locks import builder
 from resources.store import StoreResource
@@ -130,3 +131,21 @@ def test_the_night_collects_garbage_of_watched_repositories_alone(world: Any, tm
     assert asked() == ["demo"]
     release(open_store(world.store).existing("demo"))
     assert asked() == []
+
+
+def test_a_publication_tells_its_commit_its_quality_and_where_its_report_is(world: Any, instance: dg.DagsterInstance) -> None:
+    result = execute("evaluate", world.store, instance)
+    [told] = [
+        event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None and event.asset_key.path == ["current"]
+    ]
+    assert told["commit"].value == world("status", "--json").json["repos"][0]["commit"]
+    assert Path(str(told["report"].value)).is_file()
+    assert int(str(told["version_bytes"].value)) > 0
+
+
+def test_that_nothing_is_built_any_more_shows_at_the_last_asset() -> None:
+    graph = build_definitions(Overrides(data=Path("nowhere"))).resolve_asset_graph()
+    policies = {key.path[-1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    assert [name for name, policy in policies.items() if policy is not None] == ["current"]
