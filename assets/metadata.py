@@ -54,40 +54,48 @@ def _type_name(kind: pa.DataType) -> str:
 def result_metadata(
     kind: type[Kind], artefact: Artefact[Any], seconds: float, observed: Observed | None = None
 ) -> dict[str, Any]:
-    """Materialisation metadata: what was made, from what, how large, what it looks like, and how building it went."""
+    """Materialisation metadata: what it looks like, what was counted, and how building it went; then where it lies."""
     record = read_record(artefact)
-    metadata: dict[str, Any] = {
-        "reused": artefact.reused,
+    place: dict[str, Any] = {
+        "bytes": sum(stored.bytes for stored in record.files),
+        "files": len(record.files),
         "key": artefact.key,
         "digest": artefact.digest,
         "path": dg.MetadataValue.path(str(artefact.path)),
-        "bytes": sum(stored.bytes for stored in record.files),
-        "files": len(record.files),
-        "seconds": round(seconds, 3),
     }
-    table = Snapshot.tables[0] if kind is Snapshot else kind
-    if issubclass(table, Table):
-        paths = tables.parts(artefact.path, table)
-        metadata["dagster/row_count"] = tables.count_rows(paths)
-        metadata["sample"] = dg.MetadataValue.md(markdown(_first_rows(paths, table)))
-    if kind in HIGHLIGHTS:
-        name, pick = HIGHLIGHTS[kind]
-        metadata[name] = dg.MetadataValue.md(markdown(pick(artefact.path)))
-    if kind in PLOTS:
-        name, draw = PLOTS[kind]
-        if (svg := draw(artefact.path)) is not None:
-            metadata[name] = dg.MetadataValue.md(as_markdown(svg, name))
+    metadata: dict[str, Any] = {"reused": artefact.reused, "seconds": round(seconds, 3), **_looks(kind, artefact)}
     for name, value in artefact.facts.items():
+        if name in place:
+            continue
         if not isinstance(value, Mapping):
             metadata.setdefault(name, value)
         elif value:
             metadata.setdefault(name, dg.MetadataValue.md(_markdown_counts(value)))
     if observed is not None:
         metadata |= _observed_metadata(observed)
+    metadata |= place
     lost = losses(artefact.path)
     if lost.num_rows:
         metadata["lost"] = lost.num_rows
         metadata["lost_files"] = dg.MetadataValue.md(markdown_losses(lost))
+    return metadata
+
+
+def _looks(kind: type[Kind], artefact: Artefact[Any]) -> dict[str, Any]:
+    """Rows, a sample, the table that says most, and a plot: whichever of them an artefact has."""
+    metadata: dict[str, Any] = {}
+    table = Snapshot.tables[0] if kind is Snapshot else kind
+    if kind in PLOTS:
+        name, draw = PLOTS[kind]
+        if (svg := draw(artefact.path)) is not None:
+            metadata[name] = dg.MetadataValue.md(as_markdown(svg, name))
+    if kind in HIGHLIGHTS:
+        name, pick = HIGHLIGHTS[kind]
+        metadata[name] = dg.MetadataValue.md(markdown(pick(artefact.path)))
+    if issubclass(table, Table):
+        paths = tables.parts(artefact.path, table)
+        metadata["dagster/row_count"] = tables.count_rows(paths)
+        metadata["sample"] = dg.MetadataValue.md(markdown(_first_rows(paths, table)))
     return metadata
 
 

@@ -7,6 +7,7 @@ Belongs here: the last two assets. Not here: what may be published (`pipeline.re
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ from pydantic import Field
 from assets.adapter import DAGSTER_TYPES, OWNERS, Card, asset_of, check_result
 from assets.partitions import REPOSITORIES
 from pipeline.catalog.database import follow_publication
+from pipeline.evaluation.document import read_metrics
+from pipeline.release import reporting
 from pipeline.release.publication import Publication, publish
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
-from pipeline.schemas import Manifest
+from pipeline.schemas import EvalMetrics, Manifest
 from pipeline.stage import Artefact, External
 from pipeline.stages import MANIFEST, identity_of
+from pipeline.store.layout import Repository
 from pipeline.store.scans import recall_scan
+from pipeline.store.versions import read_manifest
 from resources.duckdb import CatalogResource
 from resources.store import StoreResource
 
@@ -70,6 +75,9 @@ class Publishing(dg.Config):
     code_version="1",
     partitions_def=REPOSITORIES,
     description="The published version: assembled, verified in this very step, and made current by an atomic flip.",
+    # Dagster looks at the last publication of any repository, not of each: this tells that nothing is built any more, because
+    # the daemon or the schedule is off. Whether one repository is behind is for the commit sensor.
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
     check_specs=[
         dg.AssetCheckSpec(name, asset="current", description=description, partitions_def=REPOSITORIES)
         for name, description in VERSION_FINDINGS.items()
@@ -108,8 +116,29 @@ def publication_metadata(done: Publication, facts: Mapping[str, Any], catalog: C
         "allowed": dg.MetadataValue.md(_allowed(done)),
         "path": dg.MetadataValue.path(str(done.path)),
         "by_language": dg.MetadataValue.md(_by_language(catalog, done.path)),
+        **_told_by(done.path),
         **{name: value for name, value in facts.items() if isinstance(value, int)},
     }
+
+
+def _told_by(folder: Path) -> dict[str, Any]:
+    """What a version says of itself: its commit, its size and its quality, as numbers that Dagster draws, and its report."""
+    document = read_manifest(folder)
+    told: dict[str, Any] = {
+        "commit": document.commit or "none",
+        "dirty": document.dirty,
+        "version_bytes": sum(stored.bytes for artefact in document.artefacts.values() for stored in artefact.files),
+    }
+    metrics = read_metrics(folder)
+    if metrics.fused is not None:
+        told |= {"ndcg": metrics.fused.ndcg.mean, "hit": metrics.fused.hit.mean}
+    if metrics.nearest is not None:
+        told["ann_recall"] = metrics.nearest.recall.mean
+    repository = Repository(document.repository, folder.parent.parent)
+    page = reporting.report_path(repository, reporting.evaluation_name(document.artefacts[EvalMetrics.asset].key))
+    if page.is_file():
+        told["report"] = dg.MetadataValue.path(str(page))
+    return told
 
 
 def _seconds(context: dg.AssetExecutionContext) -> float | None:

@@ -20,6 +20,8 @@ def _scan(store: StoreResource, repository: str, inputs: Mapping[str, Artefact[A
     """The repository as it is at this moment; its commit is kept for the manifest."""
     opened = store.open()
     place = opened.existing(repository)
+    if not planning.is_handed_over(place):
+        store.fetch(repository)
     scanned = planning.scan_origin(opened, place, store.origin(repository), store.settings(repository))
     remember_scan(place, scanned.digest, scanned.commit, scanned.dirty)
     return {"scan": scanned}

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, ConfigError, SourceError
 from pipeline.source.freshness import GitPlace, git_place
@@ -62,11 +64,16 @@ def locate(store: Store, path: Path, *, rev: str | None = None, name: str | None
     known = _origin_or_none(repository)
     if known is not None and known.path != str(path) and (place is None or known.git != place.folder):
         raise ConfigError(
-            f"`{repository.name}` is already in this store, from {known.path}.",
+            f"`{repository.name}` is already in this store, from {known.shown}.",
             hint="Give this one another name with --repo NAME.",
         )
     git, inside = (place.folder, place.inside) if place is not None else (None, "")
-    return repository, Origin(repository.name, str(path), git, rev, inside)
+    origin = Origin(repository.name, str(path), git, rev, inside)
+    if known is None:
+        return repository, origin
+    # How it was registered stays, whoever builds it.
+    remote = known.remote if known.path == str(path) else None
+    return repository, msgspec.structs.replace(origin, remote=remote, watched=known.watched, declared=known.declared)
 
 
 def is_same_place(origin: Origin, place: GitPlace | None) -> bool:
@@ -105,6 +112,11 @@ def history_of(repository: Repository, origin: Origin, commit: str | None, days:
 
 
 _handed_over: dict[Path, Scan] = {}
+
+
+def is_handed_over(repository: Repository) -> bool:
+    """Whether this process has planned by a scan that no run has used yet."""
+    return repository.path in _handed_over
 
 
 def hand_over(repository: Repository, scan: Scan) -> None:

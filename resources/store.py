@@ -14,11 +14,15 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline import registration
 from pipeline.config import Settings
 from pipeline.errors import CodeIntelError
 from pipeline.store.layout import Origin, Repository, Store, open_store, read_origin, settings_of
 from pipeline.store.locks import builder
 from pipeline.workers import Runtime, crew, worker_count
+
+LOCKLESS_JOBS = frozenset({"verify"})
+"""Jobs that only read: they neither wait for a builder nor keep one waiting."""
 
 
 class StoreResource(dg.ConfigurableResource["StoreResource"]):
@@ -31,7 +35,7 @@ class StoreResource(dg.ConfigurableResource["StoreResource"]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[StoreResource]:
         """Hold the builder's lock of the run's repository while the run lasts."""
         partition = context.run.tags.get("dagster/partition") if context.run else None
-        if partition is None:
+        if partition is None or (context.run is not None and context.run.job_name in LOCKLESS_JOBS):
             yield self
             return
         with builder(self.open().existing(partition)), crew(worker_count()):
@@ -58,8 +62,27 @@ class StoreResource(dg.ConfigurableResource["StoreResource"]):
         return Runtime(workers=worker_count(), shared=self.open().shared)
 
     def names(self) -> list[str]:
-        """The registered repositories; none where there is no store yet."""
+        """The watched repositories; none where there is no store yet. One whose record is damaged is among them: runs tell."""
         try:
-            return [repository.name for repository in self.open().repositories()]
+            repositories = self.open().repositories()
         except CodeIntelError:
             return []
+        return [repository.name for repository in repositories if _is_watched(repository)]
+
+    def synchronise(self) -> list[str]:
+        """Follow `repositories.toml`. Returns what is wrong with it, a sentence each."""
+        try:
+            return registration.synchronise(self.open())
+        except (CodeIntelError, OSError) as error:
+            return [str(error)] if Path(self.data).exists() else []
+
+    def fetch(self, name: str) -> None:
+        """Bring a repository up to date that is read from a git remote. Raises `SourceError`."""
+        registration.refresh(self.repository(name), self.origin(name))
+
+
+def _is_watched(repository: Repository) -> bool:
+    try:
+        return read_origin(repository).watched
+    except CodeIntelError:
+        return True

@@ -1,4 +1,4 @@
-"""The nightly schedule: every registered repository is brought up to date once a night.
+"""The nightly schedules: every watched repository is brought up to date once a night, and then tidied up.
 
 Belongs here: when. Not here: what a build does (`assets`).
 """
@@ -11,31 +11,70 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.adapter import AFRESH_TAG
-from assets.partitions import PARTITION_SET
 from pipeline.errors import CodeIntelError
 from pipeline.schemas import ScipIndex
 from pipeline.stages import STAGES
 from resources.store import StoreResource
+from sensors.partitions import follow_store
+
+NIGHTLY_CRON = "0 2 * * *"
+GC_CRON = "0 5 * * *"
 
 BY_NIGHT = tuple(kind.asset for stage in STAGES for kind in stage.bases.values() if kind is not ScipIndex)
 """Assets that are made anew every night, on nothing that was made by day: trained, split and evaluated."""
 
 
-def nightly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    """One run a registered repository, at two in the morning."""
+def nightly_schedule(
+    job: dg.UnresolvedAssetJobDefinition, *, cron: str = NIGHTLY_CRON, running: bool = False
+) -> dg.ScheduleDefinition:
+    """One run a watched repository, at two in the morning unless told otherwise."""
 
-    @dg.schedule(name="nightly", job=job, cron_schedule="0 2 * * *", description="Builds every registered repository.")
+    @dg.schedule(
+        name="nightly",
+        job=job,
+        cron_schedule=cron,
+        default_status=_status(running),
+        description="Builds every watched repository: indexers as its settings say, trained, tuned and evaluated anew.",
+    )
     def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        for problem in store.synchronise():
+            context.log.warning(problem)
         names = store.names()
         if not names:
-            yield dg.SkipReason("No repository is registered; `indexctl build PATH` registers one.")
-        register_partitions(context.instance, names)
+            yield dg.SkipReason("No repository is registered; `indexctl repos add PATH|URL` registers one.")
+        follow_store(context.instance, store)
         day = context.scheduled_execution_time.strftime("%Y-%m-%d")
         for name in names:
             tags = {"codeintel/trigger": "nightly"} | _afresh(store, name)
             yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags=tags)
 
     return nightly
+
+
+def collection_schedule(job: dg.JobDefinition, *, cron: str = GC_CRON, running: bool = False) -> dg.ScheduleDefinition:
+    """Garbage collection of every watched repository, after the nightly builds."""
+
+    @dg.schedule(
+        name="nightly_gc",
+        job=job,
+        cron_schedule=cron,
+        default_status=_status(running),
+        description="Removes old versions of every watched repository, and what only they need.",
+    )
+    def nightly_gc(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        names = store.names()
+        if not names:
+            yield dg.SkipReason("No repository is registered.")
+        follow_store(context.instance, store)
+        day = context.scheduled_execution_time.strftime("%Y-%m-%d")
+        for name in names:
+            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly"})
+
+    return nightly_gc
+
+
+def _status(running: bool) -> dg.DefaultScheduleStatus:
+    return dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
 
 
 def _afresh(store: StoreResource, name: str) -> dict[str, str]:
@@ -46,10 +85,3 @@ def _afresh(store: StoreResource, name: str) -> dict[str, str]:
         if store.settings(name).scip.scip_refresh == "nightly":
             assets.append(ScipIndex.asset)
     return {AFRESH_TAG: ",".join(assets)}
-
-
-def register_partitions(instance: dg.DagsterInstance, names: list[str]) -> None:
-    """Make sure that Dagster knows every registered repository as a partition."""
-    missing = [name for name in names if not instance.has_dynamic_partition(PARTITION_SET, name)]
-    if missing:
-        instance.add_dynamic_partitions(PARTITION_SET, missing)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from pipeline.store.settling import Settled
 
 Target = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The repository: a git work tree, a bare repository, or any folder.")
+    Path,
+    typer.Argument(
+        metavar="PATH", help="The repository: a git work tree, a bare repository, any folder, or the name of a registered one."
+    ),
 ]
 NoScip = Annotated[bool, typer.Option("--no-scip", help="Run no SCIP indexer: symbols come from syntax alone.")]
 Scip = Annotated[
@@ -85,8 +88,10 @@ def plan(
     from pipeline import planning
     from pipeline.errors import NotFoundError
     from pipeline.interfaces.context import data_folder
+    from pipeline.interfaces.targets import target_of
     from pipeline.store.layout import Store, open_store
 
+    path, rev, repo = target_of(data_folder(data), path, rev, repo, fetch=False)
     try:
         store = open_store(data_folder(data))
         decided = _plan(store, path, rev, repo)
@@ -146,9 +151,12 @@ def build(
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
     from pipeline import planning
+    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.scip_options import symbols_from
+    from pipeline.interfaces.targets import target_of
 
     started = time.perf_counter()
+    path, rev, repo = target_of(data_folder(data), path, rev, repo, fetch=True)
     # First, so that a slip of the pen leaves no empty store behind.
     planning.folder_at(path)
     with symbols_from(no_scip, scip or [], refresh=refresh_scip) as afresh:

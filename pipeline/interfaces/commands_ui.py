@@ -29,7 +29,7 @@ def ui(
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
     from pipeline.interfaces.context import data_folder
-    from pipeline.interfaces.run import dagster_home, start_reporting
+    from pipeline.interfaces.run import dagster_home, dagster_instance, start_reporting
     from pipeline.store.layout import create_store
 
     store = create_store(data_folder(data))
@@ -41,6 +41,8 @@ def ui(
     }
     program = Path(sys.executable).parent / "dagster"
     command = [str(program), "dev", "-m", "pipeline.definitions", "-h", host, "-p", str(port)]
+    with dagster_instance(store):
+        pass  # Its databases are there before the processes of the UI open them, all at once.
     start_reporting(store)
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()

@@ -9,6 +9,7 @@ Belongs here: instance, run, progress, and turning events into a result. Not her
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import sqlite3
@@ -29,13 +30,37 @@ from pipeline.errors import CodeIntelError, InvariantViolationError
 from pipeline.store import unreported
 from pipeline.store.layout import DAGSTER_HOME, Store
 
-_INSTANCE_CONFIG = b"""\
+_FORMER_CONFIG = b"""\
 # The Dagster instance of this store: runs of `indexctl build` are recorded here, and `indexctl ui` shows them.
 telemetry:
   enabled: false
 nux:
   enabled: false
 """
+_INSTANCE_CONFIG = (
+    _FORMER_CONFIG
+    + b"""\
+concurrency:
+  runs:
+    # Each run has worker processes of its own.
+    max_concurrent_runs: 2
+    tag_concurrency_limits:
+      # One builder a repository: later runs wait in the queue, instead of failing because the repository is locked.
+      - key: dagster/partition
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+retention:
+  sensor:
+    purge_after_days:
+      skipped: 2
+      failure: 30
+      success: 30
+"""
+)
 
 
 _MOST_LOG_BYTES = 1 << 20
@@ -74,8 +99,10 @@ Progress = Callable[[str, str, str], None]
 def dagster_home(store: Store) -> Path:
     """The folder of the store's Dagster instance, with its configuration."""
     home = store.root / DAGSTER_HOME
-    if not (home / "dagster.yaml").is_file():
-        files.write_file(home / "dagster.yaml", _INSTANCE_CONFIG)
+    config = home / "dagster.yaml"
+    # One that somebody wrote stays as it is.
+    if not config.is_file() or config.read_bytes() == _FORMER_CONFIG:
+        files.write_file(config, _INSTANCE_CONFIG)
     return home
 
 
@@ -116,9 +143,9 @@ def run_build(
         # That an API of Dagster is in preview is news for us, not for whoever builds an index.
         warnings.simplefilter("ignore")
         from assets.partitions import PARTITION_SET
-        from pipeline.definitions import BUILD_JOB, build_definitions
+        from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 
-        job = build_definitions(store.root).resolve_job_def(BUILD_JOB)
+        job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
     result = RunResult(run_id=str(uuid.uuid4()))
     with dagster_instance(store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])
@@ -160,7 +187,8 @@ def dagster_instance(store: Store, *, ephemeral: bool = False) -> Iterator[Any]:
             yield instance
         return
     try:
-        with _calm_sqlite(), dg.DagsterInstance.from_config(str(dagster_home(store))) as instance:
+        home = dagster_home(store)
+        with _calm_sqlite(), _opened_alone(home, dg.DagsterInstance.from_config) as instance:
             yield instance
     except (OSError, sqlalchemy.exc.DBAPIError) as error:
         reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
@@ -168,6 +196,19 @@ def dagster_instance(store: Store, *, ephemeral: bool = False) -> Iterator[Any]:
             f"The run cannot be recorded in {store.root / DAGSTER_HOME}: {reason}.",
             hint="Free some space, or build with --ephemeral; nothing published is lost.",
         ) from error
+
+
+@contextmanager
+def _opened_alone(home: Path, open_instance: Callable[[str], Any]) -> Iterator[Any]:
+    """The instance, opened while no other process opens it: two that make its databases at once leave them unusable."""
+    descriptor = os.open(home / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        instance = open_instance(str(home))
+    finally:
+        os.close(descriptor)
+    with instance:
+        yield instance
 
 
 @contextmanager

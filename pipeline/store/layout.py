@@ -6,6 +6,7 @@ Belongs here: opening a store, names and paths. Not here: what is written there 
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,12 @@ SHARED = "_shared"
 DAGSTER_HOME = "_dagster"
 CURRENT = "CURRENT"
 REPOSITORY_FILE = "repository.json"
+REPOSITORIES_FILE = "repositories.toml"
+"""Repositories that are registered by a file (`registration`)."""
 _README = "README.md"
+
+_BEFORE_STORE = frozenset({_README, ".gitignore", FILE_NAME, REPOSITORIES_FILE})
+"""What may lie in a folder that is to become a store: people write settings first."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _VERSION = re.compile(r"v-[0-9a-f]{16}")
@@ -36,7 +42,7 @@ _VERSION = re.compile(r"v-[0-9a-f]{16}")
 
 def check_repository_name(name: str) -> str:
     """The name itself, when it may be a repository (and a Dagster partition); raises `ConfigError` when it may not."""
-    taken = name.lower() in (STORE_FILE, _README.lower())
+    taken = name.lower() in (STORE_FILE, _README.lower(), FILE_NAME, REPOSITORIES_FILE)
     if len(name) > 100 or ".." in name or taken or not _NAME.fullmatch(name):
         raise ConfigError(
             f"`{name[:100]}` cannot be the name of a repository.",
@@ -104,6 +110,11 @@ class Repository:
         return self.path / "compared.cache"
 
     @property
+    def mirror(self) -> Path:
+        """The bare git repository that a remote is fetched into; of a repository that is read where it lies there is none."""
+        return self.path / "mirror.git"
+
+    @property
     def origin_file(self) -> Path:
         """Where the repository is indexed from."""
         return self.path / REPOSITORY_FILE
@@ -111,7 +122,10 @@ class Repository:
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a repository is indexed from. `git` is the common git directory, which worktrees share; `inside` is the folder's
-    path below the top of its work tree, empty or with a slash behind it."""
+    path below the top of its work tree, empty or with a slash behind it.
+
+    Of a git remote, `remote` is the URL, and `path` the mirror in the store that it is fetched into.
+    """
 
     name: str
     path: str
@@ -119,6 +133,16 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rev: str | None = None
     inside: str = ""
     format: int = FORMAT
+    remote: str | None = None
+    watched: bool = True
+    """Whether sensor and schedule build it."""
+    declared: bool = False
+    """Whether it is registered by `repositories.toml`."""
+
+    @property
+    def shown(self) -> str:
+        """What people call the place: the URL, or the path."""
+        return self.remote or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +162,8 @@ class Store:
 
     def repositories(self) -> list[Repository]:
         """All registered repositories, by name."""
-        found = [Repository(unquote(entry.name), entry) for entry in self.root.iterdir() if (entry / REPOSITORY_FILE).is_file()]
+        entries = [entry for entry in self.root.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
+        found = [Repository(unquote(entry.name), entry) for entry in entries if (entry / REPOSITORY_FILE).is_file()]
         return sorted(found, key=lambda repository: repository.name)
 
     def existing(self, name: str) -> Repository:
@@ -183,7 +208,7 @@ def create_store(root: Path) -> Store:
         pass
     try:
         root.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in root.iterdir() if entry.name not in (_README, ".gitignore")]
+        others = [entry.name for entry in root.iterdir() if entry.name not in _BEFORE_STORE]
         if STORE_FILE in others:
             return open_store(root)  # Another process was faster.
         if any(not name.startswith(files.TEMPORARY_PREFIX) for name in others):
@@ -219,7 +244,12 @@ def not_writable(path: Path, error: OSError) -> CodeIntelError:
 def read_origin(repository: Repository) -> Origin:
     """Where a repository comes from. Raises `NotFoundError` or `IndexFormatError`."""
     try:
-        return msgspec.json.decode(repository.origin_file.read_bytes(), type=Origin)
+        origin = msgspec.json.decode(repository.origin_file.read_bytes(), type=Origin)
+        if origin.remote is None:
+            return origin
+        # The mirror moves with the store.
+        mirror = os.path.realpath(repository.mirror)
+        return msgspec.structs.replace(origin, path=mirror, git=mirror)
     except FileNotFoundError:
         raise NotFoundError(
             f"`{repository.name}` is not registered in this store.", hint="Run `indexctl build PATH`."

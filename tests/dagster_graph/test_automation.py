@@ -15,7 +15,7 @@ import pytest
 
 from assets.adapter import AFRESH_TAG
 from assets.partitions import PARTITION_SET
-from pipeline.definitions import build_definitions
+from pipeline.definitions import Overrides, build_definitions
 from pipeline.store.layout import open_store
 from resources.store import StoreResource
 from sensors.commits import MOST_ATTEMPTS, Cursor
@@ -31,7 +31,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def tick(store: Path, instance: dg.DagsterInstance, cursor: str | None) -> tuple[list[dg.RunRequest], str | None, str]:
     """One evaluation of the sensor: its requests, the new cursor, the reason for skipping."""
-    sensor = build_definitions(store).resolve_sensor_def("commits")
+    sensor = build_definitions(Overrides(data=store)).resolve_sensor_def("commits")
     resources = {"store": StoreResource(data=str(store))}
     with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
         answers = list(sensor(context))
@@ -71,7 +71,7 @@ def test_the_requested_run_publishes_the_commit_and_the_sensor_is_quiet_again(
 ) -> None:
     git(committed.repo, "commit", "-q", "-m", "next", "--allow-empty")
     requests, cursor, _ = tick(committed.store, instance, None)
-    job = build_definitions(committed.store).resolve_job_def("build")
+    job = build_definitions(Overrides(data=committed.store)).resolve_job_def("build")
     assert job.execute_in_process(instance=instance, partition_key=requests[0].partition_key).success
     assert tick(committed.store, instance, cursor)[0] == []
     assert committed("status", "--json").json["repos"][0]["commit"] == git(committed.repo, "rev-parse", "HEAD")
@@ -143,7 +143,7 @@ def test_without_a_store_sensor_and_schedule_say_so(tmp_path: Path, instance: dg
 
 
 def test_the_night_asks_for_every_repository_once(world: Any, instance: dg.DagsterInstance) -> None:
-    definitions = build_definitions(world.store)
+    definitions = build_definitions(Overrides(data=world.store))
     schedule = definitions.resolve_schedule_def("nightly")
     moment = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
     resources = {"store": StoreResource(data=str(world.store))}
@@ -157,7 +157,7 @@ def test_the_night_runs_indexers_again_where_the_settings_leave_it_to_the_night(
     world: Any, instance: dg.DagsterInstance
 ) -> None:
     def asks() -> bool:
-        schedule = build_definitions(world.store).resolve_schedule_def("nightly")
+        schedule = build_definitions(Overrides(data=world.store)).resolve_schedule_def("nightly")
         moment = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
         resources = {"store": StoreResource(data=str(world.store))}
         with dg.build_schedule_context(instance=instance, scheduled_execution_time=moment, resources=resources) as context:

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from assets.partitions import PARTITION_SET
-from pipeline.definitions import BUILD_JOB, build_definitions
+from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import InvariantViolationError
 from pipeline.stages import EVAL_METRICS
 from pipeline.store.layout import open_store
@@ -46,7 +46,7 @@ def fallen(world: Any, sabotage: Any, evaluate: Callable[..., Path]) -> Any:
 def _run(world: Any, instance: dg.DagsterInstance, *assets: str, allow: bool | None = None) -> dg.ExecuteInProcessResult:
     config = {} if allow is None else {"ops": {"current": {"config": {"allow_regression": allow}}}}
     return (
-        build_definitions(world.store)
+        build_definitions(Overrides(data=world.store))
         .resolve_job_def(BUILD_JOB)
         .execute_in_process(
             instance=instance, partition_key="demo", run_config=config, raise_on_error=False,
@@ -73,7 +73,7 @@ def test_the_flip_refuses_also_where_it_is_asked_for_alone(fallen: Any, instance
     done = _run(fallen, instance, "current")
     assert not done.success and fallen.version == before
     with pytest.raises(InvariantViolationError, match="quality_not_regressed"):
-        build_definitions(fallen.store).resolve_job_def(BUILD_JOB).execute_in_process(
+        build_definitions(Overrides(data=fallen.store)).resolve_job_def(BUILD_JOB).execute_in_process(
             instance=instance, partition_key="demo", asset_selection=[dg.AssetKey("current")]
         )
 

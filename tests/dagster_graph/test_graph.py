@@ -15,7 +15,7 @@ import pytest
 
 from assets.adapter import DAGSTER_TYPES
 from assets.partitions import PARTITION_SET
-from pipeline.definitions import BUILD_JOB, build_definitions
+from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import CodeIntelError, StoreBusyError
 from pipeline.release.checks import CHECKS
 from pipeline.release.quality_gate import GATES
@@ -31,7 +31,7 @@ ASSETS = {*KINDS, *MADE_ALWAYS}
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    return build_definitions(tmp_path_factory.mktemp("nowhere"))
+    return build_definitions(Overrides(data=tmp_path_factory.mktemp("nowhere")))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def materialize(
     store: Path, instance: dg.DagsterInstance, *assets: str, raise_on_error: bool = True
 ) -> dg.ExecuteInProcessResult:
-    job = build_definitions(store).resolve_job_def(BUILD_JOB)
+    job = build_definitions(Overrides(data=store)).resolve_job_def(BUILD_JOB)
     selection = [dg.AssetKey(asset) for asset in assets] or None
     return job.execute_in_process(
         instance=instance, partition_key="demo", asset_selection=selection, raise_on_error=raise_on_error
@@ -298,7 +298,7 @@ def test_a_run_holds_the_builders_lock(store: Path, instance: dg.DagsterInstance
 
 def test_an_unregistered_partition_is_a_clear_error(tmp_path: Path, store: Path, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions(PARTITION_SET, ["ghost"])
-    job = build_definitions(store).resolve_job_def(BUILD_JOB)
+    job = build_definitions(Overrides(data=store)).resolve_job_def(BUILD_JOB)
     with pytest.raises(dg.DagsterUserCodeExecutionError) as refused:
         job.execute_in_process(instance=instance, partition_key="ghost")
     assert "There is no repository `ghost`" in str(refused.value.__cause__)

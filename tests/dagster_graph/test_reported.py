@@ -15,7 +15,7 @@ import pytest
 
 from assets import reported
 from assets.partitions import PARTITION_SET
-from pipeline.definitions import BUILD_JOB, build_definitions
+from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.interfaces.run import dagster_instance
 from pipeline.release.checks import CHECKS
 from pipeline.release.quality_gate import GATES
@@ -61,7 +61,7 @@ def latest(instance: dg.DagsterInstance) -> dict[str, dg.AssetMaterialization]:
 
 
 def checked(instance: dg.DagsterInstance, store: Path) -> dict[tuple[str, str], Any]:
-    keys = build_definitions(store).resolve_asset_graph().asset_check_keys
+    keys = build_definitions(Overrides(data=store)).resolve_asset_graph().asset_check_keys
     summaries = {key: instance.event_log_storage.get_asset_check_execution_history(key, limit=5) for key in keys}
     return {(key.asset_key.path[-1], key.name): records for key, records in summaries.items() if records}
 
@@ -91,7 +91,7 @@ def test_it_is_reported_as_a_run_of_the_graph_would_have_done(edited: Any) -> No
     reported.report_all(store)
     with dagster_instance(store) as instance:
         told = latest(instance)
-        job = build_definitions(edited.store).resolve_job_def(BUILD_JOB)
+        job = build_definitions(Overrides(data=edited.store)).resolve_job_def(BUILD_JOB)
         assert job.execute_in_process(instance=instance, partition_key="demo").success
         for asset, ran in latest(instance).items():
             one = told[asset]
