@@ -23,26 +23,12 @@ def register(app: typer.Typer) -> None:
 
 def versions(repo: Repo = None, data: Data = None, json: Json = False) -> None:
     """List the versions in the store, the latest published first."""
-    from pipeline.errors import CodeIntelError
     from pipeline.interfaces.context import choose_repository, choose_store
     from pipeline.interfaces.output import print_json
-    from pipeline.store.pins import notes
-    from pipeline.store.versions import allowed_of, current_or_none, newest_first, read_manifest, version_names
+    from pipeline.interfaces.statuses import versions_of
 
     repository = choose_repository(choose_store(data), repo)
-    current = current_or_none(repository)
-    rows, pinned = [], notes(repository)
-    for name, facts in newest_first(repository, version_names(repository)):
-        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at"),
-                               "pinned": name in pinned, "note": pinned.get(name),
-                               "allowed": list(allowed_of(facts))}  # fmt: skip
-        try:
-            manifest = read_manifest(repository.versions / name)
-            row |= {"commit": manifest.commit, "dirty": manifest.dirty, "parent": manifest.parent,
-                    "chunks": manifest.counts["chunks"]}  # fmt: skip
-        except CodeIntelError as error:
-            row["problem"] = error.message
-        rows.append(row)
+    rows = versions_of(repository)
     if json:
         print_json({"repo": repository.name, "versions": rows})
         return

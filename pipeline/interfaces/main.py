@@ -24,7 +24,7 @@ from pipeline.errors import CodeIntelError
 
 COMMAND_MODULES = (
     "build", "watch", "search", "related", "symbols", "store", "versions", "tune", "eval", "coverage", "report", "sql", "idmap",
-    "trace", "ui",
+    "trace", "serve", "ui",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""The status of a repository as a JSON value: what is published, how it was built, what was lost, and whether it is behind.
+"""The status of a repository as a JSON value: what is published, how it was built, what was lost, and whether it is behind;
+and which versions there are.
 
-Belongs here: which fields a status has. Not here: printing it (`commands_store`).
+Belongs here: which fields these have. Not here: printing them (`commands_store`, `commands_versions`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from pipeline.interfaces.losses import describe_losses
 from pipeline.source.freshness import Freshness
 from pipeline.store.layout import Repository, read_origin
 from pipeline.store.locks import is_building
-from pipeline.store.versions import Version, allowed_of, read_build_facts
+from pipeline.store.pins import notes
+from pipeline.store.versions import (
+    Version,
+    allowed_of,
+    current_or_none,
+    newest_first,
+    read_build_facts,
+    read_manifest,
+    version_names,
+)
 
 
 def status_of(repository: Repository, version: Version, fresh: Freshness, *, every_loss: bool = False) -> dict[str, Any]:
@@ -43,6 +53,23 @@ def status_of(repository: Repository, version: Version, fresh: Freshness, *, eve
 def without_version(repository: Repository, error: CodeIntelError) -> dict[str, Any]:
     """The status of a repository whose version cannot be opened."""
     return {"repo": repository.name, "version": None, "problem": str(error)}
+
+
+def versions_of(repository: Repository) -> list[dict[str, Any]]:
+    """The versions in the store, the latest published first; a damaged one says so."""
+    current, pinned, rows = current_or_none(repository), notes(repository), []
+    for name, facts in newest_first(repository, version_names(repository)):
+        row: dict[str, Any] = {"version": name, "current": name == current, "published_at": facts.get("published_at"),
+                               "pinned": name in pinned, "note": pinned.get(name),
+                               "allowed": list(allowed_of(facts))}  # fmt: skip
+        try:
+            manifest = read_manifest(repository.versions / name)
+            row |= {"commit": manifest.commit, "dirty": manifest.dirty, "parent": manifest.parent,
+                    "chunks": manifest.counts["chunks"]}  # fmt: skip
+        except CodeIntelError as error:
+            row["problem"] = error.message
+        rows.append(row)
+    return rows
 
 
 def _catalog_of(repository: Repository, published: str) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class Shelf:
         Raises `NotFoundError` for a repository or version that is not there, and where several repositories are indexed and
         none is named; and what opening raises.
         """
-        volume = self._take(self._repository(repo), version)
+        volume = self._take(self.repository(repo), version)
         try:
             yield volume
         finally:
@@ -117,7 +117,8 @@ class Shelf:
         with self._lock:
             return [(volume.repository.name, volume.name) for volume in self._volumes.values()]
 
-    def _repository(self, repo: str | None) -> Repository:
+    def repository(self, repo: str | None) -> Repository:
+        """The repository of that name, or the only one. Raises `NotFoundError`."""
         if repo is not None:
             return self.store.existing(repo)
         known = self.store.repositories()
