@@ -19,9 +19,9 @@ export function pathNodes(uri) {
 
 /**
  * Code with line numbers that begin at `start`. `words` are marked; lines from `focus[0]` to `focus[1]` stand out;
- * no more than `most` lines are shown.
+ * no more than `most` lines are shown. With `most` it is an excerpt, which does not scroll.
  */
-export function codeNodes(text, { lang = "", start = 1, words = [], focus = null, most = Infinity, name = "Code" }) {
+export function codeNodes(text, { lang = "", start = 1, words = [], focus = null, most = Infinity, numbered = true, name = "Code" }) {
   const lines = linesOf(tokens(text, lang));
   const last = lines.length > 1 && lines.at(-1).length === 0 ? lines.length - 1 : lines.length;
   const marks = patternOf(words);
@@ -29,19 +29,24 @@ export function codeNodes(text, { lang = "", start = 1, words = [], focus = null
     const number = start + index;
     const focused = focus && number >= focus[0] && number <= focus[1];
     const nodes = line.map(([kind, value]) => tokenNode(kind, value, marks));
-    return h("span", { class: focused ? "line focused" : "line", "data-number": number }, nodes, "\n");
+    return h("span", { class: focused ? "line focused" : "line", "data-number": numbered && number }, nodes, "\n");
   });
   const scrolled = most === Infinity;
   return h("pre", scrolled ? { class: "code", tabindex: "0", role: "region", "aria-label": name } : { class: "code" }, h("code", {}, shown));
 }
 
-/** The text without empty lines and spaces that all its lines begin with, and the number of its first line. */
-export function dedented(text, start) {
-  const lines = text.replace(/\s+$/, "").split(LINE_BREAK);
-  while (lines.length > 1 && !lines[0].trim()) {
-    lines.shift();
-    start += 1;
-  }
+/**
+ * What of a hit is shown in a list: from where its name is first said, if that is further down than `most` lines, without
+ * spaces that all lines begin with. The text, and the number of its first line.
+ */
+export function excerptOf(hit, most) {
+  const lines = (hit.content ?? hit.preview).replace(/\s+$/, "").split(LINE_BREAK);
+  const name = hit.name.split(/[.:#]/).at(-1);
+  const said = name ? lines.findIndex((line) => line.includes(name)) : -1;
+  const filled = lines.findIndex((line) => line.trim());
+  const skipped = Math.max(0, said >= most ? said : filled);
+  const start = hit.start_line + skipped;
+  lines.splice(0, skipped);
   const depths = lines.filter((line) => line.trim()).map((line) => line.match(/^[ \t]*/)[0].length);
   const depth = Math.min(...(depths.length ? depths : [0]));
   return { text: lines.map((line) => line.slice(depth)).join("\n"), start };

@@ -92,5 +92,5 @@ function select(label, options, value, choose) {
 
 function versionLabel(one) {
   const day = one.published_at ? new Date(one.published_at * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }) : "";
-  return [one.current ? "published" : "", one.version, one.problem ? "damaged" : (one.commit ?? "").slice(0, 7), day].filter(Boolean).join(" · ");
+  return [one.current ? "published" : "", day, one.problem ? "damaged" : (one.commit ?? "").slice(0, 7), one.version].filter(Boolean).join(" · ");
 }

@@ -1,6 +1,6 @@
 // The list of hits. Belongs here: how hits look, and moving among them. Not here: asking for them (`app.js`).
 
-import { codeNodes, dedented, pathNodes } from "./code.js";
+import { codeNodes, excerptOf, pathNodes } from "./code.js";
 import { counted, h, legible } from "./dom.js";
 import { colourOf, summaryBar } from "./why.js";
 
@@ -13,7 +13,7 @@ export function resultNodes(answer, { addressOf, open, opened }) {
 }
 
 function hitNode(hit, best, { addressOf, open, opened }) {
-  const { text, start } = dedented(hit.content ?? hit.preview, hit.start_line);
+  const { text, start } = excerptOf(hit, SHOWN_LINES);
   const click = (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
     event.preventDefault();
@@ -70,7 +70,7 @@ export function addMatches(list, answer) {
   for (const item of list.querySelectorAll(".hit")) {
     const hit = explained.get(item.dataset.id);
     if (!hit) continue;
-    const { text, start } = dedented(hit.content ?? hit.preview, hit.start_line);
+    const { text, start } = excerptOf(hit, SHOWN_LINES);
     item.querySelector("pre").replaceWith(codeNodes(text, { lang: hit.lang, start, words: wordsOf(hit), most: SHOWN_LINES }));
   }
 }

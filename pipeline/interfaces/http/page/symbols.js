@@ -32,7 +32,7 @@ function symbolNode(one, go) {
   const guessed = one.provenance === "syntax" && h("p", { class: "dim" }, "By syntax: a reference is an equal name, not one that an indexer resolved.");
   return h("section", { class: "symbol" },
     h("h3", {}, legible(one.qualified_name), h("span", { class: "kind" }, legible(one.kind))),
-    one.signature && codeNodes(one.signature, { lang: languageOf(one.symbol), name: "Signature", most: 12 }),
+    one.signature && codeNodes(one.signature, { lang: languageOf(one.symbol), numbered: false, most: 12 }),
     guessed,
     one.documentation && documentationNode(one.documentation),
     ...placesNodes("Defined", one.definitions, one.definitions.length, go),

@@ -3,13 +3,15 @@
 import { counted, h, legible, measured } from "./dom.js";
 
 const FIELDS = { body: "in the text", names: "in defined names", path: "in the path", content: "in the text" };
-const SLOTS = ["lexical", "dense", "symbol", "path", "splade", "xtr"];
+const SLOTS = {
+  lexical: 1, dense: 2, symbol: 3, path: 4, splade: 5, xtr: 6,
+  vectors: 2, "same file": 4, calls: 1, "called by": 6, uses: 3, "used by": 5,
+};
 const MANY = 24;
 
 /** The class that gives a channel its colour, the same everywhere. */
 export function colourOf(channel) {
-  const slot = SLOTS.indexOf(channel);
-  if (slot >= 0) return `channel-${slot + 1}`;
+  if (Object.hasOwn(SLOTS, channel)) return `channel-${SLOTS[channel]}`;
   return `channel-${([...channel].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % 6) + 1}`;
 }
 
@@ -76,8 +78,8 @@ function matchedNodes(hit) {
   if (!matched) return [];
   const rows = [
     ...Object.entries(matched.terms).map(([field, terms]) => [`Words ${FIELDS[field] ?? legible(field)}`, terms]),
-    ["Names it defines", matched.named],
-    ["Names it refers to", matched.symbols],
+    ["Names that were asked for", matched.named],
+    ["Symbols it defines", matched.symbols],
     ["Statements", matched.cst_hits],
     ["Syntax", Object.entries(matched.ast_kinds).map(([kind, times]) => (times > 1 ? `${kind} ×${times}` : kind))],
   ].filter(([, values]) => values.length);
