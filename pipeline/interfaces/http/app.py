@@ -107,7 +107,7 @@ class Application:
                 414, "url_too_long", f"The URL is longer than {self.limits.url:,} bytes.", "Send long queries by POST /search."
             )
         self.access.check(scope["path"], header)
-        if scope["method"] != "POST" and (header("content-length", "0") != "0" or header("transfer-encoding")):
+        if scope["method"] in ("GET", "HEAD") and (header("content-length", "0") != "0" or header("transfer-encoding")):
             raise RefusedError(
                 400, "bad_request", f"{scope['method']} takes no body here.", "Write arguments into the URL.",
                 headers={"connection": "close"},

@@ -98,6 +98,11 @@ def fields_of(kind: type[msgspec.Struct]) -> dict[str, inspect.Field]:
     return {one.encode_name: one for one in described.fields}
 
 
+def _is_list(kind: inspect.Type) -> bool:
+    """Whether a field may be given more than once. A description wraps the type that it is of."""
+    return _is_list(kind.type) if isinstance(kind, inspect.Metadata) else isinstance(kind, inspect.ListType)
+
+
 def from_query(endpoint: Endpoint, query: bytes, inside: str) -> Json:
     """The arguments in a URL: what is repeated is a list where a list is meant. Raises `QueryError`."""
     try:
@@ -111,7 +116,7 @@ def from_query(endpoint: Endpoint, query: bytes, inside: str) -> Json:
     for name, value in pairs:
         if name not in fields:
             raise QueryError(f"There is no parameter `{name[:40]}` here.", hint=f"There are {', '.join(fields)}.")
-        if isinstance(fields[name].type, inspect.ListType):
+        if _is_list(fields[name].type):
             arguments.setdefault(name, []).append(value)
         elif name in arguments:
             raise QueryError(f"`{name}` is given more than once.", hint="Give it once.")
