@@ -183,8 +183,13 @@ function showFilters() {
   const open = document.querySelector(".menu:popover-open")?.id;
   if (open) return;
   const change = (name, values) => (name ? go({ [name]: values }, { replace: false }) : clearFilters());
+  const shut = (name) => {
+    const left = document.activeElement === document.body || part("filters").contains(document.activeElement);
+    showFilters();
+    if (left) document.querySelector(`[data-filter="${name}"]`)?.focus();
+  };
   const searching = state.view !== "quality";
-  part("filters").replaceChildren(...(searching ? filterNodes(state, { languages: statusOf()?.languages ?? {}, kinds: [...kinds], change }) : []));
+  part("filters").replaceChildren(...(searching ? filterNodes(state, { languages: statusOf()?.languages ?? {}, kinds: [...kinds], change, shut }) : []));
   part("pickers").replaceChildren(...pickerNodes(state, { repos, versions: versions.rows, repo: repoOf(), choose: (changes) => go({ ...closed(state), ...changes }) }));
   loadVersions();
 }

@@ -76,5 +76,5 @@ function patternOf(words) {
     .map((word) => (word.length > 5 ? word.replace(/(?:ing|ed|es|s|e)$/i, "") : word))
     .sort((one, other) => other.length - one.length)
     .map((stem) => stem.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&"));
-  return stems.length ? new RegExp(`(${[...new Set(stems)].join("|")})`, "i") : null;
+  return stems.length ? new RegExp(`((?:${[...new Set(stems)].join("|")})(?:ing|ed|es|s|e)?)`, "i") : null;
 }

@@ -9,7 +9,7 @@ const KEYS = [
   [["1", "…", "5"], "Code, why, symbols, related, file"],
   [["c"], "Copy path and line of what is open"],
   [["q"], "Quality of the index, and back"],
-  [["Esc"], "Close what is open"],
+  [["Esc"], "Close what is open, or leave the search field"],
   [["?"], "This list"],
 ];
 

@@ -12,13 +12,16 @@ const MENUS = {
   defines: { title: "Defines", one: "name", hint: "QuerySet.filter", about: "A name, plain or qualified" },
 };
 
-/** The bar of filters: a menu for each kind of filter, and a chip for each that is set. `change(name, values)` sets. */
-export function filterNodes(state, { languages, kinds, change }) {
+/**
+ * The bar of filters: a menu for each kind of filter, and a chip for each that is set. `change(name, values)` sets one,
+ * `shut(name)` is told of a menu that was closed.
+ */
+export function filterNodes(state, { languages, kinds, change, shut }) {
   const choices = {
     lang: Object.entries(languages).sort(([, one], [, other]) => other - one),
     kind: [...new Set([...KINDS, ...kinds])].map((kind) => [kind, null]),
   };
-  const menus = FILTERS.map((name) => menuNode(name, state[name], choices[name], (values) => change(name, values)));
+  const menus = FILTERS.map((name) => menuNode(name, state[name], choices[name], (values) => change(name, values), shut));
   const chips = FILTERS.flatMap((name) => state[name].map((value) => chipNode(name, value, () => change(name, state[name].filter((one) => one !== value)))));
   const clear = chips.length > 1 && h("button", { type: "button", class: "plain clear", click: () => change(null, []) }, "Clear");
   return [...menus, ...chips, clear].filter(Boolean);
@@ -29,7 +32,7 @@ function chipNode(name, value, remove) {
     h("span", { class: "dim" }, `${MENUS[name].one} `), legible(value), h("span", { class: "cross", "aria-hidden": "true" }, "×"));
 }
 
-function menuNode(name, values, choices, set) {
+function menuNode(name, values, choices, set, shut) {
   const { title } = MENUS[name];
   const menu = h("div", { class: "menu", id: `menu-${name}`, popover: "auto", role: "group", "aria-label": title });
   const button = h("button", { type: "button", class: "filter", "data-filter": name, popovertarget: menu.id, "aria-haspopup": "true" }, title);
@@ -40,7 +43,7 @@ function menuNode(name, values, choices, set) {
     const left = Math.max(8, Math.min(place.left, innerWidth - 268));
     Object.assign(menu.style, { left: `${left}px`, top: `${place.bottom + 4}px` });
   });
-  menu.addEventListener("toggle", (event) => event.newState === "open" && menu.querySelector("input")?.focus());
+  menu.addEventListener("toggle", (event) => (event.newState === "open" ? menu.querySelector("input")?.focus() : shut(name)));
   return h("span", {}, button, menu);
 }
 

@@ -13,7 +13,7 @@ export function listen(actions) {
 }
 
 function whileTyping(event, actions) {
-  if (event.key === "Escape") return actions.close;
+  if (event.key === "Escape") return () => actions.close() || event.target.blur();
   if (event.target.id !== "query") return null;
   if (event.key === "ArrowDown") return () => actions.move(1);
   return null;

@@ -44,8 +44,11 @@ export function createPanel(root, { go, close, hitOf, addressOf, announce }) {
       render(state, tab, chunk, view);
     } catch (error) {
       if (error.name === "AbortError") return;
-      shown = "";
-      render(state, tab, null, failureNode(error, () => show(state)));
+      const again = () => {
+        shown = "";
+        show(state);
+      };
+      render(state, tab, null, failureNode(error, again));
     } finally {
       clearTimeout(waiting);
       if (!signal.aborted) root.classList.remove("waiting");

@@ -49,7 +49,7 @@ function tile(title, interval, about) {
 /** A table that scrolls by itself where there is no room. */
 function table(name, titles, rows, numbers = []) {
   return h("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": name }, h("table", {},
-    h("thead", {}, h("tr", {}, titles.map((title, index) => h("th", { scope: "col", class: numbers.includes(index) ? "number" : null }, title)))),
+    h("thead", {}, h("tr", {}, titles.map((title, index) => h("th", { scope: "col", class: numbers.includes(index) ? "number" : null }, title || h("span", { class: "unseen" }, `${titles[index - 1]}, drawn`))))),
     h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, index) =>
       index ? h("td", { class: numbers.includes(index) ? "number" : null }, cell) : h("th", { scope: "row" }, cell)))))));
 }

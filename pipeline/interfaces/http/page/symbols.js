@@ -69,15 +69,15 @@ function relationNodes(title, symbols, count, go) {
   return [headNode(title, count, symbols.length), h("ul", { class: "rows" }, rows)];
 }
 
-function headNode(title, count, shown) {
-  return h("h4", {}, title, h("small", {}, count > shown ? `${shown.toLocaleString("en")} of ${count.toLocaleString("en")}` : count.toLocaleString("en")));
+function headNode(title, count, shown, level = "h4") {
+  return h(level, {}, title, h("small", {}, count > shown ? `${shown.toLocaleString("en")} of ${count.toLocaleString("en")}` : count.toLocaleString("en")));
 }
 
 /** Names that call or are called, each a way to its symbol. */
 export function namesNodes(title, names, count, go) {
   if (!names?.length) return [];
   return [
-    headNode(title, count, names.length),
+    headNode(title, count, names.length, "h3"),
     h("p", { class: "names" }, names.map((name) => h("button", { type: "button", class: "chip", click: () => go({ tab: "symbols", symbol: name }) }, legible(name)))),
   ];
 }

@@ -1,6 +1,7 @@
-"""A headless Chromium, driven by its own protocol over a websocket: nothing to install but the browser itself.
+"""A headless Chromium, driven by its own protocol over a websocket: nothing to install but the browser itself; and the service
+that it asks.
 
-Belongs here: starting it, pages, keys, clicks, waiting. Not here: what the page promises (`test_page_*`).
+Belongs here: starting both, tabs, keys, clicks, waiting. Not here: what the page promises (`test_page_*`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,34 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.sync.client import ClientConnection, connect
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = {
+    "web/hostile.js": (
+        "// Shows what strangers wrote.\nexport function renderComment(comment) {\n"
+        "  const end = \"</textarea></pre></script><script>document.title = 'owned'</script>\";\n"
+        "  return end + `<img src=x onerror=\"document.title='owned'\">${comment}`;\n}\n"
+    ),
+    "odd/<b onclick=alert(1)>bold.py": (
+        'def hostile_name():\n    """A comment in a file <i>with a name</i> of its own."""\n    return 1\n'
+    ),
+    "odd/turned.py": (
+        'def turned_access(level):\n    """Whether a level grants access."""\n'
+        '    return level != "user\u202e\u2066# admin\u2069"\n'
+    ),
+}
+"""Files that would become markup, or read as something else, in a page that is careless."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE = 30.0
@@ -39,7 +60,6 @@ class Page:
     """One tab. `errors` gathers what it logged as an error, exceptions and refusals of the policy among them."""
 
     socket: ClientConnection
-    target: str
     errors: list[str] = field(default_factory=list)
     _last: int = 0
 
@@ -138,24 +158,20 @@ def browser(program: str, folder: Path) -> Iterator[Callable[[], Page]]:
         process = subprocess.Popen([program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"], stdout=log, stderr=log)
     try:
         port, path = _listening(process, profile / "DevToolsActivePort")
-        sockets: list[ClientConnection] = []
-        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as control:
-            head = Page(control, "")
+        with ExitStack() as sockets:
+            head = Page(sockets.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None)))
 
             def tab() -> Page:
                 context = head.send("Target.createBrowserContext")["browserContextId"]
                 target = head.send("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
-                socket = connect(f"ws://127.0.0.1:{port}/devtools/page/{target}", max_size=None)
-                sockets.append(socket)
-                page = Page(socket, target)
+                address = f"ws://127.0.0.1:{port}/devtools/page/{target}"
+                page = Page(sockets.enter_context(connect(address, max_size=None)))
                 for domain in ("Page", "Runtime", "Log"):
                     page.send(f"{domain}.enable")
                 page.resize(1280, 800)
                 return page
 
             yield tab
-            for socket in sockets:
-                socket.close()
     finally:
         process.terminate()
         try:
@@ -174,3 +190,83 @@ def _listening(process: subprocess.Popen[bytes], file: Path) -> tuple[int, str]:
             return int(lines[0]), lines[1]
         time.sleep(0.05)
     raise AssertionError("Chromium did not start")
+
+
+@pytest.fixture(scope="session")
+def tabs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Page]]:
+    """Tabs of one browser, each with a storage of its own. Skips where there is no Chromium."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("there is no Chromium: install one, or name it in CODEINTEL_CHROMIUM")
+    with browser(program, tmp_path_factory.mktemp("chromium")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def page(tabs: Callable[[], Page]) -> Iterator[Page]:
+    """A tab. At the end nothing may have been logged as an error: no exception, no refusal of the policy."""
+    tab = tabs()
+    yield tab
+    assert tab.errors == []
+
+
+@contextmanager
+def _serving(store: Path, log: Path, *options: str) -> Iterator[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CODEINTEL_")}
+    command = [sys.executable, "-m", "pipeline.interfaces.main", "serve", "--data", str(store), "--port", "0", *options]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, stderr=errors, env={**clean, "PYTHONPATH": str(ROOT)}, cwd=store)
+    try:
+        ends = time.monotonic() + PATIENCE
+        while b"\n" not in (said := log.read_bytes()):
+            assert process.poll() is None and time.monotonic() < ends, said.decode()
+            time.sleep(0.05)
+        address = said.split()[0].decode()
+        while time.monotonic() < ends and not _is_ready(address):
+            time.sleep(0.05)
+        yield f"{address}/"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=PATIENCE) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+Serving = Callable[..., Any]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Serving:
+    """Run the service over a store: `with serving(store, "--token-file", path) as address`."""
+    return lambda store, *options: _serving(store, tmp_path / "serve.log", *options)
+
+
+@pytest.fixture(scope="session")
+def harbour(
+    demo: Path, git: Callable[..., str], indexctl: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The demo repository with hostile files, and the store that it was built into. Not to be changed."""
+    folder = tmp_path_factory.mktemp("harbour")
+    repo, store = folder / "demo", folder / "store"
+    shutil.copytree(demo, repo, symlinks=True)
+    for name, text in HOSTILE.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(text, "utf-8")
+    git(repo, "add", "-A")
+    git(repo, "commit", "-qm", "Strangers")
+    done = indexctl("build", repo, "--data", store, "--json", "--ephemeral")
+    assert done.code == 0, done.err
+    return repo, store
+
+
+@pytest.fixture(scope="session")
+def site(harbour: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service over the harbour, for tests that change nothing."""
+    with _serving(harbour[1], tmp_path_factory.mktemp("site") / "serve.log") as address:
+        yield address
