@@ -25,6 +25,10 @@ def ui(
     host: Annotated[
         str, typer.Option("--host", help="The address to listen on; others than loopback show it to the network.")
     ] = "127.0.0.1",
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare", help="Only make the store and its Dagster instance, for processes that start beside it."),
+    ] = False,
     data: Data = None,
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
@@ -43,6 +47,8 @@ def ui(
     command = [str(program), "dev", "-m", "pipeline.definitions", "-h", host, "-p", str(port)]
     with dagster_instance(store):
         pass  # Its databases are there before the processes of the UI open them, all at once.
+    if prepare:
+        return
     start_reporting(store)
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()

@@ -151,7 +151,11 @@ PAGES: dict[str, Page] = {
         ("indexctl mcp --data ~/.local/share/codeintel", "indexctl mcp --http --port 8765 --token-file token"),
         environment=_SERVER,
     ),
-    "ui": Page(OPERATE, ("indexctl ui", "indexctl ui --port 3333 --data /srv/codeintel"), environment=_GIT),
+    "ui": Page(
+        OPERATE,
+        ("indexctl ui", "indexctl ui --port 3333 --data /srv/codeintel", "indexctl ui --prepare"),
+        environment=_GIT,
+    ),
     "completion": Page(
         OPERATE,
         (
