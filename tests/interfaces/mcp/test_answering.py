@@ -86,6 +86,8 @@ def test_pages_go_on_where_the_one_before_ended(desk: Desk) -> None:
         seen += [one["id"] for one in page["results"]]
         cursor = page.get("next_cursor")
     assert seen == [one["id"] for one in whole["results"]]
+    # Pages are read from the version that is open already.
+    assert len(desk.service().shelf.open_versions()) == 1
 
 
 def test_a_result_is_fetched_by_its_id_with_what_is_around_it(desk: Desk) -> None:

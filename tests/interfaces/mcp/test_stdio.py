@@ -29,6 +29,7 @@ class Raw:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._numbers = iter(range(1, 10**6))
+        self._answers = dict[int, dict[str, Any]]()
 
     def send(self, line: bytes) -> None:
         assert self.process.stdin is not None
@@ -47,13 +48,14 @@ class Raw:
         return self.ask("tools/call", {"name": "search", "arguments": {"query": query, **arguments}})
 
     def answer(self, number: int) -> dict[str, Any]:
-        """The message with that id; others before it are skipped."""
+        """The message with that id; others that come before it are kept for those that ask for them."""
         assert self.process.stdout is not None
-        while line := self.process.stdout.readline():
-            message: dict[str, Any] = json.loads(line)
-            if message.get("id") == number:
-                return message
-        raise AssertionError("the server ended")
+        while number not in self._answers:
+            line = self.process.stdout.readline()
+            assert line, "the server ended"
+            message = json.loads(line)
+            self._answers[message.get("id")] = message
+        return self._answers.pop(number)
 
 
 @contextmanager
