@@ -44,7 +44,7 @@ class Application:
     def __post_init__(self) -> None:
         self._gate = Gate(self.limits.threads, self.limits.waiting, self.limits.seconds, name="answering")
         # Whoever watches the service is answered when it has too much to do, too.
-        self._aside = Gate(1, 16, self.limits.seconds, name="watching")
+        self._aside = Gate(1, 64, self.limits.seconds, name="watching")
         self._warming = health.Warming(self.service)
         self._pages = pages.read_pages()
         self._openapi = msgspec.json.encode(document())

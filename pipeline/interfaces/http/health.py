@@ -12,7 +12,7 @@ import time
 
 from pipeline.errors import CodeIntelError
 from pipeline.interfaces.serving.service import Json, Service
-from pipeline.store.versions import current_or_none
+from pipeline.store.versions import current_or_none, read_manifest
 
 
 class Warming:
@@ -55,9 +55,17 @@ def ready(service: Service, warming: Warming) -> Json:
         return found
     rows = []
     for repository in service.store.repositories():
-        answers = current_or_none(repository) is not None and repository.name not in opening
-        state = "ready" if answers else "building" if repository.name in opening else "missing"
-        rows.append({"repo": repository.name, "state": state, "reason": "", "answers": answers})
+        current, state, reason = current_or_none(repository), "ready", ""
+        if current is None:
+            state, reason = "missing", "Nothing is published; run `indexctl build`."
+        elif repository.name in opening:
+            state, reason = "building", f"{current} is being opened."
+        else:
+            try:
+                read_manifest(repository.versions / current)
+            except CodeIntelError as error:
+                state, reason = "broken", str(error)
+        rows.append({"repo": repository.name, "state": state, "reason": reason, "answers": state == "ready"})
     any_ready = any(row["answers"] for row in rows)
     return {"ready": any_ready, "reason": "" if any_ready else "No repository answers.", "repositories": rows}
 

@@ -119,7 +119,8 @@ def _serve(store: Path, log: Path, *options: str, **limits: float) -> Iterator[S
             assert time.monotonic() < until
             time.sleep(0.05)
         served = Served(process, int(said.split(b" ")[0].split(b"\n")[0].rpartition(b":")[2]), log)
-        while served.get("/readyz").status != 200 and time.monotonic() < until:
+        published = any(store.glob("*/CURRENT"))
+        while published and served.get("/healthz").status != 200 and time.monotonic() < until:
             time.sleep(0.05)
         yield served
     finally:
@@ -143,4 +144,17 @@ def served(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(built.store, folder / "store", symlinks=True)
     with _serve(folder / "store", folder / "serve.log") as served:
+        until = time.monotonic() + 60
+        while served.get("/readyz").status != 200:  # It opens what is published.
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield served
+
+
+@pytest.fixture(scope="module")
+def hurried(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service that waits for nobody, and takes few connections."""
+    folder = tmp_path_factory.mktemp("hurried")
+    limits = {"head_seconds": 0.4, "body_seconds": 0.4, "keep_alive": 1, "connections": 20}
+    with _serve(built.store, folder / "serve.log", **limits) as served:
         yield served
