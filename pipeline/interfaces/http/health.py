@@ -6,6 +6,7 @@ Belongs here: handing on what `interfaces.observing` knows. Not here: judging or
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import threading
 import time
@@ -44,6 +45,9 @@ class Warming:
                 volume.warm()
             with self._lock:
                 del self._since[repository.name]
+        # What is loaded by now stays to the end: looking for garbage need not go through it each time.
+        gc.collect()
+        gc.freeze()
 
 
 def ready(service: Service, warming: Warming) -> Json:

@@ -25,6 +25,9 @@ from pipeline.interfaces.http.limits import Limits
 from pipeline.interfaces.serving.service import Service
 
 _BACKLOG = 1024
+_GARBAGE = (2000, 10, 5)
+"""When garbage is looked for. `indexctl` hardly ever does, because it ends soon; a version that was closed goes only then, with
+all that it had read."""
 _ARENA_MAX = -8
 """M_ARENA_MAX of malloc.h."""
 _SWITCH = 0.002
@@ -92,9 +95,8 @@ def serve(service: Service, listener: socket.socket, access: Access, limits: Lim
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     sys.setswitchinterval(_SWITCH)
     _share_arenas()
+    gc.set_threshold(*_GARBAGE)
     application.start()
-    # What is loaded by now stays to the end.
-    gc.freeze()
     try:
         _Server(config).run(sockets=[listener])
     finally:

@@ -23,6 +23,8 @@ from pipeline.search.engine import Filters
 from pipeline.store.layout import Store
 
 Json = dict[str, Any]
+_FIRST_LOOK = 1.0
+"""Seconds for which a new version waits, before requests come to it, for how fresh it is."""
 _UNREADABLE = (IndexCorruptionError, OSError, MemoryError)
 """What says that an open version is no longer what it was."""
 
@@ -45,6 +47,7 @@ class Service:
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.store, self.warn, self.most_open)
         self.freshness = Freshnesses(self.store)
+        self.shelf.prepare = lambda volume: self.freshness.of(volume.searcher.version, wait=_FIRST_LOOK)
 
     def close(self) -> None:
         """Let all versions go that nobody reads, and the others when their readers are done."""

@@ -74,6 +74,8 @@ class Shelf:
     store: Store
     warn: Warn
     most_open: int = MOST_OPEN
+    prepare: Callable[[Volume], object] = lambda volume: None
+    """What to do with a new published version before requests come to it."""
     flips: int = 0
     """Versions that took the place of others."""
     _volumes: OrderedDict[tuple[str, str | None], Volume] = field(default_factory=OrderedDict, repr=False)
@@ -182,6 +184,7 @@ class Shelf:
             published = current_name(old.repository) or ""
             new = self._open(old.repository, None)
             new.warm()
+            self.prepare(new)
             self._put(key, new)
             self.flips += 1
         except Exception as error:
