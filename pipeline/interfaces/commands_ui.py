@@ -6,6 +6,7 @@ Belongs here: starting it. Not here: the definitions that it shows (`pipeline.de
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,4 +47,6 @@ def ui(
     start_reporting(store)
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()
+    # A shell script starts `indexctl ui &` with SIGINT ignored; Dagster treats SIGTERM alike, and nothing polite would end it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(program, command, environment)  # noqa: S606 - our own interpreter's dagster, no shell
