@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +63,6 @@ class VectorIndex:
 
     def __init__(self, primary: Ann, delta: Ann | None, dead: Ids, meta: IndexMeta, vectors: Path, gpu: Gpu) -> None:
         """`open` makes these. `vectors` is the folder of the true vectors."""
-        self._folder = vectors
         self.meta = meta
         self.gpu = gpu
         self.point = operating_point.parse(
@@ -73,7 +72,9 @@ class VectorIndex:
             nlist=primary.nlist,
             default=operating_point.first_point(primary.family, primary.nlist),
         )
-        self._parts = Parts(primary, delta, dead, alive_selector(dead), meta.count, lambda: self._truth)
+        # It must not hold the index: files that are mapped would stay open until the garbage is collected.
+        self._truth = cache(partial(_open_truth, vectors, meta))
+        self._parts = Parts(primary, delta, dead, alive_selector(dead), meta.count, self._truth)
 
     @classmethod
     def open(
@@ -167,7 +168,7 @@ class VectorIndex:
         What a search at a smaller k_factor would re-rank is the beginning of that, but in graphs.
         """
         ids, scores = candidates(self._parts, queries, min(depth, self.count), None, point)
-        return scores if self._parts.primary.true_scores else true_scores(self._truth, queries, ids)
+        return scores if self._parts.primary.true_scores else true_scores(self._truth(), queries, ids)
 
     def within_lists(self, queries: Vectors, ids: Ids) -> Callable[[int], npt.NDArray[np.bool_]] | None:
         """Which of ids, int64 [q, m], lie in the first nprobe inverted lists of their query: bool [q, m], by nprobe.
@@ -181,18 +182,18 @@ class VectorIndex:
 
     def vectors_of(self, ids: npt.ArrayLike) -> Vectors:
         """The stored vectors of ids (int64 [m]), float32 [m, d], in the order asked. Raises `NotFoundError` for unknown ids."""
-        return self._truth.take(checked_ids(ids))
+        return self._truth().take(checked_ids(ids))
 
-    @cached_property
-    def _truth(self) -> TrueVectors:
-        truth = TrueVectors.open(self._folder)
-        if truth.vectors.shape != (self.count, self.dimension):
-            raise IndexCorruptionError(
-                f"{self._folder / VECTORS_FOLDER} holds {truth.vectors.shape[0]} vectors of dimension "
-                f"{truth.vectors.shape[1]}, and the index {self.count} of dimension {self.dimension}.",
-                hint=_REBUILD,
-            )
-        return truth
+
+def _open_truth(folder: Path, meta: IndexMeta) -> TrueVectors:
+    truth = TrueVectors.open(folder)
+    if truth.vectors.shape != (meta.count, meta.dimension):
+        raise IndexCorruptionError(
+            f"{folder / VECTORS_FOLDER} holds {truth.vectors.shape[0]} vectors of dimension "
+            f"{truth.vectors.shape[1]}, and the index {meta.count} of dimension {meta.dimension}.",
+            hint=_REBUILD,
+        )
+    return truth
 
 
 def idmap_of(parts: Parts) -> IdMap:
