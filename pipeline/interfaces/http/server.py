@@ -22,6 +22,9 @@ from pipeline.interfaces.http.access import Access
 from pipeline.interfaces.http.app import Application
 from pipeline.interfaces.http.connections import connection_class
 from pipeline.interfaces.http.limits import Limits
+from pipeline.interfaces.observing.logs import start_logging
+from pipeline.interfaces.observing.prometheus import start_observing
+from pipeline.interfaces.observing.telemetry import telemetry
 from pipeline.interfaces.serving.service import Service
 
 _BACKLOG = 1024
@@ -84,6 +87,8 @@ def _share_arenas() -> None:
 def serve(service: Service, listener: socket.socket, access: Access, limits: Limits | None = None) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and let those that run finish, within a bound."""
     limits = limits or Limits()
+    start_logging()
+    start_observing(service.store)
     application = Application(service, access, limits)
     config = uvicorn.Config(
         application, loop="auto", http=connection_class(limits), ws="none", lifespan="off", interface="asgi3",
@@ -98,6 +103,7 @@ def serve(service: Service, listener: socket.socket, access: Access, limits: Lim
     gc.set_threshold(*_GARBAGE)
     application.start()
     try:
-        _Server(config).run(sockets=[listener])
+        with telemetry():
+            _Server(config).run(sockets=[listener])
     finally:
         application.close()

@@ -24,6 +24,7 @@ from pipeline.interfaces.mcp import documents, text
 from pipeline.interfaces.mcp.budget import tokens
 from pipeline.interfaces.mcp.pages import Cursor, Item, asked, read_cursor, take
 from pipeline.interfaces.mcp.tools import BUDGET, TOOLS, Extras
+from pipeline.interfaces.observing.requests import request as observed
 from pipeline.interfaces.serving.requests import DEEPEST, MOST_LINES, MOST_ON_A_PAGE, REQUESTS, parse
 from pipeline.interfaces.serving.service import Service
 from pipeline.store.layout import open_store
@@ -73,6 +74,12 @@ class Desk:
 
     def answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         """The answer to a call, within its budget; never raises."""
+        with observed("mcp", tool if tool in REQUESTS else "other") as this:
+            reply = self._answer(tool, arguments)
+            this.ended = "refused" if reply.error else "ok"
+            return reply
+
+    def _answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         budget, as_json = BUDGET, arguments.get("format") == "json"
         try:
             extras, rest = _split(tool, arguments)

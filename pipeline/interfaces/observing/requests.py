@@ -72,7 +72,15 @@ def request(
         instruments.observe("codeintel_request_seconds", seconds, interface=interface)
 
 
+class EndedError(Exception):
+    """An error that says itself how the request ended."""
+
+    ended: Ended = "failed"
+
+
 def _end_of(error: BaseException) -> Ended:
+    if isinstance(error, EndedError):
+        return error.ended
     if isinstance(error, StoreBusyError):
         return "busy"
     if isinstance(error, CodeIntelError):

@@ -17,7 +17,7 @@ from pipeline.interfaces import answers
 from pipeline.interfaces.serving import requests
 from pipeline.interfaces.serving.freshness import Freshnesses
 from pipeline.interfaces.serving.requests import Fetch, Related, Search, Status, Symbols
-from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Volume
+from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Told, Volume, tell_nobody
 from pipeline.interfaces.statuses import status_of, without_version
 from pipeline.search.engine import Filters
 from pipeline.store.layout import Store
@@ -41,11 +41,12 @@ class Service:
     store: Store
     warn: Callable[[str], None] = complain
     most_open: int = MOST_OPEN
+    tell: Told = field(default=tell_nobody, repr=False)
     shelf: Shelf = field(init=False)
     freshness: Freshnesses = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.store, self.warn, self.most_open)
+        self.shelf = Shelf(self.store, self.warn, self.most_open, self.tell)
         self.freshness = Freshnesses(self.store)
         self.shelf.prepare = lambda volume: self.freshness.of(volume.searcher.version, wait=_FIRST_LOOK)
 

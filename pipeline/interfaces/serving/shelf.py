@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
+from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, NotFoundError
 from pipeline.interfaces.answers import symbol_assets
 from pipeline.search.engine import Searcher, open_searcher
 from pipeline.search.trace import Tracer
 from pipeline.store import revisions
 from pipeline.store.layout import Repository, Store, read_origin, settings_of
-from pipeline.store.versions import current_name
+from pipeline.store.versions import Version, current_name
 
 MOST_OPEN = 16
 """Versions that stay open; the one that was asked longest ago goes first."""
@@ -32,6 +33,12 @@ _WARM = "where a warm index opens its parts"
 """A query that asks every channel."""
 
 Warn = Callable[[str], None]
+Told = Callable[[Version, Settings], None]
+"""Told of each version that is opened."""
+
+
+def tell_nobody(version: Version, settings: Settings) -> None:
+    """For those who do not care."""
 
 
 @dataclass(eq=False)
@@ -74,6 +81,7 @@ class Shelf:
     store: Store
     warn: Warn
     most_open: int = MOST_OPEN
+    tell: Told = tell_nobody
     prepare: Callable[[Volume], object] = lambda volume: None
     """What to do with a new published version before requests come to it."""
     flips: int = 0
@@ -206,6 +214,7 @@ class Shelf:
     def _open(self, repository: Repository, name: str | None) -> Volume:
         settings = settings_of(self.store, read_origin(repository))
         searcher = open_searcher(repository, settings, name)
+        self.tell(searcher.version, settings)
         return Volume(repository, searcher, Tracer(searcher, settings.trace, self.warn))
 
     def _put(self, key: tuple[str, str | None], volume: Volume) -> None:
