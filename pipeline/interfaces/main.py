@@ -21,10 +21,11 @@ from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.errors import CodeIntelError
+from pipeline.interfaces.manual import PAGES, epilog_of, program_epilog
 
 COMMAND_MODULES = (
     "build", "watch", "search", "related", "symbols", "store", "versions", "tune", "eval", "coverage", "report", "sql", "idmap",
-    "trace", "doctor", "repos", "serve", "mcp", "ui",
+    "trace", "doctor", "repos", "serve", "mcp", "ui", "completion",
 )  # fmt: skip
 
 
@@ -69,12 +70,28 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done, 1 it ran and the answer is bad, 2 usage, 3 no index or no such thing, 4 busy.",
+        epilog=program_epilog(),
+        # `indexctl completion` has scripts that ask without loading the commands.
+        add_completion=False,
     )
     app.callback()(_shared)
     for module in COMMAND_MODULES:
         import_module(f"pipeline.interfaces.commands_{module}").register(app)
+    _lay_out(app)
     return app
+
+
+def _lay_out(app: typer.Typer, before: str = "") -> None:
+    """Put commands into panels, and their examples behind their options."""
+    for command in app.registered_commands:
+        page = PAGES[f"{before}{command.name}"]
+        command.epilog = epilog_of(page)
+        if not before:
+            command.rich_help_panel = page.panel
+    for group in app.registered_groups:
+        assert group.name is not None and group.typer_instance is not None  # all of ours have both
+        group.rich_help_panel = PAGES[group.name].panel
+        _lay_out(group.typer_instance, f"{group.name} ")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
