@@ -236,7 +236,7 @@ def not_writable(path: Path, error: OSError) -> CodeIntelError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return CodeIntelError(f"The store {path} is read-only.", hint="Choose another one with --data DIR or CODEINTEL_DATA.")
     if error.errno is None:
-        # NumPy reports a short write without saying why.
+        # NumPy reports a short write, and Tantivy a thread that could not go on, without saying why.
         return CodeIntelError(
             f"Writing to the store {path} failed, most likely because its disk is full: {error}.",
             hint="Free some space and build again; nothing that was published is lost.",
