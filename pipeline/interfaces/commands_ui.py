@@ -29,9 +29,9 @@ def ui(
     data: Data = None,
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.run import dagster_home, dagster_instance, start_reporting
     from pipeline.store.layout import create_store
+    from pipeline.store.place import data_folder
 
     store = create_store(data_folder(data))
     environment = {

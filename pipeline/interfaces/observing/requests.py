@@ -8,7 +8,6 @@ Belongs here: what all servers do around every request. Not here: what requests 
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import logging
@@ -85,6 +84,7 @@ def _end_of(error: BaseException) -> Ended:
         return "busy"
     if isinstance(error, CodeIntelError):
         return "refused" if error.exit_code in _REFUSED else "failed"
-    if isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError | GeneratorExit | KeyboardInterrupt):
+    # Of a task that is cancelled, a program that ends: those are no `Exception`.
+    if isinstance(error, concurrent.futures.CancelledError) or not isinstance(error, Exception):
         return "cancelled"
     return "failed"

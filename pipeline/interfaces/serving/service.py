@@ -7,11 +7,12 @@ Belongs here: which parts of the engine answer what. Not here: transports (`http
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline import tables
 from pipeline.errors import CodeIntelError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.interfaces import answers
 from pipeline.interfaces.serving import requests
@@ -19,7 +20,9 @@ from pipeline.interfaces.serving.freshness import Freshnesses
 from pipeline.interfaces.serving.requests import Fetch, Related, Search, Status, Symbols
 from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Told, Volume, tell_nobody
 from pipeline.interfaces.statuses import status_of, without_version
+from pipeline.schemas import Chunks
 from pipeline.search.engine import Filters
+from pipeline.search.opened import Opened
 from pipeline.store.layout import Store
 
 Json = dict[str, Any]
@@ -160,14 +163,28 @@ class Service:
                 ) from error
 
 
+def _texts(opened: Opened, results: Sequence[Json]) -> dict[int, str]:
+    """The texts of chunks by id. While the catalog is not open, from the parts of their files: the first answer of a server
+    is not to wait for a database."""
+    if opened.holds("catalog"):
+        from pipeline.catalog.hydrate import hydrate
+
+        rows = hydrate(opened.catalog, [int(result["id"]) for result in results], ("id", "content"), missing="skip")
+        return dict(zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True))
+    root = opened.version.ensure("chunks")
+    count = tables.parts_in(root, Chunks)
+    texts: dict[int, str] = {}
+    for part in {tables.part_of(result["uri"], count) for result in results}:
+        rows = tables.read_part(tables.part_path(root / Chunks.name, part), Chunks, ["id", "content"])
+        texts |= zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True)
+    return texts
+
+
 def _add_content(volume: Volume, results: list[Json]) -> None:
     """Give each result the text of its chunk."""
-    from pipeline.catalog.hydrate import hydrate
-
     if not results:
         return
-    rows = hydrate(volume.searcher.opened.catalog, [int(result["id"]) for result in results], ("id", "content"), missing="skip")
-    texts = dict(zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True))
+    texts = _texts(volume.searcher.opened, results)
     if lost := [result["id"] for result in results if int(result["id"]) not in texts]:
         raise NotFoundError(f"The chunk {lost[0]} is in the lexical index and in no table.", hint="Run `indexctl verify`.")
     for result in results:

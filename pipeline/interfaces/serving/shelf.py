@@ -29,7 +29,7 @@ MOST_OPEN = 16
 """Versions that stay open; the one that was asked longest ago goes first."""
 REST = 5.0
 """Seconds after which a version that could not be opened is tried again, while an older one answers."""
-_WARM = "where a warm index opens its parts"
+WARM = "where a warm index opens its parts"
 """A query that asks every channel."""
 
 Warn = Callable[[str], None]
@@ -65,7 +65,7 @@ class Volume:
     def warm(self) -> None:
         """Open what most requests need. What cannot be opened is for those to tell that need it."""
         with contextlib.suppress(CodeIntelError):
-            self.searcher.answer(_WARM, 1)
+            self.searcher.answer(WARM, 1)
             _ = self.searcher.opened.catalog
 
     def close(self) -> None:
