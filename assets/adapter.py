@@ -30,6 +30,11 @@ from resources.store import StoreResource
 OWNERS = ("team:codeintel",)
 AFRESH_TAG = "codeintel/afresh"
 """A tag of runs: the assets, with commas between, that are made on nothing that was made before."""
+AFRESH_JOBS: Mapping[str, tuple[str, ...]] = {
+    "tune": ("tuning",),
+    "evaluate": ("eval_queries", "eval_metrics", "coverage"),
+}
+"""Jobs that make assets anew, whoever launches them: Dagster gives the tags of a job to some of its runs only."""
 
 Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
 """Makes a stage's external inputs from (store, repository name, inputs by asset)."""
@@ -114,7 +119,7 @@ def asset_of(
             store.settings(name),
             externals=externals(store, name, by_asset),
             runtime=store.runtime(),
-            full=not outputs.keys().isdisjoint(context.run.tags.get(AFRESH_TAG, "").split(",")),
+            full=not outputs.keys().isdisjoint(afresh_in(context.run)),
         )
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}
@@ -140,6 +145,11 @@ def asset_of(
     # Dagster would want the annotation of a tuple where there are several outputs; `outs` says all that there is to say.
     del body.__annotations__["return"]
     return decorate(body)
+
+
+def afresh_in(run: dg.DagsterRun) -> frozenset[str]:
+    """The assets that a run makes on nothing that was made before."""
+    return frozenset((*run.tags.get(AFRESH_TAG, "").split(","), *AFRESH_JOBS.get(run.job_name, ())))
 
 
 def _judged(gates: Sequence[Gate], store: StoreResource, name: str, roots: Roots) -> Mapping[str, Finding]:

@@ -14,21 +14,19 @@ import dagster as dg
 import msgspec
 
 from assets import chunks, index, quality, release, source, structure
-from assets.adapter import AFRESH_TAG
 from assets.upkeep import gc_job, verify_job
 from pipeline.errors import ConfigError
-from pipeline.schemas import Coverage, EvalMetrics, EvalQueries, Tuning
+from pipeline.schemas import EvalQueries, Tuning
 from pipeline.store.place import default_data
 from resources.artefacts import ArtefactIOManager
 from resources.duckdb import catalog_resource
 from resources.store import StoreResource
 from sensors.alerts import alert_sensors
 from sensors.commits import INTERVAL_SECONDS, TICK_SECONDS, commit_sensor
-from sensors.nightly import BY_NIGHT, GC_CRON, NIGHTLY_CRON, collection_schedule, nightly_schedule
+from sensors.nightly import GC_CRON, NIGHTLY_CRON, collection_schedule, nightly_schedule
 
 BUILD_JOB = "build"
 ASSET_MODULES = (source, structure, chunks, index, quality, release)
-_EVALUATED = tuple(kind.asset for kind in (EvalQueries, EvalMetrics, Coverage))
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,26 +93,22 @@ def build_definitions(overrides: Overrides | None = None) -> dg.Definitions:
 def _asset_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     """Build all; or only from tuning, or from evaluation on, made anew from what was built last. All of them publish."""
 
-    def job(
-        name: str, description: str, root: str | None = None, afresh: tuple[str, ...] = ()
-    ) -> dg.UnresolvedAssetJobDefinition:
+    def job(name: str, description: str, root: str | None = None) -> dg.UnresolvedAssetJobDefinition:
         return dg.define_asset_job(
             name,
             selection=dg.AssetSelection.all() if root is None else dg.AssetSelection.assets(root).downstream(),
             # Steps share one process: the work itself is spread over processes inside the heavy stages.
             executor_def=dg.in_process_executor,
             description=description,
-            run_tags={AFRESH_TAG: ",".join(afresh)} if afresh else None,
         )
 
     return [
         job(BUILD_JOB, "From a repository to a published, verified version."),
-        job("tune", "Finds the operating point anew for what was built last, and publishes it.", Tuning.asset, (Tuning.asset,)),
+        job("tune", "Finds the operating point anew for what was built last, and publishes it.", Tuning.asset),
         job(
             "evaluate",
             "Makes queries, figures and coverage anew for what was built last, and publishes them.",
             EvalQueries.asset,
-            tuple(asset for asset in BY_NIGHT if asset in _EVALUATED),
         ),
     ]
 

@@ -108,7 +108,7 @@ METRICS: Mapping[str, Metric] = {
             {
                 "interface": ("http", "mcp"),
                 "operation": (
-                    "search", "fetch", "symbols", "related", "status", "sql", "page", "health", "ready", "metrics", "other",
+                    "search", "fetch", "symbols", "related", "status", "versions", "quality", "other",
                 ),
                 "state": ("ok", "refused", "busy", "cancelled", "failed"),
             },

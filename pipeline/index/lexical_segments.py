@@ -14,7 +14,6 @@ Belongs here: writing those files. Not here: which documents go into which segme
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -157,7 +156,8 @@ def _disk_errors() -> Iterator[None]:
         yield
     except ValueError as error:
         number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+        # Of a thread that died it says no more than that.
+        raise (OSError(int(number[1]), str(error)) if number else OSError(str(error))) from error
 
 
 def _document(row: Row) -> tantivy.Document:

@@ -87,9 +87,9 @@ def plan(
 
     from pipeline import planning
     from pipeline.errors import NotFoundError
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.targets import target_of
     from pipeline.store.layout import Store, open_store
+    from pipeline.store.place import data_folder
 
     path, rev, repo = target_of(data_folder(data), path, rev, repo, fetch=False)
     try:
@@ -151,9 +151,9 @@ def build(
 ) -> None:  # fmt: skip
     """Index a repository, verify the result and publish it."""
     from pipeline import planning
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.scip_options import symbols_from
     from pipeline.interfaces.targets import target_of
+    from pipeline.store.place import data_folder
 
     started = time.perf_counter()
     path, rev, repo = target_of(data_folder(data), path, rev, repo, fetch=True)
@@ -177,9 +177,9 @@ def build_and_report(
 ) -> None:
     """Build what a path names, publish it, and print what came of it. Raises what ended it."""
     from pipeline import planning
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import Steps, print_json
     from pipeline.store.layout import create_store
+    from pipeline.store.place import data_folder
     from pipeline.store.versions import current_or_none
 
     store = create_store(data_folder(data))

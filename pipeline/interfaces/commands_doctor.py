@@ -37,9 +37,9 @@ def doctor(data: Data = None, json: Json = False) -> None:
 
     Example: indexctl doctor --json | jq '.findings[] | select(.level == "problem")'
     """
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.examining.findings import Level
     from pipeline.interfaces.output import print_json
+    from pipeline.store.place import data_folder
 
     root = data_folder(data)
     findings = _examine(root)

@@ -34,8 +34,8 @@ def mcp(
 ) -> None:
     """Serve the index to coding agents over the Model Context Protocol."""
     from pipeline.errors import ConfigError
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.mcp.link import Worker
+    from pipeline.store.place import data_folder
 
     if token_file is not None and not http:
         raise ConfigError("--token-file is for --http.", hint="Whoever starts the server over stdio needs no token.")

@@ -41,9 +41,9 @@ def add(where: Where, repo: Name = None, rev: Revision = None, data: Data = None
     CODEINTEL_GIT_SSH_KEY or from an ssh agent, and are never stored.
     """
     from pipeline import registration
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.output import print_json, printable
     from pipeline.store.layout import create_store, read_origin
+    from pipeline.store.place import data_folder
 
     repository = registration.register(create_store(data_folder(data)), where, name=repo, rev=rev)
     if json:

@@ -38,11 +38,14 @@ def serve(
     data: Data = None,
 ) -> None:
     """Serve searches, symbols, status and a page over HTTP, with OpenAPI at /openapi.json."""
+    import logging
+
     from pipeline.interfaces.context import choose_store
     from pipeline.interfaces.http.access import access_of
     from pipeline.interfaces.http.limits import Limits
     from pipeline.interfaces.http.server import address_of, listen
     from pipeline.interfaces.http.server import serve as answer_requests
+    from pipeline.interfaces.observing.logs import tell_audit
     from pipeline.interfaces.serving.service import Service
 
     store = choose_store(data)
@@ -50,4 +53,6 @@ def serve(
     listener = listen(host, port)
     sys.stderr.write(f"{address_of(listener)} serves {store.root} (Ctrl-C ends it)\n")
     sys.stderr.flush()
-    answer_requests(Service(store), listener, access, Limits(threads=threads))
+    answer_requests(
+        Service(store, logging.getLogger(__name__).warning, tell=tell_audit), listener, access, Limits(threads=threads)
+    )

@@ -6,6 +6,7 @@ Belongs here: starting it. Not here: the definitions that it shows (`pipeline.de
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,9 +33,9 @@ def ui(
     data: Data = None,
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.run import dagster_home, dagster_instance, start_reporting
     from pipeline.store.layout import create_store
+    from pipeline.store.place import data_folder
 
     store = create_store(data_folder(data))
     environment = {
@@ -52,4 +53,6 @@ def ui(
     start_reporting(store)
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()
+    # A shell script starts `indexctl ui &` with SIGINT ignored; Dagster treats SIGTERM alike, and nothing polite would end it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(program, command, environment)  # noqa: S606 - our own interpreter's dagster, no shell

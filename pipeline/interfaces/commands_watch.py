@@ -42,10 +42,10 @@ def watch(
 ) -> None:  # fmt: skip
     """Keep the index of a work tree up to date until Ctrl-C: build when it has changed and come to rest."""
     from pipeline import planning
-    from pipeline.interfaces.context import data_folder
     from pipeline.interfaces.scip_options import symbols_from
     from pipeline.source.watching import Bell, Tree, notices
     from pipeline.store.layout import create_store
+    from pipeline.store.place import data_folder
 
     planning.folder_at(path)
     store = create_store(data_folder(data))

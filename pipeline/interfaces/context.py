@@ -6,7 +6,6 @@ Belongs here: the rules that every command shares. Not here: what commands do.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,12 +13,7 @@ from pipeline.errors import CodeIntelError, NotFoundError, QueryError, SourceErr
 from pipeline.source.freshness import git_place, head_of
 from pipeline.store import revisions
 from pipeline.store.layout import Origin, Repository, Store, open_store, read_origin
-from pipeline.store.place import default_data
-
-
-def data_folder(given: Path | None) -> Path:
-    """`--data`, or the default place, absolute: what is stored and shown must not depend on the working directory."""
-    return (given.expanduser() if given else default_data(Path.cwd(), os.environ)).absolute()
+from pipeline.store.place import data_folder
 
 
 def choose_store(given: Path | None) -> Store:

@@ -13,6 +13,7 @@ Belongs here: what is reachable, and removing the rest. Not here: caches across 
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,16 @@ class _Counted:
 def _remove(path: Path) -> None:
     """First away from its name, then away."""
     aside = files.temporary_sibling(path)
-    path.rename(aside)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # There may be no room for another name even. What says what it is goes last: half of it is told, and collected again.
+        for file in files.tree_files(path) if path.is_dir() else ():
+            if file.name not in (versions.MANIFEST, OBJECT_FILE):
+                file.unlink()
+        files.remove(path)
+        return
     files.fsync_directory(path.parent)
     files.remove(aside)

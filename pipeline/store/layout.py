@@ -161,8 +161,11 @@ class Store:
         return Repository(name, self.root / quote(check_repository_name(name), safe=""))
 
     def repositories(self) -> list[Repository]:
-        """All registered repositories, by name."""
-        entries = [entry for entry in self.root.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
+        """All registered repositories, by name. Raises `NotFoundError` where the store is gone."""
+        try:
+            entries = [entry for entry in self.root.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
+        except OSError as error:
+            raise NotFoundError(f"The store {self.root} cannot be read: {error.strerror}.", hint="Is its disk there?") from None
         found = [Repository(unquote(entry.name), entry) for entry in entries if (entry / REPOSITORY_FILE).is_file()]
         return sorted(found, key=lambda repository: repository.name)
 
@@ -233,7 +236,7 @@ def not_writable(path: Path, error: OSError) -> CodeIntelError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return CodeIntelError(f"The store {path} is read-only.", hint="Choose another one with --data DIR or CODEINTEL_DATA.")
     if error.errno is None:
-        # NumPy reports a short write without saying why.
+        # NumPy reports a short write, and Tantivy a thread that could not go on, without saying why.
         return CodeIntelError(
             f"Writing to the store {path} failed, most likely because its disk is full: {error}.",
             hint="Free some space and build again; nothing that was published is lost.",

@@ -5,6 +5,7 @@ Belongs here: the one rule. Not here: command-line flags, which come before it (
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,3 +24,8 @@ def default_data(folder: Path, environment: Mapping[str, str]) -> Path:
     if given := environment.get("XDG_DATA_HOME"):
         return Path(given) / "codeintel"
     return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "codeintel"
+
+
+def data_folder(given: Path | None) -> Path:
+    """The folder that is given, or the default one; absolute, because what is stored must not depend on the working directory."""
+    return (given.expanduser() if given else default_data(Path.cwd(), os.environ)).absolute()

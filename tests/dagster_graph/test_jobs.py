@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.adapter import AFRESH_JOBS, AFRESH_TAG, afresh_in
 from assets.partitions import PARTITION_SET
 from pipeline.definitions import Overrides, build_definitions
 from pipeline.errors import ConfigError
@@ -17,6 +18,7 @@ from pipeline.registration import release
 from pipeline.store.layout import open_store
 from pipeline.store.locks import builder
 from resources.store import StoreResource
+from sensors.nightly import BY_NIGHT
 
 
 @pytest.fixture
@@ -149,3 +151,11 @@ def test_that_nothing_is_built_any_more_shows_at_the_last_asset() -> None:
     graph = build_definitions(Overrides(data=Path("nowhere"))).resolve_asset_graph()
     policies = {key.path[-1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
     assert [name for name, policy in policies.items() if policy is not None] == ["current"]
+
+
+def test_jobs_make_their_assets_anew_whoever_launches_them() -> None:
+    assert afresh_in(dg.DagsterRun("evaluate")) >= {"eval_queries", "eval_metrics", "coverage"}
+    assert "tuning" in afresh_in(dg.DagsterRun("tune"))
+    assert afresh_in(dg.DagsterRun("build", tags={AFRESH_TAG: "tuning,coverage"})) == {"tuning", "coverage"}
+    made = {asset for assets in AFRESH_JOBS.values() for asset in assets}
+    assert made <= set(BY_NIGHT), "each of them can be based on an earlier one"

@@ -7,6 +7,7 @@ Belongs here: how a request is read, asked and answered. Not here: which request
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ from pipeline.interfaces.http.endpoints import ENDPOINTS, Endpoint, from_body, f
 from pipeline.interfaces.http.errors import RefusedError
 from pipeline.interfaces.http.limits import Gate, Limits
 from pipeline.interfaces.http.openapi import document
+from pipeline.interfaces.observing.prometheus import CONTENT_TYPE, metrics_text
+from pipeline.interfaces.observing.requests import request as observed
 from pipeline.interfaces.serving.service import Service
 
 _JSON = "application/json"
@@ -115,14 +118,21 @@ class Application:
 
     def _endpoint(self, endpoint: Endpoint) -> Handler:
         async def handle(request: Request) -> Response:
-            posted = request.method == "POST"
-            if posted:
-                arguments = from_body(await self._body(request))
-            else:
-                inside = request.path_params[endpoint.inside] if endpoint.inside else ""
-                arguments = from_query(endpoint, request.scope["query_string"], inside)
-            answer = await self._gate.run(lambda: msgspec.json.encode(endpoint.ask(self.service, arguments, not posted)))
-            return Response(answer, media_type=_JSON)
+            header = request.headers.get
+            said = {"request_id": header("x-request-id", ""), "traceparent": header("traceparent", "")}
+            with observed("http", endpoint.operation, **said) as this:
+                posted = request.method == "POST"
+                if posted:
+                    arguments = from_body(await self._body(request))
+                else:
+                    inside = request.path_params[endpoint.inside] if endpoint.inside else ""
+                    arguments = from_query(endpoint, request.scope["query_string"], inside)
+                # Threads log, and begin spans, for the request that they work for.
+                context = contextvars.copy_context()
+                answer = await self._gate.run(
+                    lambda: context.run(lambda: msgspec.json.encode(endpoint.ask(self.service, arguments, not posted)))
+                )
+                return Response(answer, headers={"x-request-id": this.id}, media_type=_JSON)
 
         return handle
 
@@ -174,8 +184,8 @@ class Application:
         return Response(msgspec.json.encode(found), status, headers, _JSON)
 
     async def _metrics(self, request: Request) -> Response:
-        text = await self._aside.run(lambda: health.metrics(self.service))
-        return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        text = await self._aside.run(lambda: metrics_text())
+        return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def _description(self, request: Request) -> Response:
         return Response(self._openapi, media_type=_JSON)

@@ -33,10 +33,6 @@ class Quality(Request, frozen=True, kw_only=True):
     """How good a version is: what its evaluation measured, what of the repository is covered, and how both went before."""
 
 
-def _asked(operation: str) -> Callable[[Service, Json, bool], Json]:
-    return lambda service, arguments, texts: service.ask(operation, arguments, texts=texts)
-
-
 def _versions(service: Service, arguments: Json, texts: bool) -> Json:
     return quality.versions(service, parse(Versions, arguments, texts=texts).repo)
 
@@ -54,11 +50,20 @@ class Endpoint:
     name: str
     kind: type[msgspec.Struct]
     answer: type[msgspec.Struct]
-    ask: Callable[[Service, Json, bool], Json]
+    operation: str
+    """Of the service; metrics name it so, too."""
+    own: Callable[[Service, Json, bool], Json] | None = None
+    """What answers in place of the service."""
     inside: str = ""
     without: frozenset[str] = frozenset()
     post: bool = False
     """Whether the arguments may come as JSON in a body, too."""
+
+    def ask(self, service: Service, arguments: Json, texts: bool) -> Json:
+        """The answer; `texts` where the arguments come from a URL."""
+        if self.own is not None:
+            return self.own(service, arguments, texts)
+        return service.ask(self.operation, arguments, texts=texts)
 
     @property
     def route(self) -> str:
@@ -72,22 +77,22 @@ class Endpoint:
 
 
 ENDPOINTS = (
-    Endpoint(path="/search", name="search", kind=Search, answer=schemas.Searched, ask=_asked("search"), post=True),
+    Endpoint(path="/search", name="search", kind=Search, answer=schemas.Searched, operation="search", post=True),
     Endpoint(
-        path="/chunks/{id}", name="chunk", kind=Fetch, answer=schemas.Chunk, ask=_asked("fetch"), inside="id",
+        path="/chunks/{id}", name="chunk", kind=Fetch, answer=schemas.Chunk, operation="fetch", inside="id",
         without=frozenset(("uri", "start_line", "end_line")),
     ),
     Endpoint(
-        path="/files/{uri}", name="lines", kind=Fetch, answer=schemas.Lines, ask=_asked("fetch"), inside="uri",
+        path="/files/{uri}", name="lines", kind=Fetch, answer=schemas.Lines, operation="fetch", inside="uri",
         without=frozenset(("id", "around")),
     ),
     Endpoint(
-        path="/symbols/{name}", name="symbols", kind=Symbols, answer=schemas.Symbols, ask=_asked("symbols"), inside="name"
+        path="/symbols/{name}", name="symbols", kind=Symbols, answer=schemas.Symbols, operation="symbols", inside="name"
     ),
-    Endpoint(path="/related/{id}", name="related", kind=Related, answer=schemas.Related, ask=_asked("related"), inside="id"),
-    Endpoint(path="/status", name="status", kind=Status, answer=schemas.Status, ask=_asked("status")),
-    Endpoint(path="/versions", name="versions", kind=Versions, answer=schemas.Versions, ask=_versions),
-    Endpoint(path="/quality", name="quality", kind=Quality, answer=schemas.Quality, ask=_quality),
+    Endpoint(path="/related/{id}", name="related", kind=Related, answer=schemas.Related, operation="related", inside="id"),
+    Endpoint(path="/status", name="status", kind=Status, answer=schemas.Status, operation="status"),
+    Endpoint(path="/versions", name="versions", kind=Versions, answer=schemas.Versions, own=_versions, operation="versions"),
+    Endpoint(path="/quality", name="quality", kind=Quality, answer=schemas.Quality, own=_quality, operation="quality"),
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import CodeIntelError, ConfigError, NotFoundError, QueryError, SourceError, StoreBusyError
+from pipeline.interfaces.observing.requests import EndedError
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER = "1"
@@ -25,7 +26,7 @@ _KINDS: tuple[tuple[tuple[type[CodeIntelError], ...], int, str], ...] = (
 """The first one that fits; what is damaged or not ready can be repaired, and the same request succeeds then."""
 
 
-class RefusedError(Exception):
+class RefusedError(EndedError):
     """A request that the service itself turns away: too large, too slow, unknown, not allowed."""
 
     def __init__(
@@ -34,6 +35,7 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.hint = status, code, message, hint
         self.headers = dict(headers or {})
+        self.ended = "busy" if status == 503 else "refused" if status < 500 else "failed"
 
 
 def body(code: str, message: str, hint: str = "") -> bytes:
@@ -50,8 +52,6 @@ def described(error: BaseException) -> RefusedError:
     if isinstance(error, CodeIntelError):
         for kinds, status, code in _KINDS:
             if isinstance(error, kinds):
-                if status == 503:
-                    _log.warning("%s", error)
                 return RefusedError(status, code, error.message, error.hint)
     _log.error("an unexpected error", exc_info=error)
     return RefusedError(500, "internal", "The service failed to answer this request.", "Its log says why.")

@@ -1,18 +1,19 @@
-"""What an orchestrator and Prometheus ask: whether the service is ready, and its metrics.
+"""Whether the service is ready, as an orchestrator asks.
 
-Belongs here: handing on what `interfaces.observing` knows. Not here: judging or counting.
+Belongs here: opening what is published, and handing on what `interfaces.observing` knows. Not here: judging.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import gc
 import threading
 import time
 
 from pipeline.errors import CodeIntelError
+from pipeline.interfaces.observing.readiness import readiness
 from pipeline.interfaces.serving.service import Json, Service
-from pipeline.store.versions import current_or_none, read_manifest
+from pipeline.store.versions import current_or_none
 
 
 class Warming:
@@ -44,44 +45,11 @@ class Warming:
                 volume.warm()
             with self._lock:
                 del self._since[repository.name]
+        # What is loaded by now stays to the end: looking for garbage need not go through it each time.
+        gc.collect()
+        gc.freeze()
 
 
 def ready(service: Service, warming: Warming) -> Json:
     """The answer of `/readyz`."""
-    opening = warming.opening()
-    with contextlib.suppress(ImportError):
-        module = importlib.import_module("pipeline.interfaces.observing.readiness")
-        found: Json = module.readiness(service.store, opening=opening).as_json()
-        return found
-    rows = []
-    for repository in service.store.repositories():
-        current, state, reason = current_or_none(repository), "ready", ""
-        if current is None:
-            state, reason = "missing", "Nothing is published; run `indexctl build`."
-        elif repository.name in opening:
-            state, reason = "building", f"{current} is being opened."
-        else:
-            try:
-                read_manifest(repository.versions / current)
-            except CodeIntelError as error:
-                state, reason = "broken", str(error)
-        rows.append({"repo": repository.name, "state": state, "reason": reason, "answers": state == "ready"})
-    any_ready = any(row["answers"] for row in rows)
-    return {"ready": any_ready, "reason": "" if any_ready else "No repository answers.", "repositories": rows}
-
-
-def metrics(service: Service) -> bytes:
-    """The answer of `/metrics`."""
-    with contextlib.suppress(ImportError):
-        module = importlib.import_module("pipeline.interfaces.observing.prometheus")
-        found: bytes = module.metrics_text()
-        return found
-    lines = (
-        "# HELP codeintel_open_versions Versions that are open.",
-        "# TYPE codeintel_open_versions gauge",
-        f"codeintel_open_versions {len(service.shelf.open_versions())}",
-        "# HELP codeintel_flips_total Versions that took the place of others.",
-        "# TYPE codeintel_flips_total counter",
-        f"codeintel_flips_total {service.shelf.flips}",
-    )
-    return ("\n".join(lines) + "\n").encode()
+    return readiness(service.store, opening=warming.opening()).as_json()

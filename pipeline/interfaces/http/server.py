@@ -22,9 +22,15 @@ from pipeline.interfaces.http.access import Access
 from pipeline.interfaces.http.app import Application
 from pipeline.interfaces.http.connections import connection_class
 from pipeline.interfaces.http.limits import Limits
+from pipeline.interfaces.observing.logs import start_logging
+from pipeline.interfaces.observing.prometheus import start_observing
+from pipeline.interfaces.observing.telemetry import telemetry
 from pipeline.interfaces.serving.service import Service
 
 _BACKLOG = 1024
+_GARBAGE = (2000, 10, 5)
+"""When garbage is looked for. `indexctl` hardly ever does, because it ends soon; a version that was closed goes only then, with
+all that it had read."""
 _ARENA_MAX = -8
 """M_ARENA_MAX of malloc.h."""
 _SWITCH = 0.002
@@ -81,6 +87,8 @@ def _share_arenas() -> None:
 def serve(service: Service, listener: socket.socket, access: Access, limits: Limits | None = None) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and let those that run finish, within a bound."""
     limits = limits or Limits()
+    start_logging()
+    start_observing(service.store)
     application = Application(service, access, limits)
     config = uvicorn.Config(
         application, loop="auto", http=connection_class(limits), ws="none", lifespan="off", interface="asgi3",
@@ -92,10 +100,10 @@ def serve(service: Service, listener: socket.socket, access: Access, limits: Lim
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     sys.setswitchinterval(_SWITCH)
     _share_arenas()
+    gc.set_threshold(*_GARBAGE)
     application.start()
-    # What is loaded by now stays to the end.
-    gc.freeze()
     try:
-        _Server(config).run(sockets=[listener])
+        with telemetry():
+            _Server(config).run(sockets=[listener])
     finally:
         application.close()

@@ -24,8 +24,10 @@ from pipeline.interfaces.mcp import documents, text
 from pipeline.interfaces.mcp.budget import tokens
 from pipeline.interfaces.mcp.pages import Cursor, Item, asked, read_cursor, take
 from pipeline.interfaces.mcp.tools import BUDGET, TOOLS, Extras
+from pipeline.interfaces.observing.requests import request as observed
 from pipeline.interfaces.serving.requests import DEEPEST, MOST_LINES, MOST_ON_A_PAGE, REQUESTS, parse
 from pipeline.interfaces.serving.service import Service
+from pipeline.interfaces.serving.shelf import WARM
 from pipeline.store.layout import open_store
 from pipeline.store.versions import version_names
 
@@ -73,6 +75,12 @@ class Desk:
 
     def answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         """The answer to a call, within its budget; never raises."""
+        with observed("mcp", tool if tool in REQUESTS else "other") as this:
+            reply = self._answer(tool, arguments)
+            this.ended = "refused" if reply.error else "ok"
+            return reply
+
+    def _answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         budget, as_json = BUDGET, arguments.get("format") == "json"
         try:
             extras, rest = _split(tool, arguments)
@@ -98,8 +106,10 @@ class Desk:
         with contextlib.suppress(CodeIntelError, OSError):
             service = self.service()
             with service.shelf.taken(self._default(service)) as volume:
+                # The first call needs these; what others need follows.
+                volume.searcher.answer(WARM, 1)
+                service.freshness.of(volume.searcher.version)
                 volume.warm()
-                service.freshness.of(volume.searcher.version, wait=0)
 
     def service(self) -> Service:
         """The service over the store. Raises `NotFoundError` while there is none."""

@@ -7,7 +7,6 @@ Belongs here: the life of the worker, and which reply belongs to which call. Not
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import queue
 import subprocess
@@ -17,9 +16,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST_WAITING = 1000
 """Calls that wait for an answer at a time; more are refused."""
@@ -116,6 +118,8 @@ class Worker:
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
         """The answer to a call; where there is none to be had, a sentence that says so. A cancelled call is called off."""
+        import asyncio
+
         if len(self._waiting) >= MOST_WAITING:
             return _problem("Too many calls are waiting for an answer.\nAsk again when some of them are answered.")
         loop = asyncio.get_running_loop()

@@ -22,6 +22,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from pipeline.interfaces.mcp.answering import Desk, Reply
+from pipeline.interfaces.observing.logs import start_logging
+from pipeline.interfaces.observing.telemetry import telemetry
 
 THREADS = 8
 """Calls that are answered at a time; others wait for their turn."""
@@ -99,7 +101,9 @@ def main() -> None:
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
     desk = Desk(Path(start.data), start.repo)
     threading.Thread(target=desk.warm, name="warming", daemon=True).start()
-    work(desk, sys.stdin.buffer, replies)
+    start_logging()
+    with telemetry():
+        work(desk, sys.stdin.buffer, replies)
     desk.close()
     # Nobody is left who waits for the calls that are still being answered.
     os._exit(0)

@@ -76,8 +76,8 @@ def readiness(
     """
     try:
         known = store.repositories()
-    except OSError as error:
-        return Readiness(False, f"The store {store.root} cannot be read: {error.strerror}.", ())
+    except CodeIntelError as error:
+        return Readiness(False, error.message, ())
     states = tuple(
         _state_of(
             one,

@@ -8,7 +8,6 @@ Belongs here: what all servers do around every request. Not here: what requests 
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import logging
@@ -72,11 +71,20 @@ def request(
         instruments.observe("codeintel_request_seconds", seconds, interface=interface)
 
 
+class EndedError(Exception):
+    """An error that says itself how the request ended."""
+
+    ended: Ended = "failed"
+
+
 def _end_of(error: BaseException) -> Ended:
+    if isinstance(error, EndedError):
+        return error.ended
     if isinstance(error, StoreBusyError):
         return "busy"
     if isinstance(error, CodeIntelError):
         return "refused" if error.exit_code in _REFUSED else "failed"
-    if isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError | GeneratorExit | KeyboardInterrupt):
+    # Of a task that is cancelled, a program that ends: those are no `Exception`.
+    if isinstance(error, concurrent.futures.CancelledError) or not isinstance(error, Exception):
         return "cancelled"
     return "failed"

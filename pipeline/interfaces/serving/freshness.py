@@ -17,6 +17,8 @@ from pipeline.store.versions import Version
 
 AGE = 1.0
 """Seconds for which an answer stays good."""
+_MEANWHILE = 2 * AGE
+"""Seconds up to which it is given on while the next comparison goes on: under load nobody waits for one."""
 _MOST_KEPT = 256
 
 
@@ -38,12 +40,12 @@ class Freshnesses:
 
     store: Store
     _looks: dict[tuple[str, str], _Look] = field(default_factory=dict, repr=False)
-    _last: dict[tuple[str, str], Freshness] = field(default_factory=dict, repr=False)
+    _last: dict[tuple[str, str], _Look] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def of(self, version: Version, *, wait: float = GRACE) -> Freshness:
-        """How the repository compares with a version: as of less than `AGE` seconds ago; where a comparison takes longer than
-        `wait` seconds, what the one before found, or that nobody has looked yet."""
+        """How the repository compares with a version: as of less than `AGE` seconds ago, or twice that while it is looked at
+        again; where a comparison takes longer than `wait` seconds, what the one before found, or that nobody has looked yet."""
         key = (version.repository.name, version.name)
         with self._lock:
             look = self._looks.get(key)
@@ -54,9 +56,10 @@ class Freshnesses:
                     del self._looks[oldest]
                     self._last.pop(oldest, None)
                 threading.Thread(target=self._compare, args=(key, version, look), name="looking", daemon=True).start()
-        if look.done.wait(wait):
-            return look.found
-        return self._last.get(key, look.found)
+        before = self._last.get(key, look)
+        if before is not look and time.monotonic() - before.at < _MEANWHILE and not look.done.is_set():
+            return before.found
+        return look.found if look.done.wait(wait) else before.found
 
     def _compare(self, key: tuple[str, str], version: Version, look: _Look) -> None:
         repository: Repository = version.repository
@@ -65,5 +68,5 @@ class Freshnesses:
         except (CodeIntelError, OSError) as error:
             look.found = Freshness(stale=True, files=None, reason=str(error))
         look.at = time.monotonic()
-        self._last[key] = look.found
+        self._last[key] = look
         look.done.set()

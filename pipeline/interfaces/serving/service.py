@@ -7,22 +7,27 @@ Belongs here: which parts of the engine answer what. Not here: transports (`http
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline import tables
 from pipeline.errors import CodeIntelError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.interfaces import answers
 from pipeline.interfaces.serving import requests
 from pipeline.interfaces.serving.freshness import Freshnesses
 from pipeline.interfaces.serving.requests import Fetch, Related, Search, Status, Symbols
-from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Volume
+from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Told, Volume, tell_nobody
 from pipeline.interfaces.statuses import status_of, without_version
+from pipeline.schemas import Chunks
 from pipeline.search.engine import Filters
+from pipeline.search.opened import Opened
 from pipeline.store.layout import Store
 
 Json = dict[str, Any]
+_FIRST_LOOK = 1.0
+"""Seconds for which a new version waits, before requests come to it, for how fresh it is."""
 _UNREADABLE = (IndexCorruptionError, OSError, MemoryError)
 """What says that an open version is no longer what it was."""
 
@@ -39,12 +44,14 @@ class Service:
     store: Store
     warn: Callable[[str], None] = complain
     most_open: int = MOST_OPEN
+    tell: Told = field(default=tell_nobody, repr=False)
     shelf: Shelf = field(init=False)
     freshness: Freshnesses = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.store, self.warn, self.most_open)
+        self.shelf = Shelf(self.store, self.warn, self.most_open, self.tell)
         self.freshness = Freshnesses(self.store)
+        self.shelf.prepare = lambda volume: self.freshness.of(volume.searcher.version, wait=_FIRST_LOOK)
 
     def close(self) -> None:
         """Let all versions go that nobody reads, and the others when their readers are done."""
@@ -156,14 +163,28 @@ class Service:
                 ) from error
 
 
+def _texts(opened: Opened, results: Sequence[Json]) -> dict[int, str]:
+    """The texts of chunks by id. While the catalog is not open, from the parts of their files: the first answer of a server
+    is not to wait for a database."""
+    if opened.holds("catalog"):
+        from pipeline.catalog.hydrate import hydrate
+
+        rows = hydrate(opened.catalog, [int(result["id"]) for result in results], ("id", "content"), missing="skip")
+        return dict(zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True))
+    root = opened.version.ensure("chunks")
+    count = tables.parts_in(root, Chunks)
+    texts: dict[int, str] = {}
+    for part in {tables.part_of(result["uri"], count) for result in results}:
+        rows = tables.read_part(tables.part_path(root / Chunks.name, part), Chunks, ["id", "content"])
+        texts |= zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True)
+    return texts
+
+
 def _add_content(volume: Volume, results: list[Json]) -> None:
     """Give each result the text of its chunk."""
-    from pipeline.catalog.hydrate import hydrate
-
     if not results:
         return
-    rows = hydrate(volume.searcher.opened.catalog, [int(result["id"]) for result in results], ("id", "content"), missing="skip")
-    texts = dict(zip(rows["id"].to_pylist(), rows["content"].to_pylist(), strict=True))
+    texts = _texts(volume.searcher.opened, results)
     if lost := [result["id"] for result in results if int(result["id"]) not in texts]:
         raise NotFoundError(f"The chunk {lost[0]} is in the lexical index and in no table.", hint="Run `indexctl verify`.")
     for result in results:

@@ -16,22 +16,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.catalog.symbol_table import SymbolTable, read_symbols
+from pipeline.config import Settings
 from pipeline.errors import CodeIntelError, NotFoundError
 from pipeline.interfaces.answers import symbol_assets
 from pipeline.search.engine import Searcher, open_searcher
 from pipeline.search.trace import Tracer
 from pipeline.store import revisions
 from pipeline.store.layout import Repository, Store, read_origin, settings_of
-from pipeline.store.versions import current_name
+from pipeline.store.versions import Version, current_name
 
 MOST_OPEN = 16
 """Versions that stay open; the one that was asked longest ago goes first."""
 REST = 5.0
 """Seconds after which a version that could not be opened is tried again, while an older one answers."""
-_WARM = "where a warm index opens its parts"
+WARM = "where a warm index opens its parts"
 """A query that asks every channel."""
 
 Warn = Callable[[str], None]
+Told = Callable[[Version, Settings], None]
+"""Told of each version that is opened."""
+
+
+def tell_nobody(version: Version, settings: Settings) -> None:
+    """For those who do not care."""
 
 
 @dataclass(eq=False)
@@ -58,7 +65,7 @@ class Volume:
     def warm(self) -> None:
         """Open what most requests need. What cannot be opened is for those to tell that need it."""
         with contextlib.suppress(CodeIntelError):
-            self.searcher.answer(_WARM, 1)
+            self.searcher.answer(WARM, 1)
             _ = self.searcher.opened.catalog
 
     def close(self) -> None:
@@ -74,6 +81,9 @@ class Shelf:
     store: Store
     warn: Warn
     most_open: int = MOST_OPEN
+    tell: Told = tell_nobody
+    prepare: Callable[[Volume], object] = lambda volume: None
+    """What to do with a new published version before requests come to it."""
     flips: int = 0
     """Versions that took the place of others."""
     _volumes: OrderedDict[tuple[str, str | None], Volume] = field(default_factory=OrderedDict, repr=False)
@@ -187,6 +197,7 @@ class Shelf:
             published = current_name(old.repository) or ""
             new = self._open(old.repository, None)
             new.warm()
+            self.prepare(new)
             self._put(key, new)
             self.flips += 1
         except Exception as error:
@@ -203,6 +214,7 @@ class Shelf:
     def _open(self, repository: Repository, name: str | None) -> Volume:
         settings = settings_of(self.store, read_origin(repository))
         searcher = open_searcher(repository, settings, name)
+        self.tell(searcher.version, settings)
         return Volume(repository, searcher, Tracer(searcher, settings.trace, self.warn))
 
     def _put(self, key: tuple[str, str | None], volume: Volume) -> None:

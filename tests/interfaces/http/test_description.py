@@ -1,7 +1,7 @@
 """The OpenAPI document against the service, by a tool that reads it: schemathesis, where it is installed.
 
-    pip install schemathesis        # in an environment of its own
-    CODEINTEL_SCHEMATHESIS=…/bin/schemathesis make test
+pip install schemathesis        # in an environment of its own
+CODEINTEL_SCHEMATHESIS=…/bin/schemathesis make test
 """
 
 from __future__ import annotations

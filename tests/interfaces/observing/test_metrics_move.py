@@ -58,7 +58,8 @@ def _vectors(count: int) -> tuple[Any, Any]:
 def test_a_search_is_timed_by_kind_family_and_channel(built: Any, scraped: Scraped) -> None:
     with _searcher(built) as searcher:
         searcher.search("how is the berth fee worked out")
-        assert scraped("codeintel_open_versions") == 1
+        # Other tests of this process may have some open.
+        opened = scraped("codeintel_open_versions")
     assert scraped("codeintel_search_seconds_count", kind="question") == 1
     assert scraped("faiss_ann_search_duration_seconds_count", family="flat") == 1
     assert scraped("faiss_refine_duration_seconds_count") == 0  # An exact index has nothing to re-rank.
@@ -66,7 +67,7 @@ def test_a_search_is_timed_by_kind_family_and_channel(built: Any, scraped: Scrap
     assert scraped("codeintel_channel_answers_total", channel="splade", state="off") == 1
     assert scraped("codeintel_channel_seconds_count", channel="dense") == 1
     assert scraped("faiss_idmap_rows", repository="demo") > 5
-    assert scraped("codeintel_open_versions") == 0
+    assert scraped("codeintel_open_versions") == opened - 1
     assert scraped("faiss_param_overrides_total") == 0
 
 
@@ -141,9 +142,11 @@ def test_a_build_counts_its_evaluation_and_a_reader_the_flip_that_it_met(world: 
     (world.repo / "harbour" / "fees.py").write_text("def other_fee(nights: int) -> int:\n    return nights * 3\n")
     assert world.build().code == 0
     assert scraped("eval_pools_written_total") == 1
-    with _searcher(world), _searcher(world):
-        assert scraped("codeintel_flips_seen_total", repository="demo") == 1
-        assert scraped("codeintel_open_versions") == 2
+    with _searcher(world):
+        opened = scraped("codeintel_open_versions")
+        with _searcher(world):
+            assert scraped("codeintel_flips_seen_total", repository="demo") == 1
+            assert scraped("codeintel_open_versions") == opened + 1
 
 
 def test_the_materialised_join_is_ready_until_something_else_is_published(world: Any, scraped: Scraped) -> None:

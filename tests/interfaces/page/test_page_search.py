@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 TITLES = "[...document.querySelectorAll('.hit .name')].map((one) => one.innerText)"
@@ -108,11 +110,13 @@ def test_when_nothing_is_found_the_page_offers_to_drop_the_filters(page: Any, si
     page.until(f"{TITLES}.includes('berth_fee')")
 
 
-def test_what_is_open_tells_why_what_calls_it_and_where_it_lies(page: Any, site: str) -> None:
+def test_what_is_open_tells_why_what_calls_it_and_where_it_lies(page: Any, site: str, harbour: tuple[Path, Path]) -> None:
     _search(page, site, "berth_fee")
     page.click(".hit a.title")
     page.until("document.querySelector('.view pre')")
     assert page.text(".panel-head .place .path") == "harbour/fees.py:1"
+    page.run("getSelection().selectAllChildren(document.querySelector('.view pre'))")
+    assert page.run("getSelection().toString().trimEnd()") == (harbour[0] / "harbour/fees.py").read_text().rstrip()
     page.click("#tab-why")
     page.until("document.querySelector('.view .sum')")
     total = page.run("document.querySelector('.view .sum strong').firstChild.textContent")
@@ -166,3 +170,23 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page: Any, site: str) -> No
     assert page.run("document.querySelector('#panel').getBoundingClientRect().width") == 390
     page.click("#close")
     page.until("document.querySelector('#panel').hidden && !document.querySelector('main').inert")
+
+
+def test_an_earlier_version_can_be_searched(page: Any, world: Any, serving: Callable[..., Any]) -> None:
+    earlier = world.version
+    (world.repo / "harbour/fees.py").write_text("def pilot_fee():\n    return 7\n")
+    assert world.build().code == 0
+    with serving(world.store) as address:
+        page.open(f"{address}?q=berth_fee+pilot_fee")
+        page.until(f"{TITLES}.includes('pilot_fee') && document.querySelectorAll('[aria-label=Version] option').length === 2")
+        assert not page.run(f"{TITLES}.includes('berth_fee')")
+        page.run(
+            "((picker) => { picker.selectedIndex = 1; picker.dispatchEvent(new Event('change')); })"
+            "(document.querySelector('[aria-label=Version]'))"
+        )
+        page.until(f"{TITLES}.includes('berth_fee') && !{TITLES}.includes('pilot_fee')")
+        assert page.run("new URLSearchParams(location.search).get('version')") == earlier
+        page.press("Escape", "q")
+        page.until("document.querySelector('.quality h2')")
+        assert earlier in page.text(".quality h2")
+        assert page.count("svg.history circle") == 2

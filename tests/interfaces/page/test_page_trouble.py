@@ -156,3 +156,10 @@ def test_without_an_index_the_page_says_how_to_make_one(
         page.open(address)
         page.until("document.querySelector('.failed')")
         assert "indexctl build" in page.text(".failed")
+
+
+def test_an_address_that_somebody_made_up_is_told_and_asks_for_nothing_else(page: Any, site: str) -> None:
+    page.open(f"{site}?file=../../status&line=-1&tab=__proto__&open=abc&kind=constructor")
+    page.until("document.querySelector('#panel .failed')?.innerText.includes('no such path')")
+    asked = page.run("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    assert asked.count("/status") == 1

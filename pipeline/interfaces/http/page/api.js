@@ -32,8 +32,10 @@ export async function get(path, parameters = {}, signal = undefined) {
   }
 }
 
-/** Where something is asked: relative to the page, so that a prefix of a proxy is kept. */
+/** Where something is asked: relative to the page, so that a prefix of a proxy is kept. Raises `Failure` for what cannot be a path. */
 export function addressOf(path, parameters = {}) {
+  // Browsers resolve these, even when they are encoded, and would ask for something else.
+  if (path.some((part) => part === "." || part === "..")) throw new Failure("There is no such path.", { hint: "Paths begin at the top of the repository." });
   const url = new URL(path.map(encodeURIComponent).join("/"), document.baseURI);
   for (const [name, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {

@@ -29,7 +29,7 @@ export function codeNodes(text, { lang = "", start = 1, words = [], focus = null
     const number = start + index;
     const focused = focus && number >= focus[0] && number <= focus[1];
     const nodes = line.map(([kind, value]) => tokenNode(kind, value, marks));
-    return h("span", { class: focused ? "line focused" : "line", "data-number": numbered && number }, nodes, "\n");
+    return h("span", { class: focused ? "line focused" : "line", "data-number": numbered && number }, nodes.length ? nodes : h("br"));
   });
   const scrolled = most === Infinity;
   return h("pre", scrolled ? { class: "code", tabindex: "0", role: "region", "aria-label": name } : { class: "code" }, h("code", {}, shown));

@@ -50,6 +50,11 @@ export function legibleNodes(text) {
   return nodes;
 }
 
+/** A name that may be broken behind its dots and underscores, and else nowhere before it must. */
+export function nameNodes(name) {
+  return legible(name).split(/(?<=[._/:])(?=[^._/:])/).flatMap((part, index) => (index ? [h("wbr"), part] : [part]));
+}
+
 function codePoint(character) {
   return `U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }

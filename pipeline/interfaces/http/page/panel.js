@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { codeNodes, pathNodes, placeOf } from "./code.js";
-import { h, legible } from "./dom.js";
+import { h, legible, nameNodes } from "./dom.js";
 import { fileView } from "./file.js";
 import { failureNode } from "./messages.js";
 import { wordsOf } from "./results.js";
@@ -101,7 +101,7 @@ function headNode(state, tab, chunk, { close, announce }) {
   const title = tab === "file" && state.file ? uri.split("/").at(-1) : chunk?.name || uri.split("/").at(-1) || state.symbol || "Not found";
   return h("div", { class: "panel-head" },
     h("div", { class: "title" },
-      h("h2", {}, legible(title), chunk && !state.file && h("span", { class: "kind" }, legible(chunk.kind))),
+      h("h2", {}, nameNodes(title), chunk && !state.file && h("span", { class: "kind" }, legible(chunk.kind))),
       h("button", { type: "button", id: "close", class: "plain", "aria-label": "Close", "aria-keyshortcuts": "Escape", click: close }, "×")),
     uri && h("div", { class: "place" },
       h("span", { class: "path" }, pathNodes(uri), h("span", { class: "lines" }, `:${line}`)),
@@ -163,7 +163,7 @@ async function relatedView({ state, signal, go, addressOf }) {
     h("a", { class: "row", href: addressOf(one), click: open(one.id) }, h("span", { class: "path" }, pathNodes(one.uri), `:${one.start_line}`))));
   const rows = found.results.map((hit) => h("li", {},
     h("a", { class: "row", href: addressOf(hit), click: open(hit.id) },
-      h("span", { class: "name" }, legible(hit.name || hit.kind)),
+      h("span", { class: "name" }, nameNodes(hit.name || hit.kind)),
       h("span", { class: "path" }, pathNodes(hit.uri), `:${hit.start_line}`),
       h("span", { class: "ties" }, Object.keys(hit.explanation).map((name) => h("span", {}, h("span", { class: `dot ${colourOf(name)}` }), name))),
       summaryBar(hit, best))));

@@ -1,7 +1,7 @@
 // The list of hits. Belongs here: how hits look, and moving among them. Not here: asking for them (`app.js`).
 
 import { codeNodes, excerptOf, pathNodes } from "./code.js";
-import { counted, h, legible } from "./dom.js";
+import { counted, h, legible, nameNodes } from "./dom.js";
 import { colourOf, summaryBar } from "./why.js";
 
 const SHOWN_LINES = 7;
@@ -21,7 +21,7 @@ function hitNode(hit, best, { addressOf, open, opened }) {
   };
   return h("li", { class: "hit", "data-id": hit.id, "aria-current": hit.id === opened ? "true" : null },
     h("a", { class: "title", href: addressOf(hit), click },
-      h("span", { class: "name" }, hit.name ? legible(hit.name) : legible(hit.uri.split("/").at(-1))),
+      h("span", { class: "name" }, nameNodes(hit.name || hit.uri.split("/").at(-1))),
       h("span", { class: "kind" }, legible(hit.kind)),
       h("span", { class: "path" }, pathNodes(hit.uri), h("span", { class: "lines" }, `:${hit.start_line}–${hit.end_line}`)),
       summaryBar(hit, best)),

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { codeNodes, pathNodes } from "./code.js";
-import { counted, h, legible } from "./dom.js";
+import { counted, h, legible, nameNodes } from "./dom.js";
 
 const REFERENCES = 200;
 const RELATIONS = [
@@ -16,7 +16,7 @@ const RELATIONS = [
 export async function symbolsView({ state, chunk, signal, go }) {
   const defines = chunk?.defines ?? [];
   const name = state.symbol || defines[0]?.symbol;
-  if (!name) return h("p", { class: "dim" }, "This chunk defines no symbol. Its file, and what is related, may say more.");
+  if (!name) return h("p", { class: "dim" }, "This chunk defines no symbol that is kept by name: what is local to a function is not. Its file, and what is related, may say more.");
   const answer = await get(["symbols", name], { repo: state.repo, version: state.version, k: REFERENCES, most: 10 }, signal);
   const choices = defines.length > 1 && h("p", { class: "choices" }, defines.slice(0, 30).map((one) =>
     h("button", { type: "button", "aria-pressed": String(one.symbol === name), click: () => go({ tab: "symbols", symbol: one.symbol }) }, legible(one.qualified_name))));
@@ -31,7 +31,7 @@ export async function symbolsView({ state, chunk, signal, go }) {
 function symbolNode(one, go) {
   const guessed = one.provenance === "syntax" && h("p", { class: "dim" }, "By syntax: a reference is an equal name, not one that an indexer resolved.");
   return h("section", { class: "symbol" },
-    h("h3", {}, legible(one.qualified_name), h("span", { class: "kind" }, legible(one.kind))),
+    h("h3", {}, nameNodes(one.qualified_name), h("span", { class: "kind" }, legible(one.kind))),
     one.signature && codeNodes(one.signature, { lang: languageOf(one.symbol), numbered: false, most: 12 }),
     guessed,
     one.documentation && documentationNode(one.documentation),
@@ -64,7 +64,7 @@ function placesNodes(title, places, count, go) {
 function relationNodes(title, symbols, count, go) {
   if (!symbols.length) return [];
   const rows = symbols.map((one) => h("li", { class: "row" },
-    h("button", { type: "button", class: "link name", click: () => go({ tab: "symbols", symbol: one.symbol }) }, legible(one.qualified_name)),
+    h("button", { type: "button", class: "link name", click: () => go({ tab: "symbols", symbol: one.symbol }) }, nameNodes(one.qualified_name)),
     one.uri && h("button", { type: "button", class: "link path", click: () => go({ file: one.uri, line: String(one.line ?? 1) }) }, pathNodes(one.uri), one.line ? `:${one.line}` : "")));
   return [headNode(title, count, symbols.length), h("ul", { class: "rows" }, rows)];
 }
