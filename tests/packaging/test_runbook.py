@@ -37,7 +37,9 @@ def blocks() -> Iterator[tuple[int, str]]:
     """Line and text of each block that is to be run."""
     text = RUNBOOK.read_text(encoding="utf-8")
     for match in re.finditer(r"^```sh run\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield text[: match.start()].count("\n") + 1, match[1]
+        # `set -e` lets what follows a `!` pass either way.
+        strict = re.sub(r"^! (.*)$", r"if \1\nthen echo 'it was to fail' >&2; exit 1; fi", match[1], flags=re.MULTILINE)
+        yield text[: match.start()].count("\n") + 1, strict
 
 
 def repository(folder: Path, name: str) -> None:
