@@ -27,5 +27,5 @@ def default_data(folder: Path, environment: Mapping[str, str]) -> Path:
 
 
 def data_folder(given: Path | None) -> Path:
-    """The folder that is given, or the default one; absolute, because what is stored must not depend on the working directory."""
+    """The folder that is given, or the default one; absolute: what is stored must not depend on the working directory."""
     return (given.expanduser() if given else default_data(Path.cwd(), os.environ)).absolute()
