@@ -27,7 +27,6 @@ from pipeline.interfaces.mcp.tools import BUDGET, TOOLS, Extras
 from pipeline.interfaces.observing.requests import request as observed
 from pipeline.interfaces.serving.requests import DEEPEST, MOST_LINES, MOST_ON_A_PAGE, REQUESTS, parse
 from pipeline.interfaces.serving.service import Service
-from pipeline.interfaces.serving.shelf import WARM
 from pipeline.store.layout import open_store
 from pipeline.store.versions import version_names
 
@@ -106,10 +105,10 @@ class Desk:
         with contextlib.suppress(CodeIntelError, OSError):
             service = self.service()
             with service.shelf.taken(self._default(service)) as volume:
-                # The first call needs these; what others need follows.
-                volume.searcher.answer(WARM, 1)
-                service.freshness.of(volume.searcher.version)
                 volume.warm()
+                service.freshness.of(volume.searcher.version)
+                # The first call does without; others have filters.
+                _ = volume.searcher.opened.catalog
 
     def service(self) -> Service:
         """The service over the store. Raises `NotFoundError` while there is none."""

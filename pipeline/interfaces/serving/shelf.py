@@ -29,7 +29,7 @@ MOST_OPEN = 16
 """Versions that stay open; the one that was asked longest ago goes first."""
 REST = 5.0
 """Seconds after which a version that could not be opened is tried again, while an older one answers."""
-WARM = "where a warm index opens its parts"
+_WARM = "where a warm index opens its parts"
 """A query that asks every channel."""
 
 Warn = Callable[[str], None]
@@ -62,11 +62,15 @@ class Volume:
         opened, version = self.searcher.opened, self.searcher.version
         return opened.part("symbols", lambda: read_symbols(version.ensure(*symbol_assets(version))))
 
-    def warm(self) -> None:
-        """Open what most requests need. What cannot be opened is for those to tell that need it."""
+    def warm(self, like: Volume | None = None) -> None:
+        """Open what every search needs, and what requests had opened of `like`, whose place it is to take. What cannot be
+        opened is for those to tell that need it."""
         with contextlib.suppress(CodeIntelError):
-            self.searcher.answer(WARM, 1)
-            _ = self.searcher.opened.catalog
+            self.searcher.answer(_WARM, 1)
+            if like is not None and like.searcher.opened.holds("catalog"):
+                _ = self.searcher.opened.catalog
+            if like is not None and like.searcher.opened.holds("symbols"):
+                _ = self.symbols
 
     def close(self) -> None:
         """Write the traces that wait, and let the version go."""
@@ -196,7 +200,7 @@ class Shelf:
         try:
             published = current_name(old.repository) or ""
             new = self._open(old.repository, None)
-            new.warm()
+            new.warm(old)
             self.prepare(new)
             self._put(key, new)
             self.flips += 1
