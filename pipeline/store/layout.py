@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline import files
 from pipeline.config import Settings
-from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError
+from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError, RuntimeLifecycleError
 from pipeline.settings_files import FILE_NAME, from_flat, load, read_settings_file
 
 FORMAT = 2
@@ -161,11 +161,14 @@ class Store:
         return Repository(name, self.root / quote(check_repository_name(name), safe=""))
 
     def repositories(self) -> list[Repository]:
-        """All registered repositories, by name. Raises `NotFoundError` where the store is gone."""
+        """All registered repositories, by name. Raises `NotFoundError` where the store is gone, `RuntimeLifecycleError` where
+        it cannot be read."""
         try:
             entries = [entry for entry in self.root.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
+        except FileNotFoundError:
+            raise NotFoundError(f"The store {self.root} is gone.", hint="Is its disk there?") from None
         except OSError as error:
-            raise NotFoundError(f"The store {self.root} cannot be read: {error.strerror}.", hint="Is its disk there?") from None
+            raise RuntimeLifecycleError(f"The store {self.root} cannot be read: {error.strerror}.") from None
         found = [Repository(unquote(entry.name), entry) for entry in entries if (entry / REPOSITORY_FILE).is_file()]
         return sorted(found, key=lambda repository: repository.name)
 

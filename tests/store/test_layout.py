@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import files
-from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError
+from pipeline.errors import CodeIntelError, ConfigError, IndexFormatError, NotFoundError, RuntimeLifecycleError
 from pipeline.store.layout import (
     FORMAT,
     STORE_FILE,
@@ -245,3 +245,13 @@ def test_settings_of_the_store_win_over_those_of_the_repository(tmp_path: Path) 
     (tmp_path / "data" / "codeintel.toml").write_text("chunk_budget = 200\n")
     settings = settings_of(store, Origin("a", str(tmp_path / "repo")))
     assert (settings.chunks.chunk_budget, settings.search.default_k) == (200, 3)
+
+
+def test_a_store_that_is_gone_is_not_one_that_cannot_be_read(tmp_path: Path) -> None:
+    store = create_store(tmp_path / "store")
+    store.root.rename(tmp_path / "away")
+    with pytest.raises(NotFoundError, match="is gone"):
+        store.repositories()
+    store.root.write_text("a file in its place")
+    with pytest.raises(RuntimeLifecycleError, match="cannot be read"):
+        store.repositories()

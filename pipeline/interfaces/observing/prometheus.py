@@ -147,7 +147,7 @@ class Observing:
     def _look(self, store: Store) -> None:
         try:
             repositories = {repository.name: repository for repository in store.repositories()}
-        except OSError:
+        except CodeIntelError:
             repositories = {}
         for one in readiness(store).repositories:
             instruments.gauge("codeintel_repository_ready", one.answers, repository=one.repo)

@@ -207,6 +207,14 @@ def test_a_scrape_says_of_a_store_what_is_published_and_whether_it_answers(world
         observing.close()
 
 
+def test_a_scrape_of_a_store_that_is_gone_tells_of_no_repository(world: Any) -> None:
+    observing = Observing(open_store(world.store))
+    world.store.rename(world.store.with_name("away"))
+    text = observing.metrics_text()
+    observing.close()
+    assert b"process_cpu_seconds_total" in text and b'repository="demo"' not in text
+
+
 def test_nobody_can_make_more_series_than_are_bounded(scraped: Scraped) -> None:
     def series() -> int:
         return len(scraped.exposition.text().splitlines())
