@@ -6,7 +6,7 @@ Belongs here: when. Not here: what a build does (`assets`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -42,11 +42,7 @@ def nightly_schedule(
         names = store.names()
         if not names:
             yield dg.SkipReason("No repository is registered; `indexctl repos add PATH|URL` registers one.")
-        follow_store(context.instance, store)
-        day = context.scheduled_execution_time.strftime("%Y-%m-%d")
-        for name in names:
-            tags = {"codeintel/trigger": "nightly"} | _afresh(store, name)
-            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags=tags)
+        yield from _runs(context, store, {name: _afresh(store, name) for name in names})
 
     return nightly
 
@@ -65,12 +61,19 @@ def collection_schedule(job: dg.JobDefinition, *, cron: str = GC_CRON, running: 
         names = store.names()
         if not names:
             yield dg.SkipReason("No repository is registered.")
-        follow_store(context.instance, store)
-        day = context.scheduled_execution_time.strftime("%Y-%m-%d")
-        for name in names:
-            yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly"})
+        yield from _runs(context, store, {name: {} for name in names})
 
     return nightly_gc
+
+
+def _runs(
+    context: dg.ScheduleEvaluationContext, store: StoreResource, tags: Mapping[str, Mapping[str, str]]
+) -> Iterator[dg.RunRequest]:
+    """A run a night for each repository of `tags`, with those and what all of them have."""
+    follow_store(context.instance, store)
+    day = context.scheduled_execution_time.strftime("%Y-%m-%d")
+    for name, own in tags.items():
+        yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly", **own})
 
 
 def _status(running: bool) -> dg.DefaultScheduleStatus:

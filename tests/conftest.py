@@ -117,6 +117,18 @@ def git() -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def upstream(tmp_path: Path, git: Callable[..., str]) -> Path:
+    """A git repository of one file and one commit, for others to be made of it. A test may change it."""
+    folder = tmp_path / "service"
+    folder.mkdir()
+    (folder / "a.py").write_text("def first(): pass\n")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "First")
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build in a test starts no process that outlives the test."""

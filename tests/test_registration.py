@@ -24,17 +24,6 @@ def store(tmp_path: Path) -> Store:
     return create_store(tmp_path / "store")
 
 
-@pytest.fixture
-def upstream(tmp_path: Path, git: Git) -> Path:
-    folder = tmp_path / "service"
-    folder.mkdir()
-    (folder / "a.py").write_text("def first(): pass\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "First")
-    return folder
-
-
 def write(store: Store, text: str) -> None:
     (store.root / REPOSITORIES_FILE).write_text(text)
 

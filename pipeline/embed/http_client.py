@@ -12,7 +12,6 @@ Belongs here: transport and its errors. Not here: what is sent (`remote`).
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import os
 import threading
 import time
@@ -21,6 +20,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from pipeline.addresses import is_loopback
 from pipeline.errors import CodeIntelError, ConfigError, RuntimeLifecycleError
 
 MOST_BYTES = 256 << 20
@@ -182,8 +182,4 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def _opener(url: str) -> urllib.request.OpenerDirector:
     """An opener that follows no redirect, and takes no proxy to this machine itself."""
     host = urlsplit(url).hostname or ""
-    try:
-        here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        here = host == "localhost"
-    return urllib.request.build_opener(_NoRedirects, *([urllib.request.ProxyHandler({})] if here else []))
+    return urllib.request.build_opener(_NoRedirects, *([urllib.request.ProxyHandler({})] if is_loopback(host) else []))

@@ -25,6 +25,7 @@ FEWEST = 5
 _COUNTS = (
     "bytes", "indexed_bytes", "files", "indexed_files", "definitions", "chunked", "covered", "asked", "found",
 )  # fmt: skip
+_TOLD = ("files", "indexed_files", "bytes", "indexed_bytes", "definitions", "chunked", "covered", "asked", "found")
 _Z = 1.959964
 
 
@@ -42,6 +43,13 @@ class Module:
     def label(self) -> str:
         """What it is called in a row."""
         return f"{self.prefix}…" if self.rest else self.prefix or "."
+
+    def as_json(self) -> dict[str, Any]:
+        """Its numbers, as `coverage --json` has them."""
+        return {
+            "prefix": self.prefix, "rest": self.rest, **{name: self.counts[name] for name in _TOLD},
+            "found_by": dict(self.found_by),
+        }  # fmt: skip
 
     def __sub__(self, other: Module) -> Module:
         """What is left of it."""

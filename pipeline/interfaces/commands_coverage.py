@@ -28,7 +28,6 @@ _MOST_ROWS = 40
 _WORST = 15
 _WIDE, _LEAST_ROOM = 100, 16
 """Columns from which on a terminal is wide, and those that the first column of a table has in any."""
-_COUNTED = ("files", "indexed_files", "bytes", "indexed_bytes", "definitions", "chunked", "covered", "asked", "found")
 
 
 class By(StrEnum):
@@ -73,7 +72,7 @@ def coverage(
     if json:
         print_json({
             "repo": repository.name, "version": shown.version, "k": shown.document.k, "module": shown.top.prefix,
-            "total": _counted(shown.top), "skipped": shown.document.skipped,
+            "total": shown.top.as_json(), "skipped": shown.document.skipped,
             "by": "missed" if missed else by.value, "row_count": len(rows), "rows": most,
         })  # fmt: skip
         return
@@ -151,14 +150,7 @@ def _rows(shown: _Shown, by: By, depth: int | None) -> list[dict[str, Any]]:
         return grouped(shown.definitions, by.value)
     tree, top = shown.tree, shown.top
     modules = tree.at_depth(top, depth) if depth is not None else tree.cut(top, _MOST_ROWS)
-    return [_counted(module) for module in worst_first(modules)]
-
-
-def _counted(module: Module) -> dict[str, Any]:
-    return {
-        "prefix": module.prefix, "rest": module.rest, **{name: module.counts[name] for name in _COUNTED},
-        "found_by": dict(module.found_by),
-    }  # fmt: skip
+    return [module.as_json() for module in worst_first(modules)]
 
 
 def _missed(definitions: pa.Table) -> list[dict[str, Any]]:

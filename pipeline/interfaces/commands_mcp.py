@@ -33,6 +33,7 @@ def mcp(
     ] = None,
 ) -> None:
     """Serve the index to coding agents over the Model Context Protocol."""
+    from pipeline.addresses import is_loopback
     from pipeline.errors import ConfigError
     from pipeline.interfaces.mcp.link import Worker
     from pipeline.store.place import data_folder
@@ -47,7 +48,7 @@ def mcp(
 
         serve_stdio(worker)
     else:
-        from pipeline.interfaces.mcp.http import is_loopback, read_token, serve_http
+        from pipeline.interfaces.mcp.http import read_token, serve_http
 
         token = None if token_file is None else read_token(token_file)
         if token is None and not is_loopback(host):

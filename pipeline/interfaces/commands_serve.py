@@ -40,10 +40,11 @@ def serve(
     """Serve searches, symbols, status and a page over HTTP, with OpenAPI at /openapi.json."""
     import logging
 
+    from pipeline.addresses import address_of
     from pipeline.interfaces.context import choose_store
     from pipeline.interfaces.http.access import access_of
     from pipeline.interfaces.http.limits import Limits
-    from pipeline.interfaces.http.server import address_of, listen
+    from pipeline.interfaces.http.server import listen
     from pipeline.interfaces.http.server import serve as answer_requests
     from pipeline.interfaces.observing.logs import tell_audit
     from pipeline.interfaces.serving.service import Service

@@ -43,17 +43,6 @@ def store(tmp_path: Path) -> Store:
     return create_store(tmp_path / "store")
 
 
-@pytest.fixture
-def upstream(tmp_path: Path, git: Git) -> Path:
-    folder = tmp_path / "service"
-    folder.mkdir()
-    (folder / "a.py").write_text("def first(): pass\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "First")
-    return folder
-
-
 class Tick:
     """Ticks of the sensor, one after the other."""
 

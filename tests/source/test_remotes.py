@@ -18,17 +18,6 @@ from pipeline.source import remotes
 Git = Callable[..., str]
 
 
-@pytest.fixture
-def upstream(tmp_path: Path, git: Git) -> Path:
-    folder = tmp_path / "upstream"
-    folder.mkdir()
-    (folder / "a.py").write_text("def first(): pass\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "First")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("url", "name"),
     [
@@ -175,7 +164,7 @@ def server(upstream: Path) -> Iterator[Server]:
 
 
 def _url(server: Server) -> str:
-    return f"http://127.0.0.1:{server.server_port}/upstream/.git"
+    return f"http://127.0.0.1:{server.server_port}/service/.git"
 
 
 def _said(**variables: str) -> Mapping[str, str]:

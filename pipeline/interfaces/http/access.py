@@ -6,7 +6,6 @@ Belongs here: what is decided before a request is read. Not here: limits of what
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.addresses import is_loopback
 from pipeline.errors import ConfigError
 from pipeline.interfaces.http.errors import RefusedError
 
@@ -78,16 +78,6 @@ def _name_of(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine alone, by what it says: names are not looked up."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def access_of(host: str, *, token_file: Path | None, no_token: bool, allowed: tuple[str, ...] = ()) -> Access:

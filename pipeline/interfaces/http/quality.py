@@ -6,8 +6,6 @@ reading them (`interfaces.evaluation`, `pipeline.evaluation`).
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pyarrow as pa
 
@@ -19,7 +17,6 @@ from pipeline.store.versions import Version
 _MOST_MODULES = 40
 _MOST_MISSED = 20
 _MOST_HISTORY = 50
-_COUNTED = ("files", "indexed_files", "bytes", "indexed_bytes", "definitions", "chunked", "covered", "asked", "found")
 
 
 def versions(service: Service, repo: str | None) -> Json:
@@ -84,11 +81,4 @@ def _coverage(version: Version) -> Json:
             f"The coverage of {version.name} cannot be read: {type(error).__name__}.",
             hint="Run `indexctl verify`, then `indexctl build`.",
         ) from error
-    rows: list[dict[str, Any]] = [
-        {
-            "prefix": one.prefix, "rest": one.rest, **{name: one.counts[name] for name in _COUNTED},
-            "found_by": dict(one.found_by),
-        }
-        for one in modules
-    ]  # fmt: skip
-    return {**msgspec.to_builtins(document), "modules": rows}
+    return {**msgspec.to_builtins(document), "modules": [module.as_json() for module in modules]}

@@ -71,12 +71,6 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
-    """The URL of what a socket listens on."""
-    host, port, *_ = listener.getsockname()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def _share_arenas() -> None:
     """Have threads share two arenas of the allocator, where it is glibc's: each one that opens a version would leave one of its
     own behind, grown."""

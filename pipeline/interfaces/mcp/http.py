@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.addresses import address_of, is_loopback
 from pipeline.errors import ConfigError
 from pipeline.interfaces.mcp.link import Worker
 from pipeline.interfaces.mcp.server import make_server, quick_imports
@@ -48,16 +48,6 @@ def read_token(path: Path) -> str:
             hint=f"Make one: `openssl rand -hex 32 > {path}`.",
         )
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -125,9 +115,7 @@ def serve_http(worker: Worker, host: str, port: int, token: str | None) -> None:
             lifespan="on",
         )
         server = Patient(config)
-        bound = listening.getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        sys.stderr.write(f"MCP on http://{shown}:{bound[1]}{PATH} (Ctrl-C ends it)\n")
+        sys.stderr.write(f"MCP on {address_of(listening)}{PATH} (Ctrl-C ends it)\n")
         sys.stderr.flush()
 
         async def serve() -> None:

@@ -6,7 +6,6 @@ Belongs here: which parts of the engine answer what. Not here: transports (`http
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from pipeline import tables
 from pipeline.errors import CodeIntelError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.interfaces import answers
+from pipeline.interfaces.output import print_warning
 from pipeline.interfaces.serving import requests
 from pipeline.interfaces.serving.freshness import Freshnesses
 from pipeline.interfaces.serving.requests import Fetch, Related, Search, Status, Symbols
@@ -32,26 +32,23 @@ _UNREADABLE = (IndexCorruptionError, OSError, MemoryError)
 """What says that an open version is no longer what it was."""
 
 
-def complain(text: str) -> None:
-    """Where warnings go while nobody says otherwise."""
-    sys.stderr.write(f"warning: {text}\n")
-
-
 @dataclass
 class Service:
     """Answers questions about a store. `close` when no request is to come."""
 
     store: Store
-    warn: Callable[[str], None] = complain
+    warn: Callable[[str], None] = print_warning
     most_open: int = MOST_OPEN
     tell: Told = field(default=tell_nobody, repr=False)
     shelf: Shelf = field(init=False)
     freshness: Freshnesses = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.store, self.warn, self.most_open, self.tell)
         self.freshness = Freshnesses(self.store)
-        self.shelf.prepare = lambda volume: self.freshness.of(volume.searcher.version, wait=_FIRST_LOOK)
+        self.shelf = Shelf(
+            self.store, self.warn, self.most_open, self.tell,
+            prepare=lambda volume: self.freshness.of(volume.searcher.version, wait=_FIRST_LOOK),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let all versions go that nobody reads, and the others when their readers are done."""

@@ -25,7 +25,8 @@ import json, sys
 from pathlib import Path
 from pipeline.interfaces.http.access import access_of
 from pipeline.interfaces.http.limits import Limits
-from pipeline.interfaces.http.server import address_of, listen, serve
+from pipeline.addresses import address_of
+from pipeline.interfaces.http.server import listen, serve
 from pipeline.interfaces.serving.service import Service
 from pipeline.store.layout import open_store
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.addresses import address_of, is_loopback
 from pipeline.errors import CodeIntelError, ConfigError
-from pipeline.interfaces.http.access import Access, access_of, is_loopback
+from pipeline.interfaces.http.access import Access, access_of
 from pipeline.interfaces.http.errors import RefusedError
-from pipeline.interfaces.http.server import address_of, listen
+from pipeline.interfaces.http.server import listen
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -14,8 +14,9 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from pipeline.addresses import is_loopback
 from pipeline.errors import ConfigError
-from pipeline.interfaces.mcp.http import MOST_BODY, is_loopback, listen, read_token
+from pipeline.interfaces.mcp.http import MOST_BODY, listen, read_token
 from pipeline.interfaces.mcp.tools import TOOLS
 from tests.conftest import World
 from tests.interfaces.mcp.conftest import Served, children_of, is_running, serving, text_of, until
