@@ -99,7 +99,7 @@ def beyond(family: Family, n: int, dimension: int, options: IndexSettings) -> in
     """How many vectors fit into `faiss_memory_mb`, where n do not and the family can be built in shards; else 0."""
     each = family.bytes_per_vector(dimension, options)
     budget = options.faiss_memory_mb * 2**20
-    return max(1, int(budget / each)) if family.maps and budget and n * each > budget else 0
+    return max(1, int(budget / each)) if family.maps == "lists" and budget and n * each > budget else 0
 
 
 def fill(ann: Ann, ids: Ids, vectors: Rows) -> None:

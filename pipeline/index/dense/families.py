@@ -27,6 +27,7 @@ from pipeline.errors import ConfigError
 Mapped = Literal["idmap2", "native"]
 Deletes = Literal["remove", "tombstone"]
 Parameter = Literal["", "nprobe", "efSearch"]
+Maps = Literal["", "lists", "codes"]
 
 POINTS_PER_CENTROID = 39
 """FAISS warns below so many training points a centroid."""
@@ -57,8 +58,8 @@ class Family:
     """What a search may set."""
     gpu: bool = False
     """Whether FAISS can clone it to a GPU."""
-    maps: bool = False
-    """Whether FAISS can leave its lists in the file and map them into memory."""
+    maps: Maps = ""
+    """What FAISS can leave in the file and map into memory: lists, the codes of all vectors, or nothing."""
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +137,7 @@ _PQ = Family(
     least_training=_pq_least,
     parameter="nprobe",
     gpu=True,
-    maps=True,
+    maps="lists",
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -151,6 +152,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 bytes_per_vector=lambda d, options: 4 * d + 8,
                 exact=True,
                 gpu=True,
+                maps="codes",
             ),
             Family(
                 name="sq8",
@@ -160,6 +162,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 k_factor=2.0,
                 trains=True,
                 least_training=lambda n, options: 1,
+                maps="codes",
             ),
             Family(
                 name="ivf_flat",
@@ -171,7 +174,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 least_training=_ivf_least,
                 parameter="nprobe",
                 gpu=True,
-                maps=True,
+                maps="lists",
             ),
             Family(
                 name="ivf_sq8",
@@ -183,7 +186,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 least_training=_ivf_least,
                 parameter="nprobe",
                 gpu=True,
-                maps=True,
+                maps="lists",
             ),
             _PQ,
             Family(
@@ -196,7 +199,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 least_training=_pq_least,
                 parameter="nprobe",
                 gpu=True,
-                maps=True,
+                maps="lists",
             ),
             Family(
                 name="ivf_pqfs",
@@ -217,7 +220,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 trains=True,
                 least_training=_ivf_least,
                 parameter="nprobe",
-                maps=True,
+                maps="lists",
             ),
             Family(
                 name="hnsw",
@@ -227,6 +230,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 bytes_per_vector=lambda d, options: 4 * d + 8 * options.hnsw_M + 16,
                 deletes="tombstone",
                 parameter="efSearch",
+                maps="codes",
             ),
             Family(
                 name="hnsw_sq8",
@@ -238,6 +242,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 least_training=lambda n, options: 1,
                 deletes="tombstone",
                 parameter="efSearch",
+                maps="codes",
             ),
         )
     }

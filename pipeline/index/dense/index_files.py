@@ -33,7 +33,7 @@ from pipeline.index.dense.description import (
     IndexMeta,
     write_meta,
 )
-from pipeline.index.dense.families import import_faiss
+from pipeline.index.dense.families import Maps, import_faiss
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.sealed import seal
 
@@ -152,8 +152,8 @@ def _packed(rows: PrimaryRows) -> npt.NDArray[Any]:
     return packed
 
 
-def read_index(folder: Path, name: str, meta: IndexMeta, *, verified: bool, mapped: bool) -> Any:
-    """The FAISS index in a file, checked. `mapped` leaves inverted lists in the file, where its kind of lists allows that.
+def read_index(folder: Path, name: str, meta: IndexMeta, *, verified: bool, mapped: Maps) -> Any:
+    """The FAISS index in a file, checked. What is `mapped` stays in the file.
 
     Raises `IndexCorruptionError` when it is not the file that `meta` describes, or FAISS cannot read it.
     """
@@ -213,13 +213,14 @@ def check_bytes(path: Path, file: BinaryIO, expected: FileFacts | None, *, diges
         file.seek(0)
 
 
-def parse(path: Path, file: BinaryIO, *, mapped: bool) -> Any:
-    """The index in an open file. Raises `IndexCorruptionError` when FAISS cannot read it."""
+def parse(path: Path, file: BinaryIO, *, mapped: Maps) -> Any:
+    """The index in an open file; what is `mapped` stays there. Raises `IndexCorruptionError` when FAISS cannot read it."""
     faiss = import_faiss()
     try:
         if mapped:
             # By its descriptor, so that it is the file that was checked, whatever has the name by now.
-            return faiss.read_index(f"/dev/fd/{file.fileno()}", faiss.IO_FLAG_MMAP)
+            flag = faiss.IO_FLAG_MMAP if mapped == "lists" else faiss.IO_FLAG_MMAP_IFC
+            return faiss.read_index(f"/dev/fd/{file.fileno()}", flag)
         return faiss.read_index(faiss.PyCallbackIOReader(file.read))
     except (RuntimeError, MemoryError) as error:
         raise IndexCorruptionError(f"FAISS cannot read {path}.", hint=_REBUILD) from error

@@ -51,7 +51,7 @@ def build_sharded(
     `observe` is told the seconds, as by `build`: joining counts as adding. Raises `ConfigError` for a family whose lists FAISS
     cannot leave in a file.
     """
-    if not family.maps:
+    if family.maps != "lists":
         raise ConfigError(f"The family `{family.name}` cannot be built in shards.", hint="Use ivf_sq8, ivf_pq or ivf_rabitq.")
     faiss = import_faiss()
     started = time.perf_counter()

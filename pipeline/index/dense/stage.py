@@ -129,7 +129,7 @@ def _built(
             family, ids, vectors, settings, path, shard=shard, scratch=out.path, observe=runtime.observe
         )
         with path.open("rb") as file:
-            primary = Ann(parse(path, file, mapped=True), family)
+            primary = Ann(parse(path, file, mapped="lists"), family)
     else:
         primary, training = build(family, ids, vectors, settings, runtime.observe)
     rows = primary.ids()

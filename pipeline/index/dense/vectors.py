@@ -33,7 +33,7 @@ from pipeline.index.dense.description import (
     IndexMeta,
     read_meta,
 )
-from pipeline.index.dense.families import FAMILIES, Family, import_faiss
+from pipeline.index.dense.families import FAMILIES, Family, Maps, import_faiss
 from pipeline.index.dense.gpu import Gpu, on_gpus
 from pipeline.index.dense.index_files import read_ids, read_index, read_rows
 from pipeline.index.dense.operating_point import OperatingPoint
@@ -41,7 +41,7 @@ from pipeline.index.dense.searching import Observe, Parts, alive_selector, answe
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _MAPPED_FROM = 64 << 20
-"""Bytes from which on inverted lists stay in their file."""
+"""Bytes from which on lists, or codes, stay in their file."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,15 +89,15 @@ class VectorIndex:
         """Open the index in a version's or an object's directory.
 
         `vectors` is the folder of the true vectors where that is another one; `verified` says that the digests of the
-        files have been checked already (sizes are checked always); `mapped` whether inverted lists stay in the file (None:
-        large ones); `search` are the settings by which a GPU is used (None: it is not), see `gpu`. Logs one audit line. Raises
-        `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError` when it is of
-        another format.
+        files have been checked already (sizes are checked always); `mapped` whether what can be mapped stays in the file (None:
+        where that is large); `search` are the settings by which a GPU is used (None: it is not), see `gpu`. Logs one audit
+        line. Raises `IndexCorruptionError` when a file is missing or not what the description says, `IndexFormatError` when
+        it is of another format.
         """
         meta = read_meta(folder)
         primary, delta, dead = read_parts(folder, meta, verified=verified, mapped=mapped)
         primary, gpu = on_gpus(primary, search, deleted=len(dead))
-        log_opened(folder, meta, verified=verified, mapped=_stays_in_file(meta, mapped), note=str(gpu))
+        log_opened(folder, meta, verified=verified, mapped=_mapped(meta, mapped) != "", note=str(gpu))
         return cls(primary, delta, dead, meta, vectors or folder, gpu)
 
     @property
@@ -219,7 +219,7 @@ def _living(primary: Ids, delta: Ann | None, dead: Ids) -> IdMap:
 def read_parts(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool | None) -> tuple[Ann, Ann | None, Ids]:
     """Primary, delta and deletions of a stored index, each checked before it is parsed and against its description after."""
     family = _consistent(folder, meta)
-    index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=_stays_in_file(meta, mapped))
+    index = read_index(folder, INDEX_FILE, meta, verified=verified, mapped=_mapped(meta, mapped))
     primary = _checked(folder / INDEX_FILE, index, meta, family, meta.primary)
     return primary, *_read_changes(folder, meta, verified=verified)
 
@@ -238,7 +238,7 @@ def _read_changes(folder: Path, meta: IndexMeta, *, verified: bool) -> tuple[Ann
     """The delta and the deletions of a stored index."""
     delta = None
     if meta.delta:
-        secondary = read_index(folder, DELTA_FILE, meta, verified=verified, mapped=False)
+        secondary = read_index(folder, DELTA_FILE, meta, verified=verified, mapped="")
         delta = _checked(folder / DELTA_FILE, secondary, meta, FAMILIES["flat"], meta.delta)
     dead = np.empty(0, np.int64)
     if meta.deleted:
@@ -248,9 +248,10 @@ def _read_changes(folder: Path, meta: IndexMeta, *, verified: bool) -> tuple[Ann
     return delta, dead
 
 
-def _stays_in_file(meta: IndexMeta, mapped: bool | None) -> bool:
+def _mapped(meta: IndexMeta, mapped: bool | None) -> Maps:
+    """What stays in the file."""
     wanted = meta.files[INDEX_FILE].bytes >= _MAPPED_FROM if mapped is None else mapped
-    return wanted and FAMILIES[meta.family].maps
+    return FAMILIES[meta.family].maps if wanted else ""
 
 
 def log_opened(folder: Path, meta: IndexMeta, *, verified: bool, mapped: bool, note: str) -> None:

@@ -229,7 +229,7 @@ def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
         index.vectors_of([1])
 
 
-def no_faiss(path: Path, file: object, *, mapped: bool) -> Any:
+def no_faiss(path: Path, file: object, *, mapped: str) -> Any:
     raise AssertionError("FAISS was given damaged bytes")
 
 
