@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ _BLOCK = 1 << 20
 _DIGEST_BYTES = 32
 _AT_CWD, _EXCHANGE = -100, 2
 """Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
+_REMOVALS = 100
+"""How often removing a busy folder is tried, a millisecond apart."""
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What linking fails with where a file cannot be linked at all: another device, a file system without hard links."""
 
@@ -274,6 +277,27 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_busy(folder: Path) -> None:
+    """Remove a folder into which a thread that is ending may still put a file. Raises OSError for what stays all the same."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.001)
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str, within: str | None = None) -> Iterator[Path]:
+    """A private folder `within` another, else among the system's temporary ones, as long as the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            remove_busy(folder)
 
 
 def sweep_temporaries(folder: Path, *, older: float = 0.0) -> int:

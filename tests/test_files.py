@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -270,3 +271,33 @@ def test_a_folder_in_the_way_of_an_own_file_is_set_aside(tmp_path: Path) -> None
     files.write_own_file(tmp_path / "ref", b"key\n")
     assert (tmp_path / "ref").read_bytes() == b"key\n"
     assert files.sweep_temporaries(tmp_path) == 1
+
+
+def test_a_busy_folder_is_removed_although_a_file_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "busy"
+    folder.mkdir()
+    real, turns = shutil.rmtree, iter(range(3))
+
+    def removed(path: Path, **options: bool) -> None:
+        real(path, **options)
+        if next(turns, None) is not None:
+            path.mkdir()
+            (path / "lock").touch()
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    files.remove_busy(folder)
+    assert not folder.exists() and next(turns, None) is None
+
+
+def test_a_busy_folder_that_cannot_be_removed_is_an_error_but_not_for_a_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(OSError, match="denied"):
+        files.remove_busy(tmp_path)
+    with files.scratch_folder("kept-", str(tmp_path)) as folder:
+        assert folder.parent == tmp_path and folder.stat().st_mode & 0o077 == 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from pipeline.evaluation.document import TwinFacts
 from pipeline.evaluation.masking import FileText
 from pipeline.evaluation.queries import Query
 from pipeline.evaluation.staged import Staged
+from pipeline.files import scratch_folder
 from pipeline.index import lexical_rows, lexical_segments, lexical_stage
 from pipeline.index.dense.arrays import Ids
 from pipeline.index.dense.updates import UpdatableIndex
@@ -81,8 +81,7 @@ def twin_of(opened: Opened, queries: Sequence[Query]) -> Iterator[Twin | None]:
     assets = ("lexical_index", "faiss_index", "embeddings", "chunks", "definitions")
     root = opened.version.ensure(*assets)
     changes = _masked(root, masked)
-    with tempfile.TemporaryDirectory(prefix="codeintel-twin-") as name:
-        folder = Path(name)
+    with scratch_folder("codeintel-twin-") as folder:
         _write_lexical(root, folder, changes)
         texts = _texts(changes)
         failed = {"dense": _write_vectors(opened, root, folder, changes.ids, texts)}

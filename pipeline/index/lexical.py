@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ import tantivy
 from pipeline.config import SearchSettings
 from pipeline.embed import words
 from pipeline.errors import IndexCorruptionError, IndexFormatError, NotFoundError, RuntimeLifecycleError
+from pipeline.files import scratch_folder
 from pipeline.index import chunk_files
 from pipeline.index.chunk_files import ChunkFiles
 
@@ -54,9 +52,6 @@ _LEAST_PREFIX = 3
 
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is private
 _PRIVATE_PREFIX = "codeintel-lexical-"
-_REMOVALS = 100
-"""How often removing a private directory is tried, a millisecond apart."""
-
 MAX_TERMS = 64
 
 _FUNCTION_WORDS = (
@@ -191,6 +186,16 @@ class LexicalReader:
         with _guarded(self._path):
             found = self._searcher.search(tantivy.Query.all_query(), len(self), count=False).hits
             return np.unique(np.array(self._searcher.fast_field_values(ID, [address for _, address in found]), np.int64))
+
+    def has(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Which of these chunks [n] have a document, as the index itself has them."""
+        if not len(ids) or not len(self):
+            return np.zeros(len(ids), np.bool_)
+        with _guarded(self._path):
+            asked = tantivy.Query.term_set_query(self._schema, ID, ids.tolist())
+            hits = self._searcher.search(asked, len(ids), count=False).hits
+            found = self._searcher.fast_field_values(ID, [address for _, address in hits])
+        return np.isin(ids, np.array(found, np.int64))
 
     def terms(self, query: str) -> list[str]:
         """The distinct stems that a query is looked up by, in order, at most `MAX_TERMS`; empty when it has no word."""
@@ -345,8 +350,8 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            folder = _private_folder()
-            stack.callback(_remove, folder)
+            # A thread with which Tantivy watches what it opens may put a lock file back meanwhile: it is a busy folder.
+            folder = _private_folder(stack)
             for file in files:
                 (folder / file.name).symlink_to(file)
         except OSError as error:
@@ -356,21 +361,12 @@ def _lockable(files: Sequence[Path]) -> Iterator[Path]:
         yield folder
 
 
-def _private_folder() -> Path:
+def _private_folder(stack: ExitStack) -> Path:
     """A new folder, in memory where there is a place for such: on a disk, links take longer than opening what they lead to."""
     if "TMPDIR" not in os.environ:
         with suppress(OSError):
-            return Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, dir=_IN_MEMORY))
-    return Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX))
-
-
-def _remove(folder: Path) -> None:
-    """Remove a private directory. A thread with which Tantivy watches what it opens may put a lock file back meanwhile."""
-    for _ in range(_REMOVALS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.001)
+            return stack.enter_context(scratch_folder(_PRIVATE_PREFIX, _IN_MEMORY))
+    return stack.enter_context(scratch_folder(_PRIVATE_PREFIX))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +25,7 @@ import msgspec
 import tantivy
 
 from pipeline.errors import CodeIntelError
-from pipeline.files import canonical_json, digest_file
+from pipeline.files import canonical_json, digest_file, remove_busy
 from pipeline.index import lexical
 from pipeline.index.lexical import Segment
 from pipeline.index.lexical_rows import Row
@@ -122,7 +121,7 @@ def _replaced(folder: Path, few: Sequence[Any], rows: Sequence[Row], *, add: boo
     for path in alone.iterdir():
         if path.name not in (_META_FILE, _MANAGED_FILE, *_LOCK_FILES):
             path.rename(folder / path.name)
-    shutil.rmtree(alone)
+    remove_busy(alone)
     return found
 
 

@@ -10,7 +10,6 @@ Belongs here: from tables to an index directory whose bytes depend on the tables
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +143,7 @@ def _indexed(job: _Job) -> _Group:
     segments = write_segments(job.scratch, rows())
     for path in job.scratch.iterdir():
         path.rename(job.folder / path.name)
-    shutil.rmtree(job.scratch)
+    files.remove_busy(job.scratch)
     return _Group(tuple(segments), listed)
 
 

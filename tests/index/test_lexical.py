@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -117,6 +118,12 @@ def test_rows_come_back_in_the_order_that_was_asked(build: Build) -> None:
         reader.documents([10, 999])
     with pytest.raises(NotFoundError):
         reader.documents([2**70])
+
+
+def test_it_is_told_which_chunks_have_a_document(build: Build) -> None:
+    reader = LexicalReader(build())
+    assert reader.has(np.array([999, 40, 10, 2**62, -1])).tolist() == [False, True, True, False, False]
+    assert reader.has(np.empty(0, np.int64)).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ def test_a_lock_file_that_comes_back_while_the_private_folder_is_removed_does_no
     private.mkdir()
     monkeypatch.setenv("TMPDIR", str(private))
     monkeypatch.setattr("tempfile.tempdir", str(private))
-    real, late = lexical.shutil.rmtree, [".tantivy-meta.lock"] * 3
+    real, late = shutil.rmtree, [".tantivy-meta.lock"] * 3
 
     def removed_but_for_a_late_file(folder: Path, **options: object) -> None:
         if late:
@@ -244,7 +251,7 @@ def test_a_lock_file_that_comes_back_while_the_private_folder_is_removed_does_no
         else:
             real(folder)
 
-    monkeypatch.setattr(lexical.shutil, "rmtree", removed_but_for_a_late_file)
+    monkeypatch.setattr(shutil, "rmtree", removed_but_for_a_late_file)
     with LexicalReader(root) as reader:
         assert found(reader, "QuerySet")[0] == 10
     assert not late and not list(private.iterdir())

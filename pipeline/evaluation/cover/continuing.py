@@ -36,11 +36,20 @@ from pipeline.evaluation.cover.covering import (
 from pipeline.evaluation.cover.looking import Search, Seen, Wanted, look
 from pipeline.evaluation.cover.modules import channels_in, exchanged
 from pipeline.evaluation.cover.reasons import Namesakes, of_search, structural
-from pipeline.evaluation.cover.structure import Indexes, Numbers, Roots, Structure, indexes_of, structure_of
+from pipeline.evaluation.cover.structure import (
+    LEXICAL,
+    Indexes,
+    Numbers,
+    Roots,
+    Structure,
+    array_indexes_of,
+    structure_of,
+)
 from pipeline.evaluation.cover.wording import sentence_query
 from pipeline.evaluation.document import FORMAT, CoverageDocument, read_coverage
 from pipeline.evaluation.synthesis.sampling import draw
-from pipeline.schemas import Chunks, Coverage, CoverageRows, Embeddings, Files, Snapshot
+from pipeline.index.lexical import LexicalReader
+from pipeline.schemas import Chunks, Coverage, CoverageRows, Embeddings, Files, LexicalIndex, Snapshot
 from pipeline.search.fusion import Ids
 from pipeline.source.selection import IGNORED
 from pipeline.workers import Runtime
@@ -76,10 +85,10 @@ def continued(base: Base[Coverage], change: Change, search: Search, runtime: Run
     drift = base.artefact.facts["drift"] + change.chunks
     if (before.version, before.k) != (FORMAT, search.k) or drift > MOST_CHANGED * made["chunks"]:
         return None
-    indexes = indexes_of(roots)
-    if not _complete(indexes, roots, change, chunks):
+    arrays = array_indexes_of(roots)
+    if not _complete(arrays, roots, change, chunks):
         return None
-    names: Indexes = dict.fromkeys(indexes)
+    names: Indexes = dict.fromkeys((LEXICAL, *arrays))
     structures = {part: structure_of(roots, names, [part]) for part in change.parts}
     known = read_answered(folder)
     kept = [one for one in known if one.uri not in change.uris]
@@ -101,12 +110,15 @@ def continued(base: Base[Coverage], change: Change, search: Search, runtime: Run
     return _exchanged(base, asked, structures, search.k, drift)
 
 
-def _complete(indexes: Mapping[str, Numbers], roots: Roots, change: Change, chunks: int) -> bool:
+def _complete(arrays: Mapping[str, Numbers], roots: Roots, change: Change, chunks: int) -> bool:
     """Whether every index has every chunk and nothing else, given that it was so before: as many as there are, all the same,
     with those that came and without those that went."""
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
     came_and_went = np.isin(change.new, ids).all() and not np.isin(change.gone, ids).any()
-    return bool(len(ids) == chunks and came_and_went and all(np.array_equal(ids, np.sort(one)) for one in indexes.values()))
+    if len(ids) != chunks or not came_and_went or not all(np.array_equal(ids, np.sort(one)) for one in arrays.values()):
+        return False
+    with LexicalReader(roots[LexicalIndex.asset]) as reader:
+        return len(reader) == chunks and bool(reader.has(change.new).all()) and not reader.has(change.gone).any()
 
 
 def _again(structure: Structure, changed: Sequence[Answered]) -> list[Answered]:

@@ -21,7 +21,7 @@ from pipeline.evaluation.cover.looking import Search, Seen, Wanted, look
 from pipeline.evaluation.cover.modules import tree
 from pipeline.evaluation.cover.reasons import Namesakes, of_search, structural
 from pipeline.evaluation.cover.sample import sample
-from pipeline.evaluation.cover.structure import Numbers, Structure, indexes_of, structure_of
+from pipeline.evaluation.cover.structure import LEXICAL, Numbers, Structure, indexes_of, structure_of
 from pipeline.evaluation.cover.wording import queries_of
 from pipeline.evaluation.document import FORMAT, CoverageDocument, Share
 from pipeline.schemas import CoverageRows
@@ -49,7 +49,7 @@ def cover(search: Search, settings: EvalSettings, runtime: Runtime, *, ask: bool
     indexes = indexes_of(roots)
     structure = structure_of(roots, indexes)
     # A search reads what the lexical index stores of each chunk that is found.
-    ask = ask and bool(np.isin(structure.chunks.ids, indexes["lexical"]).all())
+    ask = ask and bool(np.isin(structure.chunks.ids, indexes[LEXICAL]).all())
     rows = sample(structure, settings.coverage_queries) if ask else np.empty(0, np.int64)
     asked = queries_of(structure.definitions, rows) if len(rows) else []
     answers = answers_of(structure, rows)

@@ -60,18 +60,23 @@ def exchanged(modules: pa.Table, gone: Sequence[str], new: Sequence[pa.Table], c
     less = old.select(["prefix"])
     for name in names:
         less = less.append_column(name, pc.negate(old[name]))
-    return _rows(*_added(flat, pa.concat_tables([less, *(_flat(one, channels) for one in new)]), names), channels)
+    sums, prefix = _added(flat, pa.concat_tables([less, *(_flat(one, channels) for one in new)]), names)
+    return _rows(sums, prefix, channels, like=modules)
 
 
 def _added(flat: pa.Table, more: pa.Table, names: Sequence[str]) -> tuple[dict[str, Numbers], pa.ChunkedArray]:
     """The counts of each prefix with those of other rows added, and the prefixes, ascending; folders without files are left
     out. What is added is little, so the rest keeps its place."""
     columns = {name: flat[name].to_numpy().copy() for name in names}
-    places = pc.fill_null(pc.index_in(more["prefix"], value_set=flat["prefix"].combine_chunks()), -1).to_numpy()
-    known = places >= 0
+    more = more.group_by("prefix", use_threads=False).aggregate([(name, "sum") for name in names])
+    # The few are looked for among the many, so that no table of the many is made.
+    places = pc.fill_null(pc.index_in(flat["prefix"], value_set=more["prefix"].combine_chunks()), -1).to_numpy()
+    rows = np.flatnonzero(places >= 0)
     for name in names:
-        np.add.at(columns[name], places[known], more[name].to_numpy()[known])
-    added = more.filter(pa.array(~known)).group_by("prefix", use_threads=False).aggregate([(name, "sum") for name in names])
+        columns[name][rows] += more[f"{name}_sum"].to_numpy()[places[rows]]
+    fresh = np.ones(more.num_rows, np.bool_)
+    fresh[places[rows]] = False
+    added = more.filter(pa.array(fresh))
     prefix = pa.chunked_array([*flat["prefix"].chunks, *added["prefix"].chunks], pa.string())
     columns = {name: np.concatenate([columns[name], added[f"{name}_sum"].to_numpy()]) for name in names}
     kept = (columns["files"] > 0) | pc.equal(prefix, "").to_numpy()
@@ -99,10 +104,8 @@ def _flat(modules: pa.Table, channels: Sequence[str]) -> pa.Table:
     return pa.table(columns | {f"found:{name}": found[:, place] for place, name in enumerate(channels)})
 
 
-def _rows(counts: Mapping[str, Numbers], prefix: pa.ChunkedArray, channels: Sequence[str]) -> pa.Table:
-    """The table from prefixes, ascending, and the counts of each."""
-    inner = pc.and_(pc.not_equal(prefix, ""), pc.invert(pc.ends_with(prefix, "/")))
-    above = pc.replace_substring_regex(prefix, r"[^/]*/?$", "")
+def _rows(counts: Mapping[str, Numbers], prefix: pa.ChunkedArray, channels: Sequence[str], *, like: pa.Table) -> pa.Table:
+    """The table from prefixes, ascending, and counts. Where they are those of the table `like`, so is their tree."""
     told = counts["asked"] > 0
     found = np.stack([counts[one] for one in _found(channels)], 1)[told] if channels else np.zeros((0, 0), np.int64)
     kind = Coverage.modules.field("found_by").type
@@ -112,13 +115,24 @@ def _rows(counts: Mapping[str, Numbers], prefix: pa.ChunkedArray, channels: Sequ
     )
     offsets = np.concatenate([[0], np.cumsum(told)]) * len(channels)
     columns: dict[str, object] = {
-        "prefix": prefix,
-        "parent": pc.if_else(pc.equal(prefix, ""), pa.scalar(None, pa.string()), above),
-        "depth": pc.add(pc.count_substring(prefix, "/"), inner.cast(pa.int32())),
+        **_places(prefix, like),
         **counts,
         "found_by": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items).cast(kind),
     }
     return pa.table({field.name: columns[field.name] for field in Coverage.modules}).cast(Coverage.modules)
+
+
+def _places(prefix: pa.ChunkedArray, like: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """Prefixes with what each is in, and how deep."""
+    if prefix.equals(like["prefix"]):
+        return {name: like[name] for name in ("prefix", "parent", "depth")}
+    inner = pc.and_(pc.not_equal(prefix, ""), pc.invert(pc.ends_with(prefix, "/")))
+    above = pc.replace_substring_regex(prefix, r"[^/]*/?$", "")
+    return {
+        "prefix": prefix,
+        "parent": pc.if_else(pc.equal(prefix, ""), pa.scalar(None, pa.string()), above),
+        "depth": pc.add(pc.count_substring(prefix, "/"), inner.cast(pa.int32())),
+    }
 
 
 def _folder(prefix: str) -> str:

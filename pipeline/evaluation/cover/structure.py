@@ -49,6 +49,8 @@ Roots = Mapping[str, Path]
 Indexes = Mapping[str, Numbers | None]
 """Index -> the ids of the chunks that it has; None: of all."""
 _DEFINED = ("uri", "name", "qualified_name", "kind", "doc", "start_byte", "end_byte", "start_line", "end_line")
+LEXICAL = "lexical"
+"""The index that every version has."""
 _FILE = 1 << 32
 """A place is the number of its file times this, and the byte: places of all files are compared at once."""
 
@@ -193,7 +195,12 @@ def _new_bytes(chunks: ChunkRows) -> Numbers:
 def indexes_of(roots: Roots) -> dict[str, Numbers]:
     """The ids of the chunks that each index has, by the index's name; only those that are on."""
     with LexicalReader(roots[LexicalIndex.asset]) as reader:
-        found = {"lexical": reader.ids()}
+        return {LEXICAL: reader.ids(), **array_indexes_of(roots)}
+
+
+def array_indexes_of(roots: Roots) -> dict[str, Numbers]:
+    """As `indexes_of`, of those that have their ids in arrays: all but the lexical one, which has to be asked for each."""
+    found: dict[str, Numbers] = {}
     mapped = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE, columns=["external_id"])["external_id"].to_numpy()
     found["vectors"] = np.intersect1d(open_arrays(roots[Embeddings.asset])[0], mapped)
     splade = index_files.read_meta(roots[SpladeIndex.asset])
