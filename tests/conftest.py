@@ -27,7 +27,7 @@ import pytest
 
 from pipeline.interfaces.main import main
 
-# There is a worker a core: libraries that start a thread a core as well only wait for each other. Tests of threads set how many.
+# There is a worker a core: libraries that start a thread a core as well only wait for each other. Tests of threads set theirs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pa.set_cpu_count(1)
 
