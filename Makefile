@@ -30,7 +30,7 @@ demo: $(SETUP) ## Index this very repository, verify and publish it, and search 
 	@sh docs/demo.sh $(BIN)
 
 test: $(SETUP) ## Run the tests
-	@$(BIN)/pytest -n auto --dist loadfile
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-models: $(SETUP) ## Run the tests that need a model runtime, Node.js or a GPU (skipped where there is none)
 	@$(BIN)/pytest -m "models or node or gpu" -rs || test $$? -eq 5

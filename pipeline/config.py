@@ -391,24 +391,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def recorded(self) -> dict[str, Any]:
         """The settings that a version is of, by flat name: all that change what is built or answered."""
-        return {
-            name: value
-            for section in msgspec.structs.fields(self)
-            for name, value in getattr(self, section.name).keyed().items()
-        }
+        return {name: value for section in self.__struct_fields__ for name, value in getattr(self, section).keyed().items()}
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name, as plain JSON values."""
         return {
             name: value
-            for section in msgspec.structs.fields(self)
-            for name, value in msgspec.to_builtins(getattr(self, section.name)).items()
+            for section in self.__struct_fields__
+            for name, value in msgspec.to_builtins(getattr(self, section)).items()
         }
 
     def section(self, section_type: type[Section]) -> Section:
         """The section of a given type."""
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
             if type(value) is section_type:
                 return value
         raise ConfigError(f"{section_type.__name__} is not a section of the settings.")

@@ -5,6 +5,7 @@ Belongs here: bounds, what a repository may not set, and which source wins. Not 
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Mapping
@@ -120,17 +121,14 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 """Inclusive bounds of the numeric settings."""
 
 
+@functools.cache
 def _section_types() -> dict[str, type[Section]]:
     return get_type_hints(Settings)
 
 
 def _owners() -> dict[str, str]:
     """Flat setting name -> name of its section."""
-    return {
-        field.name: section
-        for section, section_type in _section_types().items()
-        for field in msgspec.structs.fields(section_type)
-    }
+    return {name: section for section, section_type in _section_types().items() for name in section_type.__struct_fields__}
 
 
 def from_flat(values: Mapping[str, Any], *, origin: str, strict: bool = True) -> Settings:

@@ -27,6 +27,10 @@ import pytest
 
 from pipeline.interfaces.main import main
 
+# There is a worker a core: libraries that start a thread a core as well only wait for each other. Tests of threads set theirs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+pa.set_cpu_count(1)
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -133,6 +137,13 @@ def upstream(tmp_path: Path, git: Callable[..., str]) -> Path:
 def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build in a test starts no process that outlives the test."""
     monkeypatch.setattr("pipeline.interfaces.run.leave_running", lambda command, log: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """No test can see whether bytes reached the disk, and waiting for it takes long; `test_files.py` checks the calls."""
+    with mock.patch.object(os, "fsync", lambda descriptor: None):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -130,9 +129,3 @@ def world(built: World, tmp_path: Path) -> Iterator[World]:
             for state, made in built.states.items()
         },
     )
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can see whether bytes reached the disk, and waiting for it takes long."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +25,6 @@ def _load(name: str) -> ModuleType:
 
 _TOYS = _load("toys")
 _FAULTS = _load("faults")
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can see whether bytes reached the disk, and waiting for it takes long; `test_files.py` checks the calls."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

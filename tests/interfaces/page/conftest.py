@@ -222,7 +222,8 @@ def _serving(store: Path, log: Path, *options: str) -> Iterator[str]:
             assert process.poll() is None and time.monotonic() < ends, said.decode()
             time.sleep(0.05)
         address = said.split()[0].decode()
-        while time.monotonic() < ends and not _is_ready(address):
+        published = any(store.glob("*/CURRENT"))
+        while published and time.monotonic() < ends and not _is_ready(address):
             time.sleep(0.05)
         yield f"{address}/"
     finally:
