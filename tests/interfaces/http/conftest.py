@@ -23,11 +23,12 @@ ROOT = Path(__file__).parents[3]
 _WITH_LIMITS = """
 import json, sys
 from pathlib import Path
-from pipeline.interfaces.http.access import access_of
 from pipeline.interfaces.http.limits import Limits
 from pipeline.addresses import address_of
-from pipeline.interfaces.http.server import listen, serve
+from pipeline.interfaces.http.server import serve
 from pipeline.interfaces.serving.service import Service
+from pipeline.interfaces.transport.access import access_of
+from pipeline.interfaces.transport.sockets import listen
 from pipeline.store.layout import open_store
 
 store, limits = open_store(Path(sys.argv[1])), Limits(**json.loads(sys.argv[2]))
@@ -105,7 +106,7 @@ Serve = Callable[..., contextlib.AbstractContextManager[Served]]
 
 
 @contextlib.contextmanager
-def _serve(store: Path, log: Path, *options: str, **limits: float) -> Iterator[Served]:
+def service(store: Path, log: Path, *options: str, **limits: float) -> Iterator[Served]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CODEINTEL_")}
     if limits:
         command = [sys.executable, "-c", _WITH_LIMITS, str(store), json.dumps(limits)]
@@ -134,7 +135,7 @@ def serve(tmp_path: Path) -> Serve:
     """Run the service over a store: `with serve(store, "--threads", "3") as served`, or with limits by name."""
 
     def started(store: Path, *options: str, **limits: float) -> contextlib.AbstractContextManager[Served]:
-        return _serve(store, tmp_path / "serve.log", *options, **limits)
+        return service(store, tmp_path / "serve.log", *options, **limits)
 
     return started
 
@@ -144,7 +145,7 @@ def served(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """The service over the demo repository, for tests that change nothing."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(built.store, folder / "store", symlinks=True)
-    with _serve(folder / "store", folder / "serve.log") as served:
+    with service(folder / "store", folder / "serve.log") as served:
         until = time.monotonic() + 60
         while served.get("/readyz").status != 200:  # It opens what is published.
             assert time.monotonic() < until
@@ -157,5 +158,5 @@ def hurried(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     """A service that waits for nobody, and takes few connections."""
     folder = tmp_path_factory.mktemp("hurried")
     limits = {"head_seconds": 0.4, "body_seconds": 0.4, "keep_alive": 1, "connections": 20}
-    with _serve(built.store, folder / "serve.log", **limits) as served:
+    with service(built.store, folder / "serve.log", **limits) as served:
         yield served

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.interfaces.http.access import Access
 from pipeline.interfaces.http.app import Application
-from pipeline.interfaces.http.errors import RefusedError
 from pipeline.interfaces.http.limits import Gate, Limits
 from pipeline.interfaces.serving.service import Json, Service
+from pipeline.interfaces.transport.access import Access
+from pipeline.interfaces.transport.errors import RefusedError
 from pipeline.store.layout import create_store
 
 HOST = b"host: localhost\r\n"
@@ -128,7 +128,7 @@ def test_requests_in_one_breath_are_answered_in_order(served: Any) -> None:
 
 
 def test_an_old_client_is_answered_and_let_go(served: Any) -> None:
-    answer = served.raw(b"GET /healthz HTTP/1.0\r\n\r\n")
+    answer = served.raw(b"GET /healthz HTTP/1.0\r\n" + HOST + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b'{"status":"ok"}')
 
