@@ -66,7 +66,7 @@ class Endpoint:
     def ask(self, service: Service, arguments: Json, texts: bool) -> Json:
         """The answer; `texts` where the arguments come from a URL."""
         if self.own is not None:
-            with reading(service.store.root):
+            with reading(service.store.root, opened=True):
                 return self.own(service, arguments, texts)
         return service.ask(self.operation, arguments, texts=texts)
 

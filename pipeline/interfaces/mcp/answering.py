@@ -31,6 +31,7 @@ from pipeline.store.versions import version_names
 
 _FOOT = 24
 """Tokens of the words around a cursor and in a count, beside the cursor itself."""
+_NAMES = ("repo", "version", "cursor")
 _EXTRAS = tuple(Extras.__struct_fields__)
 Json = dict[str, Any]
 
@@ -156,11 +157,11 @@ class _Counted(msgspec.Struct):
 
 
 def _split(tool: str, arguments: Mapping[str, Any]) -> tuple[Extras, Json]:
-    """What is said of the answer, and the request; with what models get wrong put right: nulls for what is left out, one
-    value in place of a list of one, numbers as ids. Raises `QueryError`."""
+    """What is said of the answer, and the request; with what models get wrong put right: nulls and empty names for what is left
+    out, one value in place of a list of one, numbers as ids. Raises `QueryError`."""
     if tool not in TOOLS:
         raise QueryError(f"There is no tool `{tool[:40]}`.", hint=f"There are {', '.join(TOOLS)}.")
-    given = {key: value for key, value in arguments.items() if value is not None}
+    given = {key: value for key, value in arguments.items() if value is not None and (value != "" or key not in _NAMES)}
     extras = parse(Extras, {key: given[key] for key in _EXTRAS if key in given}, texts=True)
     described, request = TOOLS[tool], REQUESTS[tool]
     kinds = get_type_hints(request)

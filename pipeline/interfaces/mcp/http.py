@@ -8,6 +8,7 @@ Belongs here: addresses, bounds of the protocol. Not here: the protocol (`server
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -71,9 +72,7 @@ def _again(body: bytes, receive: Receive) -> Callable[[], Awaitable[Any]]:
     return receive_again
 
 
-def serve_http(
-    worker: Worker, host: str, listener: socket.socket, access: Access, limits: ConnectionLimits = LIMITS
-) -> None:
+def serve_http(worker: Worker, host: str, listener: socket.socket, access: Access, limits: ConnectionLimits = LIMITS) -> None:
     """Serve until SIGTERM or Ctrl-C (see `transport.server.run`)."""
     with quick_imports():
         from mcp.server.transport_security import TransportSecuritySettings
@@ -87,6 +86,8 @@ def serve_http(
             session_idle_timeout=SESSION_IDLE,
         )
     start_logging()
+    # What a client can provoke is no warning.
+    logging.getLogger("mcp").setLevel(logging.ERROR)
     announce(f"MCP on {address_of(listener)}{PATH}", host)
     see = f"The protocol is spoken at {PATH}; {METRICS} is for Prometheus."
     run(Guard(Addresses(protocol, worker, limits), access, limits, see), listener, limits, lifespan="on")

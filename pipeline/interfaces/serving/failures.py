@@ -19,6 +19,7 @@ from pipeline.errors import (
     IndexCorruptionError,
     NotFoundError,
     QueryError,
+    RuntimeLifecycleError,
     SourceError,
     StoreBusyError,
 )
@@ -58,10 +59,15 @@ def error_document(code: str, message: str, hint: str) -> dict[str, Any]:
 
 
 @contextmanager
-def reading(root: Path) -> Iterator[None]:
-    """Where the files of a store fail, it is the store that cannot be read: `IndexCorruptionError`."""
+def reading(root: Path, *, opened: bool = False) -> Iterator[None]:
+    """Where the files of a store fail, it is the store that cannot be read: `IndexCorruptionError`. With `opened`, a store that
+    is gone is one that may come back: `RuntimeLifecycleError`, and not what a request without an answer raises."""
     try:
         yield
+    except NotFoundError as error:
+        if not opened or root.is_dir():
+            raise
+        raise RuntimeLifecycleError(error.message, hint=error.hint) from error
     except OSError as error:
         raise IndexCorruptionError(
             f"The store {root} cannot be read: {error.strerror or error}.",

@@ -64,7 +64,7 @@ class Service:
         if kind is None:
             raise QueryError(f"There is no operation `{operation[:40]}`.", hint=f"There are {', '.join(requests.REQUESTS)}.")
         request = requests.parse(kind, arguments, texts=texts)
-        with reading(self.store.root):
+        with reading(self.store.root, opened=True):
             answer: Json = getattr(self, operation)(request)
         return answer
 

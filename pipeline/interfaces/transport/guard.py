@@ -69,6 +69,9 @@ class Guard:
             raise RefusedError(
                 414, "url_too_long", f"The URL is longer than {self.limits.url:,} bytes.", "Send what is long in a body."
             )
+        if "\n" in scope["path"]:
+            # Patterns of routes would end before it.
+            raise HTTPException(404)
         self.access.check(header, free=self.is_free(scope["path"]))
         if header("content-length") is not None and header("transfer-encoding") is not None:
             raise RefusedError(

@@ -55,14 +55,16 @@ def test_calls_over_http_are_counted_where_they_are_scraped(world: World, tmp_pa
         assert sample(text, "codeintel_search_seconds_count") >= 2
         assert sample(text, "codeintel_repository_ready", repository="demo") == 1
 
+        away = world.store.rename(world.store.with_name("away"))
+        asyncio.run(ask(server.url))
+        text = scraped(server.url)
+        assert [requests(text, "search", state) for state in ("ok", "refused", "failed")] == [2, 2, 2]
+        away.rename(world.store)
+
         (worker,) = children_of(server.process.pid)
         os.kill(worker, signal.SIGKILL)
         until(lambda: worker not in children_of(server.process.pid), "the end of the worker")
         assert requests(scraped(server.url), "search", "ok") == 0
-
-        world.store.rename(world.store.with_name("away"))
-        asyncio.run(ask(server.url))
-        assert requests(scraped(server.url), "search", "refused") == 3
 
 
 async def _with(worker: Worker, use: Callable[[], Any]) -> Any:

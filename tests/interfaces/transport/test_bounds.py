@@ -138,7 +138,16 @@ def test_what_takes_no_body_gets_none(running: Any) -> None:
 
 def test_an_address_or_a_method_that_is_none_is_told(running: Any) -> None:
     _, served = running
-    for path in ("/nowhere", "/metrics/", "/../etc/passwd", "/%00", "//metrics", "/mcp/../metrics", "/%2e%2e/metrics"):
+    for path in (
+        "/nowhere",
+        "/metrics/",
+        "/../etc/passwd",
+        "/%00",
+        "//metrics",
+        "/mcp/../metrics",
+        "/%2e%2e/metrics",
+        "/metrics%0A",
+    ):
         got = served.get(path)
         assert (got.status, got.error["code"]) == (404, "not_found")
     for method in ("POST", "DELETE", "TRACE", "BREW"):
