@@ -90,6 +90,13 @@ def _name_of(url: str) -> str:
         return ""
 
 
+def _allowed_name(given: str) -> str:
+    name = _name_of(f"//{given}")
+    if not name or name != given.lower().strip("[]").rstrip("."):
+        raise ConfigError(f"`{given}` is no name of a host.", hint="Give --allow-host NAME without scheme, port or path.")
+    return name
+
+
 def access_of(host: str, *, token_file: Path | None, no_token: bool, allowed: tuple[str, ...] = ()) -> Access:
     """Who may ask a service that listens on `host`. Raises `ConfigError` where it would be open to a network unasked."""
     local = is_loopback(host)
@@ -100,7 +107,7 @@ def access_of(host: str, *, token_file: Path | None, no_token: bool, allowed: tu
             f"On {host} whoever reaches this machine could read the indexed code.",
             hint="Give --token-file FILE, or --no-token if that is meant.",
         )
-    hosts = frozenset(name.lower() for name in (host, *allowed))
+    hosts = frozenset((host.lower(), *map(_allowed_name, allowed)))
     return Access(hosts if local or allowed else None, None if token_file is None else read_token(token_file))
 
 

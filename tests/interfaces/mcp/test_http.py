@@ -129,3 +129,17 @@ def test_a_signal_ends_server_and_worker(built: World, tmp_path: Path, number: s
         assert server.process.wait(60) == 0
         until(lambda: not is_running(worker), "the worker's end")
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_listens_does_not_keep_the_server_from_ending(built: World, tmp_path: Path) -> None:
+    with serving(built.store, tmp_path / "log") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", "/mcp", PING, ACCEPT)
+        begun = connection.getresponse()
+        begun.read()
+        connection.request("GET", "/mcp", headers={**ACCEPT, "mcp-session-id": begun.headers["mcp-session-id"]})
+        until(lambda: b"HTTP/1.1 200" in connection.sock.recv(100), "the stream")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        connection.close()
+        assert "Traceback" not in server.log.read_text()

@@ -124,6 +124,16 @@ def test_without_a_token_a_network_is_answered_where_that_is_said(built: Any, fr
         assert served.get("/metrics", host="code.example").status == 200
 
 
+@pytest.mark.parametrize("name", ["", "https://code.example", "code.example:443", "code.example/", "a@code.example", "["])
+def test_what_is_allowed_is_a_name_of_a_host(name: str, world: Any) -> None:
+    code, said = refused(world, "--allow-host", name)
+    assert code == 2
+    assert "is no name of a host" in said
+    assert access_of("127.0.0.1", token_file=None, no_token=False, allowed=("[2001:db8::1]", "Code.Example.")).hosts == {
+        "127.0.0.1", "2001:db8::1", "code.example",
+    }  # fmt: skip
+
+
 def test_a_token_and_none_exclude_each_other(world: Any, token_file: Path) -> None:
     code, said = refused(world, "--token-file", str(token_file), "--no-token")
     assert code == 2
