@@ -8,6 +8,7 @@ Belongs here: the life of the worker, and which reply belongs to which call. Not
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import subprocess
 import sys
@@ -36,6 +37,7 @@ _STABLE = 5.0
 """A worker that died younger is started anew by the next call only, so that one that cannot live does not keep a core busy."""
 _END: None = None
 _TOO_MANY = Failure("busy", "Too many calls are waiting for an answer.", "Ask again when some of them are answered.")
+_ENDLESS = Failure("bad_request", "An argument is a number that is not finite.", "Give a number.")
 _TOO_SLOW = Failure("too_slow", f"There was no answer within {PATIENCE:.0f} seconds.", "Ask again, or for less.")
 _ENDING = Failure("ending", "The server is ending.", "Start it anew.")
 _LOST = Failure("internal", "The process that answers ended while it worked on this call.", "Ask again, or for less.")
@@ -144,6 +146,9 @@ class Worker:
         if len(self._waiting) >= MOST_WAITING:
             self._count(tool, "busy")
             return _problem(_TOO_MANY, arguments)
+        if not _is_finite(arguments):
+            self._count(tool, "refused")
+            return _problem(_ENDLESS, arguments)
         return await self._ask(tool, arguments)
 
     async def scrape(self) -> bytes:
@@ -250,3 +255,12 @@ def _problem(failure: Failure, arguments: Mapping[str, Any]) -> Answer:
         document = error_document(failure.code, failure.message, failure.hint)
         return Answer(-1, msgspec.json.encode(document).decode(), error=True)
     return Answer(-1, f"{failure.message}\n{failure.hint}", error=True)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether JSON can say it: what reads messages takes NaN and Infinity, and what writes them would make nulls of these."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict | list):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return True

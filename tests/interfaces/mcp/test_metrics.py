@@ -89,6 +89,19 @@ def test_a_call_that_finds_too_many_before_it_is_busy_and_counted(built: World, 
     assert requests(text, "search", "busy") == 2
 
 
+def test_a_number_that_is_not_finite_is_refused_and_not_taken_for_nothing(built: World) -> None:
+    worker = Worker(built.store, metrics=True)
+
+    async def use() -> tuple[list[Answer], bytes]:
+        given: list[Any] = [float("inf"), float("nan"), [1, {"x": float("-inf")}]]
+        told = [await worker.call("search", {"query": "tide", "k": k, "format": "json"}) for k in given]
+        return told, await worker.scrape()
+
+    told, text = asyncio.run(_with(worker, use))
+    assert [json.loads(one.text)["error"]["code"] for one in told] == ["bad_request"] * 3
+    assert requests(text, "search", "refused") == 3
+
+
 def test_a_call_that_is_called_off_before_its_turn_is_counted(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(built.store, metrics=True)
 
