@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interfaces.http.conftest import ROOT, Served
-
+ROOT = Path(__file__).parents[3]
 COMMANDS = {"serve": ("serve",), "mcp": ("mcp", "--http")}
 TOKEN = "0123456789abcdef0123456789abcdef"
 PING = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
@@ -54,6 +56,70 @@ listener, access = listen("127.0.0.1", 0), access_of("127.0.0.1", token_file=Non
 """
 
 
+@dataclass(frozen=True)
+class Got:
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, str]:
+        """What went wrong."""
+        said: dict[str, str] = self.json["error"]
+        assert said.keys() == {"code", "message", "hint"}
+        return said
+
+
+@dataclass
+class Served:
+    """A service that runs."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Got:
+        """Ask on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {**self.headers, **named})
+            answer = connection.getresponse()
+            return Got(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+    def post(self, arguments: Any) -> Got:
+        """Search by a body."""
+        return self.get("/search", "POST", json.dumps(arguments).encode(), content_type="application/json")
+
+    def raw(self, sent: bytes, *, wait: float = 30.0) -> bytes:
+        """What comes back for bytes until the service closes the connection, or nothing has come for so long."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
+            connection.sendall(sent)
+            return everything(connection)
+
+    def ended(self, wait: float = 30.0) -> int:
+        """Tell it to end, and its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(wait)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    read = b""
+    with contextlib.suppress(TimeoutError, ConnectionResetError):
+        while block := connection.recv(1 << 16):
+            read += block
+    return read
+
+
 @contextlib.contextmanager
 def fronted(name: str, store: Path, log: Path, *options: str, **limits: float) -> Iterator[Served]:
     """One of the servers over a store, with options, or with limits by name."""
@@ -81,7 +147,6 @@ class Front:
 
     name: str
     log: Path
-    run: Callable[..., Any]
 
     def __call__(self, store: Path, *options: str, **limits: float) -> contextlib.AbstractContextManager[Served]:
         """Start it."""
@@ -89,9 +154,9 @@ class Front:
 
 
 @pytest.fixture(params=COMMANDS)
-def front(request: pytest.FixtureRequest, tmp_path: Path, indexctl: Any) -> Front:
+def front(request: pytest.FixtureRequest, tmp_path: Path) -> Front:
     """Each of the servers, to be started."""
-    return Front(request.param, tmp_path / "log", indexctl)
+    return Front(request.param, tmp_path / "log")
 
 
 @pytest.fixture(scope="module", params=COMMANDS)

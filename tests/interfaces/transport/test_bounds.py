@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.interfaces.http.conftest import everything
-from tests.interfaces.transport.conftest import BODIES
+from tests.interfaces.transport.conftest import BODIES, everything
 
 HOST = b"host: localhost\r\n"
 JSON = b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"

@@ -16,7 +16,7 @@ from pipeline.interfaces.mcp.answering import Desk
 from pipeline.interfaces.serving.failures import Failure, failure_of, reading
 from pipeline.interfaces.serving.service import Service
 from pipeline.interfaces.transport.errors import described
-from tests.interfaces.http.conftest import Served
+from tests.interfaces.transport.conftest import Served
 
 
 def asked(name: str, served: Served) -> tuple[str, str]:
