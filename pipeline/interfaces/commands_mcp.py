@@ -5,12 +5,11 @@ Belongs here: reading the arguments. Not here: the server (`interfaces.mcp`).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.interfaces.options import Data, Repo
+from pipeline.interfaces.options import AllowHost, Data, Host, NoToken, Repo, TokenFile
 
 
 def register(app: typer.Typer) -> None:
@@ -22,37 +21,39 @@ def mcp(
     data: Data = None,
     repo: Repo = None,
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP in place of standard input and output.")] = False,
-    host: Annotated[
-        str, typer.Option("--host", help="With --http: the address to listen on; others than loopback need --token-file.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="With --http: the port to listen on; 0 chooses a free one.")
-    ] = 8765,
-    token_file: Annotated[
-        Path | None, typer.Option("--token-file", metavar="FILE", help="With --http: answer only who sends this bearer token.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0: any free one.")] = 8765,
+    token_file: TokenFile = None,
+    no_token: NoToken = False,
+    allow_host: AllowHost = None,
 ) -> None:
-    """Serve the index to coding agents over the Model Context Protocol."""
-    from pipeline.addresses import is_loopback
+    """Serve the index to coding agents over the Model Context Protocol; all but --data and --repo goes with --http."""
     from pipeline.errors import ConfigError
     from pipeline.interfaces.mcp.link import Worker
     from pipeline.store.place import data_folder
 
-    if token_file is not None and not http:
-        raise ConfigError("--token-file is for --http.", hint="Whoever starts the server over stdio needs no token.")
-    worker = Worker(data_folder(data), repo)
+    folder = data_folder(data)
     if not http:
+        if token_file is not None or no_token or allow_host:
+            raise ConfigError(
+                "--token-file, --no-token and --allow-host are for --http.",
+                hint="Whoever starts the server over stdio needs no token.",
+            )
+        worker = Worker(folder, repo)
         # The index is opened by another process, while this one imports the protocol.
         worker.start()
         from pipeline.interfaces.mcp.server import serve_stdio
 
         serve_stdio(worker)
     else:
-        from pipeline.interfaces.mcp.http import read_token, serve_http
+        from pipeline.interfaces.transport.access import access_of
+        from pipeline.interfaces.transport.sockets import listen
 
-        token = None if token_file is None else read_token(token_file)
-        if token is None and not is_loopback(host):
-            raise ConfigError(f"{host} is reached from other machines.", hint="Give --token-file FILE, or --host 127.0.0.1.")
+        access = access_of(host, token_file=token_file, no_token=no_token, allowed=tuple(allow_host or ()))
+        listener = listen(host, port)
+        worker = Worker(folder, repo, metrics=True)
         worker.start()
-        serve_http(worker, host, port, token)
+        from pipeline.interfaces.mcp.http import serve_http
+
+        serve_http(worker, host, listener, access)
     worker.close()

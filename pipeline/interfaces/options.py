@@ -27,3 +27,14 @@ Revision = Annotated[
     str | None,
     typer.Option("--rev", metavar="REV", help="The version of a branch, a tag or a commit."),
 ]
+Host = Annotated[
+    str, typer.Option("--host", help="The address to listen on; others than loopback show the indexed code to the network.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", metavar="FILE", help="Answer only who sends the bearer token in this file.")
+]
+NoToken = Annotated[bool, typer.Option("--no-token", help="Answer everybody, on addresses that the network reaches, too.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="A name under which the service is asked, too; repeatable."),
+]

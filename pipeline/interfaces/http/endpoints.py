@@ -16,9 +16,13 @@ from msgspec import inspect
 
 from pipeline.errors import QueryError
 from pipeline.interfaces.http import quality, schemas
+from pipeline.interfaces.serving.failures import reading
 from pipeline.interfaces.serving.requests import Fetch, Name, Related, Request, Search, Status, Symbols, parse
 from pipeline.interfaces.serving.service import Json, Service
 
+FREE = ("/healthz", "/readyz", "/")
+"""What needs no token: what an orchestrator asks, and the page, which asks for the token itself; its files beside it."""
+_FILES = "/static/"
 MOST_FIELDS = 300
 """Of a query string."""
 
@@ -62,7 +66,8 @@ class Endpoint:
     def ask(self, service: Service, arguments: Json, texts: bool) -> Json:
         """The answer; `texts` where the arguments come from a URL."""
         if self.own is not None:
-            return self.own(service, arguments, texts)
+            with reading(service.store.root, opened=True):
+                return self.own(service, arguments, texts)
         return service.ask(self.operation, arguments, texts=texts)
 
     @property
@@ -94,6 +99,11 @@ ENDPOINTS = (
     Endpoint(path="/versions", name="versions", kind=Versions, answer=schemas.Versions, own=_versions, operation="versions"),
     Endpoint(path="/quality", name="quality", kind=Quality, answer=schemas.Quality, own=_quality, operation="quality"),
 )  # fmt: skip
+
+
+def is_free(path: str) -> bool:
+    """Whether an address needs no token."""
+    return path in FREE or path.startswith(_FILES)
 
 
 def fields_of(kind: type[msgspec.Struct]) -> dict[str, inspect.Field]:

@@ -1,7 +1,7 @@
-"""How much a client may ask of the service at once: sizes, times, and a gate that lets few requests run and some wait.
+"""How much work a client may ask of the service at once, and a gate that lets few requests run and some wait.
 
-Belongs here: the bounds, and holding those that are about work. Not here: what holds them at the socket (`connections`),
-bounds of single requests (`serving.requests`).
+Belongs here: the bounds of work, and holding them. Not here: those of connections (`transport.limits`), bounds of single
+requests (`serving.requests`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.interfaces.http.errors import RefusedError
+from pipeline.interfaces.transport.errors import RefusedError
+from pipeline.interfaces.transport.limits import ConnectionLimits
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bytes, seconds and counts."""
+class Limits(ConnectionLimits):
+    """Those of connections, and of work."""
 
     threads: int = 2
     """Requests that run at once. The engine holds the interpreter's lock most of the time: more threads make none faster
@@ -29,22 +30,6 @@ class Limits:
     """Requests that wait for a thread; the next one is told to come back."""
     seconds: float = 30.0
     """From the moment a request is complete to its answer, waiting included."""
-    url: int = 1 << 14
-    """Path and query as they came, in bytes."""
-    head: int = 1 << 15
-    """Request line and headers, in bytes."""
-    head_seconds: float = 10.0
-    """From the first moment of a connection, or the first byte of a later request, to the end of the headers."""
-    body: int = 1 << 20
-    body_seconds: float = 10.0
-    keep_alive: int = 30
-    """Seconds that a connection may lie idle."""
-    write_seconds: float = 30.0
-    """For which a client may leave an answer unread."""
-    connections: int = 512
-    """Open at once."""
-    graceful: int = 10
-    """Seconds that running requests have when the service is told to end."""
 
 
 class Gate:

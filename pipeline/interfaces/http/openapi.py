@@ -11,13 +11,13 @@ import msgspec
 
 from pipeline import __version__
 from pipeline.interfaces.http import schemas
-from pipeline.interfaces.http.access import FREE
-from pipeline.interfaces.http.endpoints import ENDPOINTS, Endpoint
+from pipeline.interfaces.http.endpoints import ENDPOINTS, FREE, Endpoint
 
 _REFERENCE = "#/components/schemas/{name}"
 _ERRORS = {
     "400": "The request cannot be read, or says what cannot be answered.",
     "401": "The service wants a token.",
+    "403": "A page of another site asks.",
     "404": "There is no such repository, version, chunk, file or symbol.",
     "405": "The address does not take this method.",
     "408": "The request did not come to its end in time.",
@@ -129,7 +129,7 @@ def _plain_paths() -> dict[str, Any]:
 
     def plain(path: str, name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
         free: dict[str, Any] = {"security": []} if path in FREE else {}
-        errors = [status for status in ("401", "414", "421", "500", "503", "504") if not (free and status == "401")]
+        errors = [status for status in ("401", "403", "414", "421", "500", "503", "504") if not (free and status == "401")]
         known = {status: {"$ref": f"#/components/responses/{status}"} for status in errors}
         return {
             "get": {"operationId": name, "summary": summary, "tags": ["service"], "responses": {**known, **responses}, **free}

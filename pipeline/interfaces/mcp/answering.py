@@ -7,9 +7,7 @@ wording (`text`), fields (`documents`).
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
-from pipeline.errors import CodeIntelError, IndexCorruptionError, NotFoundError, QueryError
+from pipeline.errors import CodeIntelError, NotFoundError, QueryError
 from pipeline.interfaces.answers import lines_of
 from pipeline.interfaces.context import choose_repository
 from pipeline.interfaces.mcp import documents, text
@@ -25,14 +23,15 @@ from pipeline.interfaces.mcp.budget import tokens
 from pipeline.interfaces.mcp.pages import Cursor, Item, asked, read_cursor, take
 from pipeline.interfaces.mcp.tools import BUDGET, TOOLS, Extras
 from pipeline.interfaces.observing.requests import request as observed
+from pipeline.interfaces.serving.failures import Failure, error_document, failure_of, reading
 from pipeline.interfaces.serving.requests import DEEPEST, MOST_LINES, MOST_ON_A_PAGE, REQUESTS, parse
 from pipeline.interfaces.serving.service import Service
 from pipeline.store.layout import open_store
 from pipeline.store.versions import version_names
 
-_CODES = {"QueryError": "bad_request", "ConfigError": "bad_request", "NotFoundError": "not_found", "SourceError": "not_found"}
 _FOOT = 24
 """Tokens of the words around a cursor and in a count, beside the cursor itself."""
+_NAMES = ("repo", "version", "cursor")
 _EXTRAS = tuple(Extras.__struct_fields__)
 Json = dict[str, Any]
 
@@ -74,31 +73,15 @@ class Desk:
 
     def answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         """The answer to a call, within its budget; never raises."""
-        with observed("mcp", tool if tool in REQUESTS else "other") as this:
-            reply = self._answer(tool, arguments)
-            this.ended = "refused" if reply.error else "ok"
-            return reply
-
-    def _answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
         budget, as_json = BUDGET, arguments.get("format") == "json"
         try:
-            extras, rest = _split(tool, arguments)
-            budget = extras.budget
-            call = self._read(tool, rest, extras)
-            return Reply(_PAGES[tool](self._ask(call), call))
-        except CodeIntelError as error:
-            return _told(error, budget, as_json)
-        except OSError as error:
-            gone = f"The store {self.data} cannot be read: {error.strerror or error}."
-            return _told(
-                IndexCorruptionError(gone, hint="Ask again; if that fails too, run `indexctl verify`."), budget, as_json
-            )
+            with observed("mcp", tool if tool in REQUESTS else "other"), reading(self.data):
+                extras, rest = _split(tool, arguments)
+                budget = extras.budget
+                call = self._read(tool, rest, extras)
+                return Reply(_PAGES[tool](self._ask(call), call))
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            told = CodeIntelError(
-                f"The call failed unexpectedly ({type(error).__name__}).", hint="The server's log says where."
-            )
-            return _told(told, budget, as_json)
+            return _told(failure_of(error), budget, as_json)
 
     def warm(self) -> None:
         """Open what the first call is going to need. What cannot be opened is told to those that ask."""
@@ -174,11 +157,11 @@ class _Counted(msgspec.Struct):
 
 
 def _split(tool: str, arguments: Mapping[str, Any]) -> tuple[Extras, Json]:
-    """What is said of the answer, and the request; with what models get wrong put right: nulls for what is left out, one
-    value in place of a list of one, numbers as ids. Raises `QueryError`."""
+    """What is said of the answer, and the request; with what models get wrong put right: nulls and empty names for what is left
+    out, one value in place of a list of one, numbers as ids. Raises `QueryError`."""
     if tool not in TOOLS:
         raise QueryError(f"There is no tool `{tool[:40]}`.", hint=f"There are {', '.join(TOOLS)}.")
-    given = {key: value for key, value in arguments.items() if value is not None}
+    given = {key: value for key, value in arguments.items() if value is not None and (value != "" or key not in _NAMES)}
     extras = parse(Extras, {key: given[key] for key in _EXTRAS if key in given}, texts=True)
     described, request = TOOLS[tool], REQUESTS[tool]
     kinds = get_type_hints(request)
@@ -197,14 +180,13 @@ def _split(tool: str, arguments: Mapping[str, Any]) -> tuple[Extras, Json]:
     return extras, rest
 
 
-def _told(error: CodeIntelError, budget: int, as_json: bool) -> Reply:
-    """An error as content: what is wrong, and the way out."""
-    code = next((_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CODES), "unavailable")
+def _told(failure: Failure, budget: int, as_json: bool) -> Reply:
+    """A failure as content: what is wrong, and the way out."""
     if as_json:
         half = budget // 3
-        said = {"code": code, "message": text.one_line(error.message, half), "hint": text.one_line(error.hint, half)}
-        return Reply(documents.encoded({"error": said}), error=True)
-    return Reply(text.shorten(f"{error.message}\n{error.hint}".rstrip(), budget), error=True)
+        message, hint = text.one_line(failure.message, half), text.one_line(failure.hint, half)
+        return Reply(documents.encoded(error_document(failure.code, message, hint)), error=True)
+    return Reply(text.shorten(f"{failure.message}\n{failure.hint}".rstrip(), budget), error=True)
 
 
 def _listed(

@@ -8,17 +8,22 @@ Belongs here: the life of the worker, and which reply belongs to which call. Not
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from pipeline.errors import RuntimeLifecycleError
+from pipeline.interfaces.serving.failures import Failure, error_document
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +36,11 @@ _ATTEMPTS = 2
 _STABLE = 5.0
 """A worker that died younger is started anew by the next call only, so that one that cannot live does not keep a core busy."""
 _END: None = None
+_TOO_MANY = Failure("busy", "Too many calls are waiting for an answer.", "Ask again when some of them are answered.")
+_ENDLESS = Failure("bad_request", "An argument is a number that is not finite.", "Give a number.")
+_TOO_SLOW = Failure("too_slow", f"There was no answer within {PATIENCE:.0f} seconds.", "Ask again, or for less.")
+_ENDING = Failure("ending", "The server is ending.", "Start it anew.")
+_LOST = Failure("internal", "The process that answers ended while it worked on this call.", "Ask again, or for less.")
 _COMMAND = (sys.executable, "-P", "-m", "pipeline.interfaces.mcp.worker")
 
 
@@ -44,14 +54,24 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False)
 class _Waiting:
-    """A call without an answer yet."""
+    """A call without an answer yet, or a question for metrics, whose `tool` is None."""
 
     number: int
-    tool: str
+    tool: str | None
     arguments: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
     attempts: int = 0
+
+    @property
+    def line(self) -> bytes:
+        """What the worker is asked."""
+        asked = {"metrics": True} if self.tool is None else {"tool": self.tool, "arguments": self.arguments}
+        return msgspec.json.encode({"number": self.number, **asked})
+
+    def problem(self, failure: Failure) -> Answer:
+        """An answer that says why there is none, as the call wants it said."""
+        return _problem(failure, self.arguments)
 
     def settle(self, answer: Answer) -> None:
         """Hand the answer to whoever waits, from any thread."""
@@ -96,11 +116,14 @@ class Worker:
 
     data: Path
     repo: str | None = None
+    metrics: bool = False
+    """Whether the worker is to gather metrics."""
     restarts: int = 0
     _process: _Process | None = field(default=None, repr=False)
     _waiting: dict[int, _Waiting] = field(default_factory=dict, repr=False)
     _numbers: itertools.count[int] = field(default_factory=itertools.count, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _uncounted: list[bytes] = field(default_factory=list, repr=False)
     _closed: bool = False
 
     @property
@@ -112,16 +135,33 @@ class Worker:
         """Start the process, where none runs."""
         with self._lock:
             if self._process is None and not self._closed:
-                start = msgspec.json.encode({"data": str(self.data), "repo": self.repo})
+                start = msgspec.json.encode({"data": str(self.data), "repo": self.repo, "metrics": self.metrics})
                 self._process = process = _Process(start)
+                while self._uncounted:
+                    process.send(self._uncounted.pop())
                 threading.Thread(target=self._read, args=(process,), name="from the worker", daemon=True).start()
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
         """The answer to a call; where there is none to be had, a sentence that says so. A cancelled call is called off."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._count(tool, "busy")
+            return _problem(_TOO_MANY, arguments)
+        if not _is_finite(arguments):
+            self._count(tool, "refused")
+            return _problem(_ENDLESS, arguments)
+        return await self._ask(tool, arguments)
+
+    async def scrape(self) -> bytes:
+        """The worker's metrics in Prometheus's text format. Raises `RuntimeLifecycleError` where they cannot be had."""
+        answer = await self._ask(None, {})
+        if answer.error:
+            message, _, hint = answer.text.partition("\n")
+            raise RuntimeLifecycleError(message, hint=hint)
+        return answer.text.encode()
+
+    async def _ask(self, tool: str | None, arguments: dict[str, Any]) -> Answer:
         import asyncio
 
-        if len(self._waiting) >= MOST_WAITING:
-            return _problem("Too many calls are waiting for an answer.\nAsk again when some of them are answered.")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(next(self._numbers), tool, arguments, loop, loop.create_future())
         self._send(waiting)
@@ -129,7 +169,7 @@ class Worker:
             return await asyncio.wait_for(waiting.future, PATIENCE)
         except TimeoutError:
             self._call_off(waiting)
-            return _problem(f"There was no answer within {PATIENCE:.0f} seconds.\nAsk again, or for less.")
+            return waiting.problem(_TOO_SLOW)
         except asyncio.CancelledError:
             self._call_off(waiting)
             raise
@@ -150,17 +190,25 @@ class Worker:
         with self._lock:
             self.start()
             if self._process is None:
-                waiting.settle(_problem("The server is ending.\nStart it anew."))
+                waiting.settle(waiting.problem(_ENDING))
                 return
             waiting.attempts += 1
             self._waiting[waiting.number] = waiting
-            call = {"number": waiting.number, "tool": waiting.tool, "arguments": waiting.arguments}
-            self._process.send(msgspec.json.encode(call))
+            self._process.send(waiting.line)
 
     def _call_off(self, waiting: _Waiting) -> None:
         with self._lock:
             if self._waiting.pop(waiting.number, None) is not None and self._process is not None:
                 self._process.send(msgspec.json.encode({"number": waiting.number, "cancelled": True}))
+
+    def _count(self, tool: str, ended: str) -> None:
+        """Have the worker count a call that ended without it: metrics are gathered there."""
+        line = msgspec.json.encode({"number": -1, "tool": tool, "ended": ended})
+        with self._lock:
+            if self._process is not None:
+                self._process.send(line)
+            elif len(self._uncounted) < MOST_WAITING:
+                self._uncounted.append(line)
 
     def _read(self, process: _Process) -> None:
         """Hand out answers until the process ends, and see to what it left."""
@@ -190,13 +238,29 @@ class Worker:
                 self.restarts += 1
                 again = [one for one in left if one.attempts < _ATTEMPTS]
                 lost = [one for one in left if one.attempts >= _ATTEMPTS]
+                for one in lost:
+                    if one.tool is not None:
+                        self._count(one.tool, "failed")
                 if time.monotonic() - process.started > _STABLE:
                     self.start()
             for one in again:
                 self._send(one)
         for one in lost:
-            one.settle(_problem("The process that answers ended while it worked on this call.\nAsk again, or for less."))
+            one.settle(one.problem(_LOST))
 
 
-def _problem(text: str) -> Answer:
-    return Answer(-1, text, error=True)
+def _problem(failure: Failure, arguments: Mapping[str, Any]) -> Answer:
+    """As text, or as JSON where a call asks for that."""
+    if arguments.get("format") == "json":
+        document = error_document(failure.code, failure.message, failure.hint)
+        return Answer(-1, msgspec.json.encode(document).decode(), error=True)
+    return Answer(-1, f"{failure.message}\n{failure.hint}", error=True)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether JSON can say it: what reads messages takes NaN and Infinity, and what writes them would make nulls of these."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict | list):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return True

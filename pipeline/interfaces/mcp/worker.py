@@ -21,28 +21,35 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from pipeline import instruments
 from pipeline.interfaces.mcp.answering import Desk, Reply
 from pipeline.interfaces.observing.logs import start_logging
 from pipeline.interfaces.observing.telemetry import telemetry
+from pipeline.interfaces.serving.failures import failure_of
+from pipeline.store.layout import Store
 
 THREADS = 8
 """Calls that are answered at a time; others wait for their turn."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What a worker is told first: which store, and which repository calls mean that name none."""
+    """What a worker is told first: which store, which repository calls mean that name none, and whether to gather metrics."""
 
     data: str
     repo: str | None = None
+    metrics: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tool call, or with `cancelled` that nobody waits for that call any more."""
+    """A tool call; or with `cancelled` that nobody waits for that call any more, with `ended` how one ended that did not come
+    so far, and with `metrics` a question for them."""
 
     number: int
     tool: str = ""
     arguments: dict[str, Any] = {}
     cancelled: bool = False
+    ended: str = ""
+    metrics: bool = False
 
 
 class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,19 +78,45 @@ class Replies:
 def work(desk: Desk, lines: Iterable[bytes], replies: Replies) -> None:
     """Answer calls until there are no more lines."""
     decode = msgspec.json.Decoder(Call).decode
-    pool, waiting = ThreadPoolExecutor(THREADS, "answering"), dict[int, Future[None]]()
+    pool, waiting = ThreadPoolExecutor(THREADS, "answering"), dict[int, tuple[str, Future[None]]]()
+    # Whoever watches is answered when there is too much to do, too.
+    aside = ThreadPoolExecutor(1, "watching")
 
     def answer(call: Call) -> None:
         replies.write(call.number, desk.answer(call.tool, call.arguments))
 
+    def scrape(call: Call) -> None:
+        replies.write(call.number, _metrics())
+
     for line in lines:
         call = decode(line)
         if call.cancelled:
-            if (future := waiting.pop(call.number, None)) is not None:
-                future.cancel()
-            continue
-        future = waiting[call.number] = pool.submit(answer, call)
-        future.add_done_callback(lambda _, number=call.number: waiting.pop(number, None))  # type: ignore[misc]
+            tool, future = waiting.pop(call.number, ("", None))
+            if future is not None and future.cancel():
+                _count(tool, "cancelled")
+        elif call.ended:
+            _count(call.tool, call.ended)
+        elif call.metrics:
+            aside.submit(scrape, call)
+        else:
+            future = pool.submit(answer, call)
+            waiting[call.number] = call.tool, future
+            future.add_done_callback(lambda _, number=call.number: waiting.pop(number, None))  # type: ignore[misc]
+
+
+def _count(tool: str, ended: str) -> None:
+    instruments.count("codeintel_requests_total", interface="mcp", operation=tool, state=ended)
+
+
+def _metrics() -> Reply:
+    """This process's metrics, as text."""
+    from pipeline.interfaces.observing.prometheus import metrics_text
+
+    try:
+        return Reply(metrics_text().decode())
+    except Exception as error:
+        failure = failure_of(error)
+        return Reply(f"{failure.message}\n{failure.hint}", error=True)
 
 
 def _replies() -> Replies:
@@ -102,6 +135,10 @@ def main() -> None:
     desk = Desk(Path(start.data), start.repo)
     threading.Thread(target=desk.warm, name="warming", daemon=True).start()
     start_logging()
+    if start.metrics:
+        from pipeline.interfaces.observing.prometheus import start_observing
+
+        start_observing(Store(desk.data))
     with telemetry():
         work(desk, sys.stdin.buffer, replies)
     desk.close()

@@ -29,8 +29,6 @@ from pipeline.store.layout import Repository, Store
 from pipeline.store.locks import Stamp
 from pipeline.store.versions import current_or_none, read_build_facts
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of what `metrics_text` gives."""
 OTHER = "other"
 """Stands for a label value that is in no closed set."""
 MOST_REPOSITORIES = 200

@@ -24,7 +24,7 @@ MOST_QUERY = 1 << 16
 """Characters; a search reads fewer, and says so."""
 _LONGEST_NAME, _LONGEST_PATH = 1024, 4096
 
-Name = Annotated[str, Meta(max_length=100)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Values = Annotated[list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME)]], Meta(max_length=100)]
 ChunkId = Annotated[str, Meta(pattern="^[0-9]{1,19}$")]
 LineNumber = Annotated[int, Meta(ge=1, le=1 << 31)]

@@ -16,6 +16,7 @@ from pipeline.errors import CodeIntelError, IndexCorruptionError, NotFoundError,
 from pipeline.interfaces import answers
 from pipeline.interfaces.output import print_warning
 from pipeline.interfaces.serving import requests
+from pipeline.interfaces.serving.failures import reading
 from pipeline.interfaces.serving.freshness import Freshnesses
 from pipeline.interfaces.serving.requests import Fetch, Related, Search, Status, Symbols
 from pipeline.interfaces.serving.shelf import MOST_OPEN, Shelf, Told, Volume, tell_nobody
@@ -62,7 +63,9 @@ class Service:
         kind = requests.REQUESTS.get(operation)
         if kind is None:
             raise QueryError(f"There is no operation `{operation[:40]}`.", hint=f"There are {', '.join(requests.REQUESTS)}.")
-        answer: Json = getattr(self, operation)(requests.parse(kind, arguments, texts=texts))
+        request = requests.parse(kind, arguments, texts=texts)
+        with reading(self.store.root, opened=True):
+            answer: Json = getattr(self, operation)(request)
         return answer
 
     def search(self, request: Search) -> Json:

@@ -128,6 +128,7 @@ def test_a_status_names_repositories_languages_and_age(desk: Desk) -> None:
 def test_what_models_get_wrong_is_put_right(desk: Desk) -> None:
     right = good(desk, "search", query="fee", lang=["python"], k=2)
     assert good(desk, "search", query="fee", lang="python", k="2", repo=None, cursor=None) == right
+    assert good(desk, "search", query="fee", lang=["python"], k=2, repo="", version="", cursor="") == right
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,64 @@ def test_a_wrong_version_is_told_with_what_to_do(page: Any, site: str) -> None:
     page.errors.clear()  # The browser logs each answer that is a refusal.
 
 
+def _copied(harbour: tuple[Path, Path], folder: Path) -> tuple[Path, Path]:
+    """A copy of the store, to be damaged, and the folder of its published version."""
+    store = folder / "store"
+    shutil.copytree(harbour[1], store, symlinks=True)
+    return store, store / "demo" / "versions" / (store / "demo" / "CURRENT").read_text().strip()
+
+
+def _cut(file: Path) -> None:
+    """Take the last byte away, without touching other links to the file."""
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[:-1])
+
+
+def test_a_channel_that_cannot_answer_is_told_above_what_the_others_found(
+    page: Any, harbour: tuple[Path, Path], serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    store, published = _copied(harbour, tmp_path)
+    with serving(store) as address:
+        page.open(address)
+        page.until("document.querySelector('.welcome')")
+    _cut(published / "faiss.index")
+    with serving(store, "--port", address.rstrip("/").rpartition(":")[2]):
+        page.open(f"{address}?q=berth+fee")
+        page.until("document.querySelector('.hit')")
+        said = page.until(
+            "[...document.querySelectorAll('.notice')].map((one) => one.innerText).find((one) => one.includes('dense'))"
+        )
+        assert "The channel dense did not answer" in said and "Results may be worse" in said
+        reason = page.run("fetch('search?query=berth+fee').then((answer) => answer.json())")["channels"]["dense"]["reason"]
+        assert "faiss.index" in reason and f"{reason.replace('`', '')} Results may be worse." in said
+    page.errors.clear()  # While nothing listened.
+
+
+def test_an_index_that_cannot_be_read_is_told_with_what_to_do_and_asked_again(
+    page: Any, harbour: tuple[Path, Path], serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    store, published = _copied(harbour, tmp_path)
+    with serving(store) as address:
+        whole = published.rename(tmp_path / "whole")
+        shutil.copytree(whole, published, symlinks=True)
+        (published / "manifest.json").unlink()
+        (published / "manifest.json").write_text("{")
+        page.open(f"{address}?q=berth+fee")
+        page.until("document.querySelector('.failed')?.innerText.includes('Nothing can be searched now.')")
+        status, answer = page.run("fetch('search?query=berth+fee').then(async (one) => [one.status, await one.json()])")
+        assert (status, answer["error"]["code"]) == (503, "unavailable")
+        told = page.text(".failed")
+        assert answer["error"]["message"] in told
+        assert told.count(answer["error"]["hint"].replace("`", "")) == 1
+        assert "build PATH" not in told
+        shutil.rmtree(published)
+        whole.rename(published)
+        page.click(".failed button")
+        page.until("document.querySelector('.hit')")
+        page.errors.clear()  # The browser logs each answer that is a refusal.
+
+
 def test_a_chunk_that_is_gone_leaves_the_results_usable(page: Any, site: str) -> None:
     page.open(f"{site}?q=berth_fee&open=1")
     page.until("document.querySelector('#panel .failed') && document.querySelector('.hit')")

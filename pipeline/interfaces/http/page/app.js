@@ -247,7 +247,10 @@ async function loadStatus() {
   }
   const problem = repos.find((one) => one.repo === repoOf())?.problem ?? (repos.some((one) => one.version) ? "" : repos[0]?.problem);
   if (!repos.length || (problem && !repoOf())) {
-    part("main").replaceChildren(failureNode({ message: problem || "Nothing is indexed yet.", hint: "Run `indexctl build PATH`, then look again." }, loadStatus));
+    const said = problem
+      ? { message: "Nothing can be searched now.", hint: problem }
+      : { message: "Nothing is indexed yet.", hint: "Run `indexctl build PATH`, then look again." };
+    part("main").replaceChildren(failureNode(said, loadStatus));
     return;
   }
   apply();

@@ -47,7 +47,7 @@ export function headNodes(answer, seconds) {
 export function complaintsOf(answer) {
   const broken = Object.entries(answer.channels)
     .filter(([, one]) => one.state === "broken")
-    .map(([name, one]) => `The channel ${name} did not answer${one.reason ? `: ${one.reason}` : ""}. Results may be worse.`);
+    .map(([name, one]) => `The channel ${name} did not answer${one.reason ? `: ${one.reason.replace(/\.$/, "")}` : ""}. Results may be worse.`);
   return answer.unread ? [...broken, `The query is long: its last ${answer.unread.toLocaleString("en")} characters were not read.`] : broken;
 }
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from pipeline.interfaces.http import errors
-from pipeline.interfaces.http.limits import Limits
+from pipeline.interfaces.transport import errors
+from pipeline.interfaces.transport.limits import ConnectionLimits
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
@@ -22,7 +22,7 @@ _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailabl
 class Connection(H11Protocol):
     """A connection with bounds. `connection_class` gives one for particular limits."""
 
-    limits: ClassVar[Limits] = Limits()
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -110,7 +110,7 @@ class Connection(H11Protocol):
         self._expect_reading()
 
 
-def connection_class(limits: Limits) -> type[Connection]:
+def connection_class(limits: ConnectionLimits) -> type[Connection]:
     """Connections with these limits."""
     return type("Connection", (Connection,), {"limits": limits})
 

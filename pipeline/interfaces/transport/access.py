@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.addresses import is_loopback
 from pipeline.errors import ConfigError
-from pipeline.interfaces.http.errors import RefusedError
+from pipeline.interfaces.transport.errors import RefusedError
 
 _LEAST_TOKEN = 16
 _MOST_TOKEN = 4096
@@ -32,8 +32,6 @@ SECURITY: Mapping[bytes, bytes] = {
     b"cross-origin-opener-policy": b"same-origin",
 }
 """With every answer."""
-FREE = ("/healthz", "/readyz", "/", "/static/")
-"""What needs no token: what an orchestrator asks, and the page, which asks for the token itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +42,13 @@ class Access:
     hosts: frozenset[str] | None
     token: bytes | None = None
 
-    def check(self, path: str, header: Callable[[str], str | None]) -> None:
-        """Raises `RefusedError` for a request that may not be asked."""
-        self._check_host(header("host"))
-        if self.token is None or path in FREE[:-1] or path.startswith(FREE[-1]):
+    def check(self, header: Callable[[str], str | None], *, free: bool = False) -> None:
+        """Raises `RefusedError` for a request that may not be asked; `free`: of what needs no token."""
+        host, origin = header("host"), header("origin")
+        self._check_host(host)
+        if origin is not None:
+            self._check_origin(origin, _name_of(f"//{host}"))
+        if self.token is None or free:
             return
         scheme, _, given = (header("authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("utf-8", "replace"), self.token):
@@ -58,26 +59,42 @@ class Access:
 
     def _check_host(self, given: str | None) -> None:
         # A page of somebody's whose name was made to mean this machine (DNS rebinding) shows by the name that it asks for.
-        # A client that names no host is no browser.
-        if self.hosts is None or given is None:
-            return
-        name = _name_of(given)
-        if name in self.hosts or is_loopback(name):
+        if self.hosts is None or (given is not None and self._is_ours(_name_of(f"//{given}"), self.hosts)):
             return
         raise RefusedError(
             421,
             "wrong_host",
-            f"This service is not `{given[:100]}`.",
+            "The request names no host." if given is None else f"This service is not `{given[:100]}`.",
             "Ask it as localhost, or start it with --allow-host NAME.",
         )
 
+    def _check_origin(self, given: str, asked: str) -> None:
+        """A page may ask that comes from where it asks, or under a name that the service has."""
+        name = _name_of(given)
+        if name and (name == asked if self.hosts is None else self._is_ours(name, self.hosts)):
+            return
+        raise RefusedError(
+            403, "wrong_origin", f"Pages of `{given[:100]}` may not ask this service.",
+            "Open its own page, or start it with --allow-host NAME.",
+        )  # fmt: skip
 
-def _name_of(host: str) -> str:
-    """Of a Host header, without the port; empty where it is none."""
+    def _is_ours(self, name: str, hosts: frozenset[str]) -> bool:
+        return name in hosts or is_loopback(name)
+
+
+def _name_of(url: str) -> str:
+    """The host of a URL, without the port; empty where there is none."""
     try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+def _allowed_name(given: str) -> str:
+    name = _name_of(f"//{given}")
+    if not name or name != given.lower().strip("[]").rstrip("."):
+        raise ConfigError(f"`{given}` is no name of a host.", hint="Give --allow-host NAME without scheme, port or path.")
+    return name
 
 
 def access_of(host: str, *, token_file: Path | None, no_token: bool, allowed: tuple[str, ...] = ()) -> Access:
@@ -90,7 +107,7 @@ def access_of(host: str, *, token_file: Path | None, no_token: bool, allowed: tu
             f"On {host} whoever reaches this machine could read the indexed code.",
             hint="Give --token-file FILE, or --no-token if that is meant.",
         )
-    hosts = frozenset(name.lower() for name in (host, *allowed))
+    hosts = frozenset((host.lower(), *map(_allowed_name, allowed)))
     return Access(hosts if local or allowed else None, None if token_file is None else read_token(token_file))
 
 
