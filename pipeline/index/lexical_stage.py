@@ -91,9 +91,12 @@ def lexical_index(
 
 
 def group_count(parts: int) -> int:
-    """How many groups so many parts are taken in: 1, 2, 4, 8, 8, 16, 16, 32, 32 of 1, 2, 4 and so on to 256 parts."""
+    """How many groups so many parts are taken in: 1, 2, 4, 8, 8, 16, 16, 32, 64 of 1, 2, 4 and so on to 256 parts.
+
+    Of 256 parts each may be of any size: there a group is what costs, and one more segment costs little beside its postings.
+    """
     doublings = (parts - 1).bit_length()
-    return min(parts, 1 << (1 + (doublings + 1) // 2))
+    return min(parts, 1 << (1 + (doublings + 1) // 2 + doublings // 8))
 
 
 def parts_of(group: int, parts: int) -> range:
@@ -162,4 +165,4 @@ def _uses(settings: Settings) -> Mapping[str, str]:
     return {"tantivy": version("tantivy"), "analyzer": lexical.ANALYZER_VERSION}
 
 
-STAGE = Stage(lexical_index, code_version="6", uses=_uses)
+STAGE = Stage(lexical_index, code_version="7", uses=_uses)

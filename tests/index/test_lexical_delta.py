@@ -187,7 +187,7 @@ def test_groups_hold_every_part_once_in_order_and_are_fewer_the_more_there_are(p
     groups = group_count(parts)
     assert [part for group in range(groups) for part in parts_of(group, parts)] == list(range(parts))
     assert all(len(parts_of(group, parts)) for group in range(groups))
-    assert groups <= group_count(2 * parts) <= 2 * groups and groups <= 32
+    assert groups <= group_count(2 * parts) <= 2 * groups and groups <= 64
 
 
 @pytest.mark.parametrize("count", [1, 80])
