@@ -19,11 +19,13 @@ from pipeline.evaluation.report.verdict import sentence
 
 
 def report_metadata(shown: Shown, path: Path) -> dict[str, Any]:
-    """Path and address of the page, its headline, a table of what follows it, and quality by group."""
+    """Where the page is, its headline, a table of what follows it, and quality by group.
+
+    No address: browsers open no file from a page that a server sent.
+    """
     failed = [check for check in shown.subject.checks if not check.passed]
     metadata: dict[str, Any] = {
         "path": dg.MetadataValue.path(str(path)),
-        "page": dg.MetadataValue.url(path.as_uri()),
         "verdict": dg.MetadataValue.text(sentence(shown)),
         "summary": dg.MetadataValue.md(markdown(pa.Table.from_pylist(_summary(shown)))),
         "failed_checks": len(failed),
