@@ -31,7 +31,7 @@ def report_metadata(shown: Shown, path: Path) -> dict[str, Any]:
         "failed_checks": len(failed),
     }
     if (drawn := quality_of(shown.metrics)) is not None:
-        metadata["quality"] = dg.MetadataValue.md(as_markdown(drawn, "quality"))
+        metadata["ndcg_by_group"] = dg.MetadataValue.md(as_markdown(drawn, "nDCG by group"))
     return metadata
 
 

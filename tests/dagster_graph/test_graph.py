@@ -368,11 +368,11 @@ def test_the_report_is_found_by_the_path_in_its_metadata(store: Path, instance: 
     assert page.parent == place(store).path / "reports" and "page" not in made["report"]
     assert "find an answer" in page.read_text() and "find an answer" in made["report"]["verdict"]
     assert "| checks | all hold |" in made["report"]["summary"]
-    assert made["report"]["quality"].startswith("![quality](data:image/svg+xml;base64,")
+    assert made["report"]["ndcg_by_group"].startswith("![nDCG by group](data:image/svg+xml;base64,")
 
 
 def test_the_evaluation_tells_its_figures_and_worst_queries(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance))["eval_metrics"]
     assert 0 <= made["ndcg"] <= 1 and 0 <= made["hit"] <= 1 and 0 <= made["recall"] <= 1
     assert made["worst_queries"].startswith("| rank | looked for | label | masked | in |")
-    assert made["quality"].startswith("![quality](data:image/svg+xml;base64,")
+    assert made["ndcg_by_group"].startswith("![ndcg_by_group](data:image/svg+xml;base64,")
