@@ -21,6 +21,7 @@ from assets.plots import PLOTS, as_markdown
 from pipeline import tables
 from pipeline.catalog.losses import losses
 from pipeline.schemas import Coverage, CoverageRows, Embeddings, EvalMetrics, Kind, Snapshot, Table
+from pipeline.schemas.base import columns
 from pipeline.schemas.descriptions import TEXT_COLUMNS, described
 from pipeline.stage import Artefact
 from pipeline.store.objects import read_record
@@ -48,12 +49,10 @@ def _arrow_schema(kind: type[Kind]) -> pa.Schema | None:
 def column_schema(kind: type[Kind]) -> dict[str, Any]:
     """Definition metadata: the columns of a table, and what they mean."""
     # The dimension is the embedder's, which definitions do not know.
-    schema = (
-        pa.schema([("id", pa.int64()), ("embedding", pa.list_(pa.float32()))]) if kind is Embeddings else _arrow_schema(kind)
-    )
+    schema = columns(id=pa.int64(), embedding=pa.list_(pa.float32())) if kind is Embeddings else _arrow_schema(kind)
     if schema is None:
         return {}
-    columns = [
+    shown = [
         dg.TableColumn(
             field.name,
             str(_plain(field.type)),
@@ -62,7 +61,7 @@ def column_schema(kind: type[Kind]) -> dict[str, Any]:
         )
         for field in schema
     ]
-    return {"dagster/column_schema": dg.TableSchema(columns=columns)}
+    return {"dagster/column_schema": dg.TableSchema(columns=shown)}
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -84,8 +83,8 @@ def result_metadata(
     }
     metadata: dict[str, Any] = {"reused": artefact.reused, "seconds": round(seconds, 3), **_looks(kind, artefact)}
     for name, value in artefact.facts.items():
-        if value is None or value in ("", [], {}):
-            continue  # Nothing to show.
+        if name in place or value is None or value in ("", [], {}):
+            continue
         shown = dg.MetadataValue.md(_markdown_counts(value)) if isinstance(value, Mapping) else value
         metadata.setdefault(_SHOWN_AS.get(name, name), shown)
     if observed is not None:
@@ -108,7 +107,8 @@ def _looks(kind: type[Kind], artefact: Artefact[Any]) -> dict[str, Any]:
             metadata[name] = dg.MetadataValue.md(as_markdown(svg, name))
     if kind in HIGHLIGHTS:
         name, pick = HIGHLIGHTS[kind]
-        metadata[name] = dg.MetadataValue.md(markdown(pick(artefact.path)))
+        if (rows := pick(artefact.path)).num_rows:
+            metadata[name] = dg.MetadataValue.md(markdown(rows))
     if issubclass(table, Table):
         paths = tables.parts(artefact.path, table)
         metadata["dagster/row_count"] = tables.count_rows(paths)

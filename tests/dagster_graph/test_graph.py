@@ -14,13 +14,14 @@ import msgspec
 import pytest
 
 from assets.adapter import DAGSTER_TYPES
+from assets.highlights import HIGHLIGHTS
 from assets.partitions import PARTITION_SET
 from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import CodeIntelError, StoreBusyError
 from pipeline.release.checks import CHECKS
 from pipeline.release.quality_gate import GATES
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
-from pipeline.schemas import Chunks
+from pipeline.schemas import Chunks, EvalMetrics
 from pipeline.stages import KINDS, STAGES
 from pipeline.store.layout import Repository, open_store
 from pipeline.store.locks import builder
@@ -374,5 +375,8 @@ def test_the_report_is_found_by_the_path_in_its_metadata(store: Path, instance: 
 def test_the_evaluation_tells_its_figures_and_worst_queries(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance))["eval_metrics"]
     assert 0 <= made["ndcg"] <= 1 and 0 <= made["hit"] <= 1 and 0 <= made["recall"] <= 1
-    assert made["worst_queries"].startswith("| rank | looked for | label | masked | in |")
+    name, pick = HIGHLIGHTS[EvalMetrics]
+    rows = pick(place(store).versions / str(current_name(place(store))))
+    assert rows.column_names == ["rank", "looked for", "label", "masked", "in"]
+    assert (name in made) == (rows.num_rows > 0)
     assert made["ndcg_by_group"].startswith("![ndcg_by_group](data:image/svg+xml;base64,")
