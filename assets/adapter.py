@@ -28,6 +28,8 @@ from pipeline.store.settling import settle
 from resources.store import StoreResource
 
 OWNERS = ("team:codeintel",)
+CHANNEL_TAG = "codeintel/channel"
+"""A tag of assets: the catalog finds what one channel needs by it."""
 AFRESH_TAG = "codeintel/afresh"
 """A tag of runs: the assets, with commas between, that are made on nothing that was made before."""
 AFRESH_JOBS: Mapping[str, tuple[str, ...]] = {
@@ -38,6 +40,8 @@ AFRESH_JOBS: Mapping[str, tuple[str, ...]] = {
 
 Externals = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, External]]
 """Makes a stage's external inputs from (store, repository name, inputs by asset)."""
+RunTags = Callable[[StoreResource, str, Mapping[str, Artefact[Any]]], Mapping[str, str]]
+"""Makes tags of the run from (store, repository name, what the stage settled on, by asset)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Card:
 
     description: str
     kinds: frozenset[str]
+    channel: str | None = None
+    """The channel of the search that it serves alone."""
 
 
 def _dagster_type(kind: type[Kind]) -> dg.DagsterType:
@@ -65,9 +71,14 @@ def _no_externals(store: StoreResource, repository: str, inputs: Mapping[str, Ar
 
 
 def asset_of(
-    stage: Stage, *, group: str, cards: Mapping[str, Card], externals: Externals = _no_externals
+    stage: Stage,
+    *,
+    group: str,
+    cards: Mapping[str, Card],
+    externals: Externals = _no_externals,
+    run_tags: RunTags | None = None,
 ) -> dg.AssetsDefinition:
-    """The asset, or multi-asset, of a stage. `cards` by asset name."""
+    """The asset, or multi-asset, of a stage. `cards` by asset name; `run_tags`, given to the run once the stage is settled."""
     outputs = {kind.asset: kind for kind in stage.outputs.values()}
     checks = [check for check in CHECKS if check.asset in outputs]
     gates = [gate for gate in GATES if gate.asset in outputs]
@@ -87,6 +98,7 @@ def asset_of(
                 group_name=group,
                 kinds=set(cards[asset].kinds),
                 owners=OWNERS,
+                tags={CHANNEL_TAG: channel} if (channel := cards[asset].channel) else None,
                 code_version=stage.code_version,
                 metadata=column_schema(kind),
             )
@@ -121,6 +133,8 @@ def asset_of(
             runtime=store.runtime(),
             full=not outputs.keys().isdisjoint(afresh_in(context.run)),
         )
+        if run_tags is not None:
+            context.instance.add_run_tags(context.run.run_id, run_tags(store, name, result.artefacts))
         known = by_asset | dict(result.artefacts)
         roots = {asset: artefact.path for asset, artefact in known.items()}
         subject = Subject(roots, {asset: artefact.digests for asset, artefact in known.items()})

@@ -14,7 +14,7 @@ chunks = asset_of(
     cards={
         "chunks": Card(
             "Consecutive pieces of every indexed file, cut along syntax (cAST), each within the budget, with stable ids.",
-            frozenset({"python", "parquet"}),
+            frozenset({"treesitter", "parquet"}),
         )
     },
 )

@@ -90,13 +90,14 @@ def _sweep(root: Path) -> pa.Table:
 
 
 def _worst_queries(root: Path) -> pa.Table:
-    """The test queries that were answered worst, with the rank of the first answer there."""
+    """The test queries that were answered worst, by what they look for, with the rank of the first answer there. Their words
+    are in the report: they are copied from comments."""
     rows = [
-        {"query": one["query"], "label": one["label"], "masked": one["masked"], "answer": one["uri"],
-         "rank": "not found" if one["rank"] is None else str(one["rank"])}
+        {"rank": "not found" if one["rank"] is None else str(one["rank"]), "looked for": one["symbol"] or one["uri"],
+         "label": one["label"], "masked": one["masked"], "in": one["uri"]}
         for one in worst_queries(root)
     ]  # fmt: skip
-    names = ("query", "label", "masked", "answer", "rank")
+    names = ("rank", "looked for", "label", "masked", "in")
     return pa.table({name: [row[name] for row in rows] for name in names})
 
 

@@ -15,6 +15,7 @@ embeddings = asset_of(
         "embeddings": Card(
             "One unit vector a chunk, as Parquet and as sorted NumPy arrays for exact re-ranking.",
             frozenset({"numpy", "parquet"}),
+            channel="dense",
         )
     },
 )
@@ -23,7 +24,7 @@ faiss_index = asset_of(
     FAISS_INDEX,
     group="index",
     cards={
-        "faiss_index": Card("The vector index, with a description of how it was made.", frozenset({"faiss"})),
+        "faiss_index": Card("The vector index, with a description of how it was made.", frozenset({"faiss"}), channel="dense"),
     },
 )
 
@@ -31,7 +32,7 @@ faiss_idmap = asset_of(
     FAISS_IDMAP,
     group="index",
     cards={
-        "faiss_idmap": Card("Which chunk each row of the vector index is.", frozenset({"faiss", "parquet"})),
+        "faiss_idmap": Card("Which chunk each row of the vector index is.", frozenset({"faiss", "parquet"}), channel="dense"),
     },
 )
 
@@ -42,6 +43,7 @@ tuning = asset_of(
         "tuning": Card(
             "The point at which the vector index is searched: the cheapest that finds enough, with all that was measured.",
             frozenset({"faiss", "json", "parquet"}),
+            channel="dense",
         ),
     },
 )
@@ -53,6 +55,7 @@ lexical_index = asset_of(
         "lexical_index": Card(
             "Fielded BM25 over body, defined names, path and file name, fed with code-aware words.",
             frozenset({"tantivy"}),
+            channel="lexical",
         ),
     },
 )
@@ -64,6 +67,7 @@ splade_index = asset_of(
         "splade_index": Card(
             "Learned sparse weights of every chunk, as postings with impacts; a note alone where the setting `splade` is off.",
             frozenset({"numpy"}),
+            channel="splade",
         ),
     },
 )
@@ -75,6 +79,7 @@ xtr_index = asset_of(
         "xtr_index": Card(
             "A compressed vector of every token, for late interaction; where the setting `xtr` is off, a note of that.",
             frozenset({"numpy", "faiss"}),
+            channel="xtr",
         ),
     },
 )

@@ -105,7 +105,7 @@ def as_markdown(svg: str, title: str) -> str:
 
 PLOTS: Mapping[type[Kind], tuple[str, Callable[[Path], str | None]]] = {
     Tuning: ("recall_over_cost", recall_over_cost),
-    EvalMetrics: ("quality", quality),
+    EvalMetrics: ("ndcg_by_group", quality),
     Coverage: ("heat_map", heat_map),
 }
 """Kind -> name and maker of its plot."""

@@ -70,7 +70,8 @@ coverage = asset_of(
 
 
 _ABOUT = (
-    "One page that tells how good the index is, of every build, also of one that is refused; `indexctl report` makes it anew."
+    "One page that tells how good the index is, of every build, also of one that is refused. `indexctl report --open` shows "
+    "that of the published version; else copy `path` into the address bar: browsers open no file from this page."
 )
 
 

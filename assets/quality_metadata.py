@@ -19,17 +19,19 @@ from pipeline.evaluation.report.verdict import sentence
 
 
 def report_metadata(shown: Shown, path: Path) -> dict[str, Any]:
-    """Path and address of the page, its headline, a table of what follows it, and quality by group."""
+    """Where the page is, its headline, a table of what follows it, and quality by group.
+
+    No address: browsers open no file from a page that a server sent.
+    """
     failed = [check for check in shown.subject.checks if not check.passed]
     metadata: dict[str, Any] = {
         "path": dg.MetadataValue.path(str(path)),
-        "page": dg.MetadataValue.url(path.as_uri()),
         "verdict": dg.MetadataValue.text(sentence(shown)),
         "summary": dg.MetadataValue.md(markdown(pa.Table.from_pylist(_summary(shown)))),
         "failed_checks": len(failed),
     }
     if (drawn := quality_of(shown.metrics)) is not None:
-        metadata["quality"] = dg.MetadataValue.md(as_markdown(drawn, "quality"))
+        metadata["ndcg_by_group"] = dg.MetadataValue.md(as_markdown(drawn, "nDCG by group"))
     return metadata
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from assets.adapter import DAGSTER_TYPES, OWNERS, Card, asset_of, check_result
 from assets.partitions import REPOSITORIES
+from assets.runs import VERSION_TAG
 from pipeline.catalog.database import follow_publication
 from pipeline.evaluation.document import read_metrics
 from pipeline.release import reporting
@@ -70,7 +71,7 @@ class Publishing(dg.Config):
     name="current",
     ins={"manifest": dg.AssetIn(key="manifest", dagster_type=DAGSTER_TYPES["manifest"], input_manager_key="artefacts")},
     group_name="release",
-    kinds={"python"},
+    kinds={"parquet", "faiss", "tantivy"},
     owners=OWNERS,
     code_version="1",
     partitions_def=REPOSITORIES,
@@ -94,6 +95,7 @@ def current(
     repository = store.repository(context.partition_key)
     build = {"run_id": context.run.run_id, "seconds": _seconds(context)}
     done = publish(repository, manifest, reason="build", build=build, allow_regression=config.allow_regression)
+    context.instance.add_run_tags(context.run.run_id, {VERSION_TAG: done.version})
     for name, problems in done.allowed.items():
         context.log.warning(f"Published in spite of {name}: {' '.join(problems)}")
     if problem := follow_publication(repository, store.settings(repository.name)):

@@ -19,7 +19,7 @@ import traceback
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+from dagster._core.execution.plan.objects import StepSuccessData
 
 from assets import quality, release
 from assets.adapter import check_result
 from assets.metadata import result_metadata
 from assets.partitions import PARTITION_SET
-from pipeline.definitions import BUILD_JOB
+from assets.runs import PARTITION_TAG, REPORTED_TAG, TRIGGER_TAG, VERSION_TAG, origin_of, standing_tags
+from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import CodeIntelError
 from pipeline.interfaces.run import dagster_home, dagster_instance
 from pipeline.release import reporting
@@ -52,7 +54,7 @@ from pipeline.schemas import EvalMetrics
 from pipeline.stage import Artefact
 from pipeline.stages import KINDS, STAGES
 from pipeline.store import digests, objects, observed, unreported
-from pipeline.store.layout import Repository, Store, open_store
+from pipeline.store.layout import Repository, Store, open_store, read_origin
 from pipeline.store.locks import sole
 from pipeline.store.unreported import Unreported
 from pipeline.store.versions import open_version
@@ -62,18 +64,21 @@ _LOCK = "reporting.lock"
 _NICENESS = 10
 _RUNS = uuid.UUID("6f1c8a52-7f0e-4c39-9d5b-0e6f3a8d2b41")
 """Makes names of builds to ids of runs."""
+_STEP_OF = {asset: stage.name for stage in STAGES for asset in stage.assets} | {"report": "report", "current": "current"}
+"""Asset -> the step that makes it."""
 
 
 def report_all(store: Store) -> int:
     """Report every build that waits; returns how many it reported. While somebody else reports, it is left to him."""
     count = 0
+    job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
     while any(unreported.is_any(repository) for repository in store.repositories()):
         with only_reporter(store) as mine:
             if not mine:
                 break
             with dagster_instance(store) as instance:
                 # A build may be left while this goes on; and its process may have come, seen the lock, and gone.
-                reported = sum(_report(instance, repository) for repository in store.repositories())
+                reported = sum(_report(instance, job, repository) for repository in store.repositories())
         if not reported:
             break
         count += reported
@@ -85,7 +90,7 @@ def only_reporter(store: Store) -> AbstractContextManager[bool]:
     return sole(os.open(dagster_home(store) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
-def _report(instance: dg.DagsterInstance, repository: Repository) -> int:
+def _report(instance: dg.DagsterInstance, job: dg.JobDefinition, repository: Repository) -> int:
     """Report the builds of a repository, the oldest first; returns how many."""
     digests.recall(repository)
     count = 0
@@ -96,7 +101,7 @@ def _report(instance: dg.DagsterInstance, repository: Repository) -> int:
             continue
         try:
             instance.add_dynamic_partitions(PARTITION_SET, [repository.name])
-            _as_run(instance, repository, build, name=path.stem)
+            _as_run(instance, job, repository, build, name=path.stem)
         except Exception:
             # The others are not to wait for it; it is tried again the next time, until too many wait.
             _complain(f"{path} is not reported: {traceback.format_exc()}")
@@ -106,24 +111,48 @@ def _report(instance: dg.DagsterInstance, repository: Repository) -> int:
     return count
 
 
-def _as_run(instance: dg.DagsterInstance, repository: Repository, build: Unreported, *, name: str) -> None:
+def _as_run(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, repository: Repository, build: Unreported, *, name: str
+) -> None:
     """Record the build as a run that took place when it did. `name` tells it from others: told again, it is the same run."""
     run_id = str(uuid.uuid5(_RUNS, f"{repository.name}/{name}"))
 
-    def tell(kind: DagsterEventType, data: Any = None, at: float | None = None) -> None:
-        event = DagsterEvent(kind.value, BUILD_JOB, event_specific_data=data)
+    def tell(kind: DagsterEventType, data: Any = None, at: float | None = None, step: str | None = None) -> None:
+        event = DagsterEvent(kind.value, BUILD_JOB, event_specific_data=data, step_key=step)
         instance.report_dagster_event(event, run_id, timestamp=at)
 
     if not instance.has_run(run_id):
-        tags = {"dagster/partition": repository.name, "codeintel/trigger": "indexctl", "codeintel/version": build.version}
-        instance.add_run(dg.DagsterRun(BUILD_JOB, run_id=run_id, tags=tags))
+        instance.create_run_for_job(job, run_id=run_id, tags=_tags(repository, build), remote_job_origin=origin_of(BUILD_JOB))
         tell(DagsterEventType.RUN_START, at=build.started)
+    for step, began, took in _steps(build):
+        tell(DagsterEventType.STEP_START, at=began, step=step)
+        done: Any = StepSuccessData(duration_ms=1000 * took)  # type: ignore[no-untyped-call]
+        tell(DagsterEventType.STEP_SUCCESS, done, began + took, step)
     for event in events(repository, build):
+        step = _STEP_OF[event.asset_key.path[-1]]
         if isinstance(event, dg.AssetMaterialization):
-            tell(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event))
+            tell(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event), step=step)
         else:
-            tell(DagsterEventType.ASSET_CHECK_EVALUATION, event)
+            tell(DagsterEventType.ASSET_CHECK_EVALUATION, event, step=step)
     tell(DagsterEventType.RUN_SUCCESS, at=build.ended)
+
+
+def _tags(repository: Repository, build: Unreported) -> dict[str, str]:
+    tags = {PARTITION_TAG: repository.name, TRIGGER_TAG: "indexctl", REPORTED_TAG: "true"}
+    with suppress(CodeIntelError), open_version(repository, build.version) as version:
+        tags |= standing_tags(repository, read_origin(repository), version.manifest.commit)
+    return {**tags, VERSION_TAG: build.version}
+
+
+def _steps(build: Unreported) -> Iterator[tuple[str, float, float]]:
+    """Steps, when they began and how many seconds they took: one after the other, as they ran; the rest was publishing."""
+    began = build.started
+    for stage in STAGES:
+        took = max(build.seconds.get(asset, 0.0) for asset in stage.assets)
+        yield stage.name, began, took
+        began += took
+    yield "current", began, max(0.0, build.ended - began)
+    yield "report", build.ended, 0.0  # Made now, by whoever reports.
 
 
 def _complain(text: str) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.adapter import Card, asset_of
+from assets.runs import standing_tags
 from pipeline import planning
 from pipeline.stage import Artefact, External
 from pipeline.stages import SOURCE
-from pipeline.store.scans import remember_scan
+from pipeline.store.scans import recall_scan, remember_scan
 from resources.store import StoreResource
 
 
@@ -27,10 +28,17 @@ def _scan(store: StoreResource, repository: str, inputs: Mapping[str, Artefact[A
     return {"scan": scanned}
 
 
+def _standing(store: StoreResource, repository: str, made: Mapping[str, Artefact[Any]]) -> Mapping[str, str]:
+    """What the run builds: known from here on, whoever started it."""
+    place = store.repository(repository)
+    return standing_tags(place, store.origin(repository), recall_scan(place, made["source_snapshot"]).commit)
+
+
 source_snapshot = asset_of(
     SOURCE,
     group="source",
     externals=_scan,
+    run_tags=_standing,
     cards={
         "source_snapshot": Card(
             "Every file of the repository, indexed or with the reason why not, and the bytes of what is indexed: "

@@ -17,8 +17,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.runs import BRANCH_TAG, COMMIT_TAG, PARTITION_TAG, TRIGGER_TAG, VERSION_TAG
 from pipeline.release.quality_gate import GATES
-from sensors.lost_runs import PARTITION_TAG
 from sensors.webhook import checked_address, post
 
 _GATES = frozenset(gate.name for gate in GATES)
@@ -63,10 +63,10 @@ def document(kind: str, run: dg.DagsterRun, message: str, findings: list[dict[st
         "repo": repo,
         "job": run.job_name,
         "run_id": run.run_id,
-        "trigger": run.tags.get("codeintel/trigger", "user"),
-        "commit": run.tags.get("codeintel/commit"),
-        "branch": run.tags.get("codeintel/branch"),
-        "version": run.tags.get("codeintel/version"),
+        "trigger": run.tags.get(TRIGGER_TAG, "user"),
+        "commit": run.tags.get(COMMIT_TAG),
+        "branch": run.tags.get(BRANCH_TAG),
+        "version": run.tags.get(VERSION_TAG),
         "message": message[:_MOST_MESSAGE],
         "findings": findings,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import msgspec
 
+from assets.runs import BRANCH_TAG, COMMIT_TAG, TRIGGER_TAG
 from pipeline.errors import CodeIntelError
 from pipeline.interfaces.looking import freshness_of
 from pipeline.source.freshness import head_of
@@ -215,9 +216,9 @@ def _requests(cursor: Cursor, seen: Seen) -> list[dg.RunRequest]:
     for name, found in sorted(seen.wants.items()):
         asked = cursor.ask(name, found.commit)
         if asked is not None:
-            tags = {"codeintel/trigger": "commit", "codeintel/commit": found.commit}
+            tags = {TRIGGER_TAG: "commit", COMMIT_TAG: found.commit}
             if found.branch:
-                tags["codeintel/branch"] = found.branch
+                tags[BRANCH_TAG] = found.branch
             key = f"{name}@{found.commit}#{asked.attempts}"
             requests.append(dg.RunRequest(run_key=key, partition_key=name, tags=tags))
     return requests

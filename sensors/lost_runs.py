@@ -16,13 +16,11 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+from assets.runs import PARTITION_TAG, REPORTED_TAG
 from pipeline.errors import CodeIntelError
 from pipeline.store.locks import is_building
 from resources.store import LOCKLESS_JOBS, StoreResource
 
-PARTITION_TAG = "dagster/partition"
-_REPORTED_TAG = "codeintel/version"
-"""What was built by a command and is only told to Dagster: it has no process."""
 _GRACE = 10.0
 """Seconds that a run has to take the lock, after it started."""
 _LAUNCH_GRACE = 30.0
@@ -74,7 +72,7 @@ def _suspects(instance: dg.DagsterInstance, store: StoreResource) -> dict[str, d
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
         name = run.tags.get(PARTITION_TAG)
-        if name is None or _REPORTED_TAG in run.tags or run.job_name in LOCKLESS_JOBS:
+        if name is None or REPORTED_TAG in run.tags or run.job_name in LOCKLESS_JOBS:
             continue
         try:
             held = is_building(store.repository(name))

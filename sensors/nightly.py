@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from assets.adapter import AFRESH_TAG
+from assets.runs import TRIGGER_TAG
 from pipeline.errors import CodeIntelError
 from pipeline.schemas import ScipIndex
 from pipeline.stages import STAGES
@@ -73,7 +74,7 @@ def _runs(
     follow_store(context.instance, store)
     day = context.scheduled_execution_time.strftime("%Y-%m-%d")
     for name, own in tags.items():
-        yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={"codeintel/trigger": "nightly", **own})
+        yield dg.RunRequest(run_key=f"{name}@{day}", partition_key=name, tags={TRIGGER_TAG: "nightly", **own})
 
 
 def _status(running: bool) -> dg.DefaultScheduleStatus:

@@ -6,6 +6,7 @@ Belongs here: what these commands decide and print. Not here: planning (`pipelin
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -186,6 +187,7 @@ def build_and_report(
     steps = Steps(quiet=quiet or json)
     repository, origin = planning.locate(store, path, rev=rev, name=repo)
     decided = planning.plan(store, repository, origin, building=True, full=run.full, afresh=run.afresh)
+    _tell_start(store, decided)
     damage = _damage(repository) if decided.published else None
     if decided.published and damage is None:
         _remember_origin(decided)
@@ -207,6 +209,20 @@ def build_and_report(
         _say_what_was_done(report, repository)
     if outcome.error is not None:
         raise outcome.error
+
+
+def _tell_start(store: Store, decided: Plan) -> None:
+    """The audit line, where logs are asked for: by CODEINTEL_LOG or CODEINTEL_LOG_LEVEL."""
+    if not any(name.startswith("CODEINTEL_LOG") for name in os.environ):
+        return
+    from pipeline.interfaces.observing import logs
+
+    logs.start_logging()
+    scan = decided.scan
+    logs.tell_factory(
+        "builds", store.root, decided.settings, repository=decided.repository.name, version=decided.version,
+        commit=scan.commit, dirty=scan.dirty, origin=decided.origin.shown, stale=list(decided.missing),
+    )  # fmt: skip
 
 
 def _allowed(repository: Repository, outcome: Outcome, steps: Steps) -> list[str]:

@@ -33,7 +33,9 @@ def ui(
     data: Data = None,
 ) -> None:
     """Open the Dagster UI: the asset graph, runs, checks, schedule and sensor of this store."""
+    from pipeline.interfaces.observing.logs import start_logging, tell_factory
     from pipeline.interfaces.run import dagster_home, dagster_instance, start_reporting
+    from pipeline.settings_files import load
     from pipeline.store.layout import create_store
     from pipeline.store.place import data_folder
 
@@ -43,6 +45,8 @@ def ui(
         "DAGSTER_HOME": str(dagster_home(store)),
         "CODEINTEL_DATA": str(store.root),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        # `dagster dev` says that it is to be `dg dev`, which wants a project of its own.
+        "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:Function `dev_command`"))),
     }
     program = Path(sys.executable).parent / "dagster"
     command = [str(program), "dev", "-m", "pipeline.definitions", "-h", host, "-p", str(port)]
@@ -51,6 +55,8 @@ def ui(
     if prepare:
         return
     start_reporting(store)
+    start_logging()
+    tell_factory("shows this store", store.root, load(store.root), host=host, port=port, repositories=len(store.repositories()))
     sys.stderr.write(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)\n")
     sys.stderr.flush()
     # A shell script starts `indexctl ui &` with SIGINT ignored; Dagster treats SIGTERM alike, and nothing polite would end it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import sqlite3
@@ -143,6 +144,7 @@ def run_build(
         # That an API of Dagster is in preview is news for us, not for whoever builds an index.
         warnings.simplefilter("ignore")
         from assets.partitions import PARTITION_SET
+        from assets.runs import TRIGGER_TAG, origin_of
         from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 
         job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
@@ -150,12 +152,14 @@ def run_build(
     with dagster_instance(store, ephemeral=ephemeral) as instance:
         instance.add_dynamic_partitions(PARTITION_SET, [repository])
         instance.add_event_listener(result.run_id, _listener(result, progress))
+        # `execute_in_process` knows of no origin, and without one the UI's timeline does not show the run.
+        instance.create_run_for_job = functools.partial(instance.create_run_for_job, remote_job_origin=origin_of(BUILD_JOB))
         try:
             job.execute_in_process(
                 instance=instance,
                 partition_key=repository,
                 run_id=result.run_id,
-                tags={"codeintel/trigger": "indexctl"},
+                tags={TRIGGER_TAG: "indexctl"},
                 run_config={
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                     "ops": {"current": {"config": {"allow_regression": allow_regression}}},

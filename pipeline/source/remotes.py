@@ -178,6 +178,11 @@ def _asked(opened: Any, url: str, environment: Mapping[str, str]) -> list[Any]:
 
 def _refused(url: str, error: BaseException, asker: _Asked) -> SourceError:
     """No chained cause: what libgit2 says may hold what it was given."""
+    if asker.by_ssh and not asker.vouched:
+        return SourceError(
+            f"{asker.host} shows a host key that is not in known_hosts.",
+            hint="Compare its fingerprint with what its owner says, and add it (`ssh-keyscan`).",
+        )
     if asker.asked:
         variable = TOKEN_PREFIX + _variable(asker.host)
         way = f"{SSH_KEY}, or an ssh agent" if asker.by_ssh else f"{variable}, or configure a git credential helper"
@@ -205,6 +210,8 @@ class _Asked(pygit2.RemoteCallbacks):
         self.host = (short["host"] if short else parts.hostname if parts else "") or ""
         self.by_ssh = short is not None or (parts is not None and parts.scheme == "ssh")
         self.asked = False
+        self.vouched = True
+        """Whether the host showed a key or certificate that is known to be its own."""
         self._elsewhere = False
         self._safe = self.by_ssh or (parts is not None and (parts.scheme == "https" or self.host in _LOOPBACK))
         user = (short["user"] if short else parts.username if parts else None) or "git"
@@ -212,10 +219,12 @@ class _Asked(pygit2.RemoteCallbacks):
         self._said = _by_ssh(user, environment) if self.by_ssh else _by_password(url, self.host, environment)
 
     def certificate_check(self, certificate: Any, valid: bool, host: Any) -> bool:
-        """Leave the judgement to libgit2, but notice that we were sent to another host."""
+        """The judgement of libgit2, and whether we were sent to another host. It has to be repeated: `pygit2.Passthrough`, the
+        default, takes every host key of ssh."""
         name = host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)
         self._elsewhere = self._elsewhere or name.lower() != self.host.lower()
-        raise pygit2.Passthrough
+        self.vouched = self.vouched and valid
+        return valid
 
     def credentials(self, url: str, username_from_url: str | None, allowed_types: Any) -> Any:
         """The next thing to say; raises where there is nothing more."""

@@ -14,16 +14,19 @@ import msgspec
 import pytest
 
 from assets.adapter import DAGSTER_TYPES
+from assets.highlights import HIGHLIGHTS
 from assets.partitions import PARTITION_SET
 from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import CodeIntelError, StoreBusyError
 from pipeline.release.checks import CHECKS
 from pipeline.release.quality_gate import GATES
 from pipeline.release.verification import VERSION_FINDINGS, verify_folder
+from pipeline.schemas import Chunks, EvalMetrics
 from pipeline.stages import KINDS, STAGES
 from pipeline.store.layout import Repository, open_store
 from pipeline.store.locks import builder
 from pipeline.store.versions import current_name
+from pipeline.tables import read_table
 
 MADE_ALWAYS = {"report", "current"}
 ASSETS = {*KINDS, *MADE_ALWAYS}
@@ -188,6 +191,62 @@ def test_assets_of_symbols_show_rows_columns_and_a_table_worth_reading(
     assert "by_provenance" in made["scip_symbols"] and "left_out" not in made["scip_symbols"]
 
 
+SECRET = "hunter2zq41"
+_WITH_SECRETS = f'''"""Opens with {SECRET}."""
+
+PASSWORD = "{SECRET}"  # {SECRET}
+
+
+def opened_by(word: str = "{SECRET}") -> bool:
+    """Whether the gate opens when told {SECRET}."""
+    return word == PASSWORD
+'''
+"""Somebody's secret: as a value, in a comment and in documentation."""
+
+
+def test_no_text_of_the_repository_gets_into_what_dagster_keeps(world: Any, store: Path, instance: dg.DagsterInstance) -> None:
+    (world.repo / "harbour" / "a_secret.py").write_text(_WITH_SECRETS)
+    (world.repo / "0.md").write_text(f"Say {SECRET} at the gate.\n")
+    result = materialize(store, instance)
+    indexed = read_table(place(store).versions / str(current_name(place(store))), Chunks, ["content"])
+    assert SECRET in "".join(indexed["content"].to_pylist())
+    told = [entry.to_json() for entry in instance.all_logs(result.run_id)]
+    assert "harbour/a_secret.py" in "".join(told)
+    around = [one[max(0, one.index(SECRET) - 200) : one.index(SECRET) + 100] for one in told if SECRET in one]
+    assert not around, around
+
+
+def test_columns_of_every_table_are_described(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    shown = {
+        asset: node.metadata["dagster/column_schema"].columns
+        for asset in KINDS
+        if "dagster/column_schema" in (node := graph.get(dg.AssetKey(asset))).metadata
+    }
+    assert {"source_snapshot", "embeddings", "eval_metrics", "coverage", "faiss_idmap"} <= set(shown)
+    for asset, columns in shown.items():
+        assert all(column.description and column.description.endswith((".", "…")) for column in columns), asset
+
+
+def test_a_run_is_tagged_with_what_it_builds(
+    world: Any, store: Path, instance: dg.DagsterInstance, git: Callable[..., str]
+) -> None:
+    result = materialize(store, instance)
+    tags = instance.get_run_by_id(result.run_id).tags  # type: ignore[union-attr]
+    assert tags["codeintel/commit"] == git(world.repo, "rev-parse", "HEAD").strip()
+    assert tags["codeintel/branch"] == git(world.repo, "branch", "--show-current").strip() != ""
+    assert tags["codeintel/version"] == current_name(place(store))
+
+
+def test_assets_of_a_channel_are_found_by_its_tag(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    channels = {asset: graph.get(dg.AssetKey(asset)).tags.get("codeintel/channel") for asset in KINDS}
+    assert {asset for asset, channel in channels.items() if channel == "dense"} == {
+        "embeddings", "faiss_index", "faiss_idmap", "tuning"
+    }  # fmt: skip
+    assert (channels["lexical_index"], channels["splade_index"], channels["chunks"]) == ("lexical", "splade", None)
+
+
 def test_names_of_files_are_shown_as_they_are_and_never_as_markup(
     world: Any, store: Path, instance: dg.DagsterInstance, definitions: dg.Definitions
 ) -> None:
@@ -231,7 +290,7 @@ def test_times_of_building_and_tuning_stand_in_the_metadata_of_the_assets_and_in
     made = materializations(materialize(store, instance, "faiss_index", "tuning"))
     assert made["faiss_index"]["adding_seconds"] > 0 and made["faiss_index"]["threads"] >= 1
     assert made["tuning"]["tuning_seconds"] > 0 and made["tuning"]["observed_at"] > 0
-    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "| exact | True |" in made["tuning"]["latency"]
+    assert made["tuning"]["latency"].startswith("| point | chosen | median") and "| exact | yes |" in made["tuning"]["latency"]
     again = materializations(materialize(store, instance, "faiss_index", "tuning"))
     assert again["tuning"]["reused"] and again["tuning"]["latency"] == made["tuning"]["latency"]
     (repository.path / "observed" / "tuning.json").unlink()
@@ -304,17 +363,20 @@ def test_an_unregistered_partition_is_a_clear_error(tmp_path: Path, store: Path,
     assert "There is no repository `ghost`" in str(refused.value.__cause__)
 
 
-def test_the_report_is_linked_from_its_metadata(store: Path, instance: dg.DagsterInstance) -> None:
+def test_the_report_is_found_by_the_path_in_its_metadata(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance))
     page = Path(made["report"]["path"])
-    assert page.parent == place(store).path / "reports" and page.as_uri() == made["report"]["page"]
+    assert page.parent == place(store).path / "reports" and "page" not in made["report"]
     assert "find an answer" in page.read_text() and "find an answer" in made["report"]["verdict"]
     assert "| checks | all hold |" in made["report"]["summary"]
-    assert made["report"]["quality"].startswith("![quality](data:image/svg+xml;base64,")
+    assert made["report"]["ndcg_by_group"].startswith("![nDCG by group](data:image/svg+xml;base64,")
 
 
 def test_the_evaluation_tells_its_figures_and_worst_queries(store: Path, instance: dg.DagsterInstance) -> None:
     made = materializations(materialize(store, instance))["eval_metrics"]
     assert 0 <= made["ndcg"] <= 1 and 0 <= made["hit"] <= 1 and 0 <= made["recall"] <= 1
-    assert made["worst_queries"].startswith("| query | label | masked | answer | rank |")
-    assert made["quality"].startswith("![quality](data:image/svg+xml;base64,")
+    name, pick = HIGHLIGHTS[EvalMetrics]
+    rows = pick(place(store).versions / str(current_name(place(store))))
+    assert rows.column_names == ["rank", "looked for", "label", "masked", "in"]
+    assert (name in made) == (rows.num_rows > 0)
+    assert made["ndcg_by_group"].startswith("![ndcg_by_group](data:image/svg+xml;base64,")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import dagster as dg
 import pytest
+from dagster._core.execution.stats import StepEventStatus
 
 from assets import reported
 from assets.partitions import PARTITION_SET
@@ -20,7 +21,7 @@ from pipeline.interfaces.run import dagster_instance
 from pipeline.release.checks import CHECKS
 from pipeline.release.quality_gate import GATES
 from pipeline.release.verification import VERSION_FINDINGS
-from pipeline.stages import KINDS
+from pipeline.stages import KINDS, STAGES
 from pipeline.store import unreported
 from pipeline.store.layout import Repository, Store, open_store
 
@@ -84,6 +85,20 @@ def test_every_asset_and_check_of_the_build_is_reported_once(edited: Any) -> Non
         assert run.dagster_run.status is dg.DagsterRunStatus.SUCCESS and run.dagster_run.tags["dagster/partition"] == "demo"
         assert run.start_time is not None and run.end_time is not None and run.start_time < run.end_time
     assert list((repository.path / "reports").glob("e-*.html"))
+
+
+def test_its_run_is_one_of_the_job_with_steps_commit_and_branch(edited: Any, git: Callable[..., str]) -> None:
+    store, _ = place(edited)
+    reported.report_all(store)
+    with dagster_instance(store) as instance:
+        [run] = instance.get_runs()
+        assert run.remote_job_origin is not None and run.remote_job_origin.location_name == "pipeline.definitions"
+        assert run.tags["codeintel/commit"] == git(edited.repo, "rev-parse", "HEAD") and run.tags["codeintel/branch"] == "main"
+        assert run.tags["codeintel/version"] == edited.version and run.execution_plan_snapshot_id is not None
+        steps = {one.step_key: one for one in instance.get_run_step_stats(run.run_id)}
+    assert set(steps) == {*(stage.name for stage in STAGES), "report", "current"}
+    assert all(one.start_time and one.end_time and one.start_time <= one.end_time for one in steps.values())
+    assert {one.status for one in steps.values()} == {StepEventStatus.SUCCESS}
 
 
 def test_it_is_reported_as_a_run_of_the_graph_would_have_done(edited: Any) -> None:
@@ -181,4 +196,5 @@ def test_the_graph_can_be_asked_for(world: Any, quiet: list[Sequence[str]]) -> N
     store, repository = place(world)
     assert not quiet and not unreported.is_any(repository)
     with dagster_instance(store) as instance:
-        assert instance.get_runs_count() == 1
+        [run] = instance.get_runs()
+    assert run.remote_job_origin is not None and run.tags["codeintel/version"] == world.version

@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
-from pipeline import __version__
+from pipeline import __version__, files
 from pipeline.config import Settings
 from pipeline.errors import ConfigError
 from pipeline.installed import version_or_none
@@ -132,8 +133,6 @@ def audit_line(version: Version, settings: Settings, *, gpu: str = "") -> dict[s
     defaults. `gpu` is what the opened index says of it (`str(index.gpu)`); else why a GPU could not be used."""
     manifest = version.manifest
     faiss, point = manifest.faiss, manifest.operating_point
-    defaults = Settings().flat()
-    differing = {name: value for name, value in settings.flat().items() if value != defaults[name]}
     return {
         "repository": version.repository.name,
         "version": version.name,
@@ -143,6 +142,26 @@ def audit_line(version: Version, settings: Settings, *, gpu: str = "") -> dict[s
         "operating_point": {name: point[name] for name in ("parameters", "k_factor", "exact", "locked")},
         "embedder": manifest.embedder["name"],
         "gpu": gpu or _gpu_state(settings, str(faiss["family"])),
+        **_program(settings),
+    }
+
+
+def factory_line(store: Path, settings: Settings, **about_it: Any) -> dict[str, Any]:
+    """What builds here, in one object: where to, `about_it`, by which libraries, and which settings are not the defaults.
+    `settings_digest` is of all settings that a version is of, and equal where those are."""
+    digest = files.digest_bytes(msgspec.json.encode(settings.recorded(), order="sorted"))
+    return {"store": str(store), **about_it, **_program(settings), "settings_digest": digest}
+
+
+def tell_factory(event: str, store: Path, settings: Settings, **about_it: Any) -> None:
+    """Log the line of a factory at its start."""
+    logging.getLogger(__name__).info(event, extra={"facts": factory_line(store, settings, **about_it)})
+
+
+def _program(settings: Settings) -> dict[str, Any]:
+    defaults = Settings().flat()
+    differing = {name: value for name, value in settings.flat().items() if value != defaults[name]}
+    return {
         "program": __version__,
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := version_or_none(name))},
