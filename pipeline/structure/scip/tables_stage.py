@@ -148,9 +148,9 @@ def _small(work: _Work, earlier: Earlier, same: frozenset[int]) -> list[dict[str
     facts = work.write(small_tables.names(before, work.gathered, words), described)
     others = [part for part in range(len(before)) if part not in facts]
     part_names.path_in(work.occurrences, 0).parent.mkdir(exist_ok=True)
+    delta.link_parts(root, work.occurrences, ScipOccurrences, others)
+    delta.link_parts(symbols, work.symbols, ScipSymbols, others)
     for part in others:
-        delta.link_part(root, work.occurrences, ScipOccurrences, part)
-        delta.link_part(symbols, work.symbols, ScipSymbols, part)
         link_or_copy(part_names.path_in(root, part), part_names.path_in(work.occurrences, part))
     return [facts.get(part, known.facts) for part, known in enumerate(before)]
 
