@@ -11,6 +11,8 @@ import typer
 
 from pipeline.interfaces.options import AllowHost, Data, Host, NoToken, Repo, TokenFile
 
+_HOST, _PORT = "127.0.0.1", 8765
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -21,8 +23,8 @@ def mcp(
     data: Data = None,
     repo: Repo = None,
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP in place of standard input and output.")] = False,
-    host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0: any free one.")] = 8765,
+    host: Host = _HOST,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0: any free one.")] = _PORT,
     token_file: TokenFile = None,
     no_token: NoToken = False,
     allow_host: AllowHost = None,
@@ -34,10 +36,10 @@ def mcp(
 
     folder = data_folder(data)
     if not http:
-        if token_file is not None or no_token or allow_host:
+        if token_file is not None or no_token or allow_host or (host, port) != (_HOST, _PORT):
             raise ConfigError(
-                "--token-file, --no-token and --allow-host are for --http.",
-                hint="Whoever starts the server over stdio needs no token.",
+                "--host, --port, --token-file, --no-token and --allow-host are for --http.",
+                hint="Over standard input and output nobody listens, and whoever starts the server needs no token.",
             )
         worker = Worker(folder, repo)
         # The index is opened by another process, while this one imports the protocol.

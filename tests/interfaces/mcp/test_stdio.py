@@ -256,7 +256,14 @@ def test_a_flip_is_followed(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--token-file", "x"), ("--http", "--host", "0.0.0.0"), ("--http", "--token-file", "/nowhere")]
+    "arguments",
+    [
+        ("--token-file", "x"),
+        ("--port", "0"),
+        ("--host", "0.0.0.0"),
+        ("--http", "--host", "0.0.0.0"),
+        ("--http", "--token-file", "/nowhere"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(built: World, arguments: tuple[str, ...]) -> None:
     done = built("mcp", *arguments)
