@@ -62,14 +62,20 @@ def write_lists(folder: Path, segments: Sequence[Segment], like: Path | None = N
 
     All else that Tantivy lists is as in the index `like`, which the same version made; without one, as in a new index.
     """
-    if like is None:
-        _new_index(folder)
+    meta = _meta(like) if like is not None else _new_meta(folder.with_name("new"))
     listed = [{"segment_id": str(UUID(one.name)), "max_doc": one.documents, "deletes": None} for one in segments]
-    (folder / _META_FILE).write_bytes(canonical_json(_meta(like or folder) | {"segments": listed}))
-    managed = sorted(path.name for path in folder.iterdir() if path.name not in (_MANAGED_FILE, *_LOCK_FILES))
+    (folder / _META_FILE).write_bytes(canonical_json(meta | {"segments": listed}))
+    managed = sorted(path.name for path in folder.iterdir() if path.name != _MANAGED_FILE)
     (folder / _MANAGED_FILE).write_bytes(canonical_json(managed))
-    for name in _LOCK_FILES:
-        (folder / name).unlink(missing_ok=True)
+
+
+def _new_meta(scratch: Path) -> dict[str, Any]:
+    """What Tantivy lists of a new index, made in a folder of its own: it may put a lock file back after its end."""
+    scratch.mkdir()
+    _new_index(scratch)
+    meta = _meta(scratch)
+    remove_busy(scratch)
+    return meta
 
 
 def files_by_segment(folder: Path) -> Mapping[str, list[Path]]:

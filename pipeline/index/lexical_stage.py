@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def _indexed(job: _Job) -> _Group:
             yield from rows_of(table, defined)
 
     segments = write_segments(job.scratch, rows())
-    for path in job.scratch.iterdir():
+    for path in chain.from_iterable(files_by_segment(job.scratch).values()):
         path.rename(job.folder / path.name)
     files.remove_busy(job.scratch)
     return _Group(tuple(segments), listed)

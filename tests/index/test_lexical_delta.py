@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ import tantivy
 from pipeline import tables
 from pipeline.embed import words
 from pipeline.errors import IndexCorruptionError
-from pipeline.index import chunk_files, lexical, lexical_rows
+from pipeline.index import chunk_files, lexical, lexical_rows, lexical_segments
 from pipeline.index.chunk_files import ROLES
 from pipeline.index.lexical import FieldBoosts, LexicalReader
 from pipeline.index.lexical_segments import replace_documents
@@ -180,6 +182,23 @@ def test_nothing_is_taken_from_tables_that_were_cut_otherwise_or_whose_digests_a
     assert digests(again.path) == digests(built.path)
     for found in (fewer, again):
         assert all(path.stat().st_nlink == 1 for path in (found.path / LexicalIndex.DIRECTORY).iterdir())
+
+
+def test_a_lock_file_that_tantivy_puts_back_late_is_not_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_tables(tmp_path / "in", rows(30), PARTS)
+    expected = digests(build_index(tmp_path / "expected", source).path)
+    real = lexical_segments._writer
+
+    @contextlib.contextmanager
+    def late(index: tantivy.Index, folder: Path) -> Iterator[Any]:
+        with real(index, folder) as writer:
+            yield writer
+        (folder / ".tantivy-meta.lock").touch()
+
+    monkeypatch.setattr(lexical_segments, "_writer", late)
+    made = build_index(tmp_path / "built", source)
+    assert digests(made.path) == expected
+    assert not list(made.path.rglob("*.lock"))
 
 
 @pytest.mark.parametrize("parts", [1 << doublings for doublings in range(9)])
