@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.interfaces.commands_build import AllowRegression, Ephemeral, NoScip, Run, Target, build_and_report
+from pipeline.interfaces.builds import Run
+from pipeline.interfaces.commands_build import AllowRegression, Ephemeral, NoScip, Target, build_and_report
 from pipeline.interfaces.options import Data, Json, Repo
 
 if TYPE_CHECKING:
