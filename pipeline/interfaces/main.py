@@ -122,7 +122,7 @@ def program() -> None:
     apart piece by piece at the end, is a tenth of a build; so collections are rare, and the process leaves as soon as its
     exit handlers have run.
     """
-    gc.set_threshold(200_000, 50, 100)
+    gc.set_threshold(500_000, 50, 100)
     try:
         main()
         code = 0

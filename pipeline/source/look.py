@@ -17,7 +17,7 @@ from pipeline.config import SourceSettings
 from pipeline.source import git_memo
 from pipeline.source import repository as git
 from pipeline.source.entries import in_order
-from pipeline.source.folders import Again, Seen, Tree, list_again, rules_moved, stale
+from pipeline.source.folders import Again, Seen, Tree, columns_of, list_again, rules_moved, stale
 from pipeline.source.git_memo import GitMemo
 from pipeline.source.memory import RACY_NS, UNREAD, Memory
 from pipeline.source.rows import NO_STAMP, Listed, Rows
@@ -153,7 +153,7 @@ def listed_again(root: str, memory: Memory, again: Again) -> Listed | None:
     if again.kept is not None:
         uri, reason = tuple(uri[at] for at in rows), [reason[at] for at in rows]
     try:
-        stamp[read] = np.array([stamp_of(f"{root}/{uri[at]}") for at in read], np.int64).reshape(-1, 4)
+        stamp[read] = columns_of((stamp_of(f"{root}/{uri[at]}") for at in read), 4)
     except OSError:
         return None
     if again.entries:

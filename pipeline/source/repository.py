@@ -177,6 +177,7 @@ def common_folder(repository: Any) -> str:
 
 
 _SAME = (FileStatus.CURRENT, FileStatus.IGNORED)
+_REGULAR = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
 def differing(location: Location) -> str | None:
@@ -193,7 +194,23 @@ def differing(location: Location) -> str | None:
 
 def one_differs(location: Location, path: str) -> bool:
     """Whether one tracked file is not as HEAD has it. Raises KeyError and others where git cannot say."""
-    return location.repository.status_file(path) not in _SAME
+    return _surely_differs(location, path) or location.repository.status_file(path) not in _SAME
+
+
+def _surely_differs(location: Location, path: str) -> bool:
+    """Whether a file has other bytes than HEAD has, and none of libgit2's filters (ends of lines, `$Id$`) could have made them.
+
+    To say more, libgit2 reads its whole index. False says nothing.
+    """
+    repository, work_tree = location.repository, location.work_tree
+    try:
+        entry = repository.head.peel().tree[path]
+        if work_tree is None or entry.filemode not in _REGULAR:
+            return False
+        content = read_regular(os.path.join(work_tree, path))  # noqa: PTH118 - as git has it
+    except (KeyError, OSError):
+        return False
+    return b"\r" not in content and b"$Id" not in content and bool(pygit2.hash(content) != entry.id)
 
 
 def is_ignored_folder(location: Location, known: Tracked) -> bool:
