@@ -40,7 +40,7 @@ from assets import quality, release
 from assets.adapter import check_result
 from assets.metadata import result_metadata
 from assets.partitions import PARTITION_SET
-from assets.runs import PARTITION_TAG, REPORTED_TAG, TRIGGER_TAG, VERSION_TAG, origin_of, standing_tags
+from assets.runs import REPORTED_TAG, TRIGGER_TAG, VERSION_TAG, origin_of, standing_tags
 from pipeline.definitions import BUILD_JOB, Overrides, build_definitions
 from pipeline.errors import CodeIntelError
 from pipeline.interfaces.run import dagster_home, dagster_instance
@@ -59,6 +59,7 @@ from pipeline.store.locks import sole
 from pipeline.store.unreported import Unreported
 from pipeline.store.versions import open_version
 from resources.duckdb import CatalogResource, catalog_resource
+from resources.store import PARTITION_TAG
 
 _LOCK = "reporting.lock"
 _NICENESS = 10
@@ -71,11 +72,11 @@ _STEP_OF = {asset: stage.name for stage in STAGES for asset in stage.assets} | {
 def report_all(store: Store) -> int:
     """Report every build that waits; returns how many it reported. While somebody else reports, it is left to him."""
     count = 0
-    job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
     while any(unreported.is_any(repository) for repository in store.repositories()):
         with only_reporter(store) as mine:
             if not mine:
                 break
+            job = build_definitions(Overrides(data=store.root)).resolve_job_def(BUILD_JOB)
             with dagster_instance(store) as instance:
                 # A build may be left while this goes on; and its process may have come, seen the lock, and gone.
                 reported = sum(_report(instance, job, repository) for repository in store.repositories())

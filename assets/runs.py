@@ -18,7 +18,6 @@ from pipeline.errors import CodeIntelError
 from pipeline.source.remotes import local_standing
 from pipeline.store.layout import Origin, Repository
 
-PARTITION_TAG = "dagster/partition"
 TRIGGER_TAG = "codeintel/trigger"
 COMMIT_TAG = "codeintel/commit"
 BRANCH_TAG = "codeintel/branch"

@@ -21,7 +21,7 @@ from pipeline.interfaces.observing.logs import factory_line
 from pipeline.stage import Artefact
 from pipeline.stages import KINDS
 from pipeline.store.objects import settled
-from resources.store import StoreResource
+from resources.store import StoreResource, repository_of
 
 
 class ArtefactIOManager(dg.ConfigurableIOManager):
@@ -31,7 +31,7 @@ class ArtefactIOManager(dg.ConfigurableIOManager):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Tell in the log of the run what works here, in one line. Where that cannot be said, its first step says why."""
-        repository = context.run.tags.get("dagster/partition") if context.run else None
+        repository = repository_of(context)
         if repository is None or context.log is None:
             return
         with suppress(CodeIntelError):

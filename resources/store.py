@@ -21,8 +21,14 @@ from pipeline.store.layout import Origin, Repository, Store, open_store, read_or
 from pipeline.store.locks import builder
 from pipeline.workers import Runtime, crew, worker_count
 
+PARTITION_TAG = "dagster/partition"
 LOCKLESS_JOBS = frozenset({"verify"})
 """Jobs that only read: they neither wait for a builder nor keep one waiting."""
+
+
+def repository_of(context: dg.InitResourceContext) -> str | None:
+    """The name of the repository that a run is for; None outside of runs, and in one that is for none."""
+    return context.run.tags.get(PARTITION_TAG) if context.run else None
 
 
 class StoreResource(dg.ConfigurableResource["StoreResource"]):
@@ -34,7 +40,7 @@ class StoreResource(dg.ConfigurableResource["StoreResource"]):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[StoreResource]:
         """Hold the builder's lock of the run's repository while the run lasts."""
-        partition = context.run.tags.get("dagster/partition") if context.run else None
+        partition = repository_of(context)
         if partition is None or (context.run is not None and context.run.job_name in LOCKLESS_JOBS):
             yield self
             return

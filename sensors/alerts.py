@@ -17,8 +17,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.runs import BRANCH_TAG, COMMIT_TAG, PARTITION_TAG, TRIGGER_TAG, VERSION_TAG
+from assets.runs import BRANCH_TAG, COMMIT_TAG, TRIGGER_TAG, VERSION_TAG
 from pipeline.release.quality_gate import GATES
+from resources.store import PARTITION_TAG
 from sensors.webhook import checked_address, post
 
 _GATES = frozenset(gate.name for gate in GATES)

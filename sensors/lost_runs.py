@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from assets.runs import PARTITION_TAG, REPORTED_TAG
+from assets.runs import REPORTED_TAG
 from pipeline.errors import CodeIntelError
 from pipeline.store.locks import is_building
-from resources.store import LOCKLESS_JOBS, StoreResource
+from resources.store import LOCKLESS_JOBS, PARTITION_TAG, StoreResource
 
 _GRACE = 10.0
 """Seconds that a run has to take the lock, after it started."""

@@ -189,13 +189,7 @@ class LexicalReader:
 
     def has(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Which of these chunks [n] have a document, as the index itself has them."""
-        if not len(ids) or not len(self):
-            return np.zeros(len(ids), np.bool_)
-        with _guarded(self._path):
-            asked = tantivy.Query.term_set_query(self._schema, ID, ids.tolist())
-            hits = self._searcher.search(asked, len(ids), count=False).hits
-            found = self._searcher.fast_field_values(ID, [address for _, address in hits])
-        return np.isin(ids, np.array(found, np.int64))
+        return np.isin(ids, np.array(list(self._addresses(ids.tolist())), np.int64))
 
     def terms(self, query: str) -> list[str]:
         """The distinct stems that a query is looked up by, in order, at most `MAX_TERMS`; empty when it has no word."""
@@ -265,10 +259,8 @@ class LexicalReader:
         askable = [identifier for identifier in dict.fromkeys(wanted) if -(1 << 63) <= identifier < 1 << 63]
         if not wanted:
             return []
+        found = self._addresses(askable)
         with _guarded(self._path):
-            query = tantivy.Query.term_set_query(self._schema, ID, askable)
-            addresses = [address for _, address in self._searcher.search(query, len(wanted), count=False).hits]
-            found = dict(zip(self._searcher.fast_field_values(ID, addresses), addresses, strict=True))
             rows = {identifier: self._searcher.doc(address)[ROW][0] for identifier, address in found.items()}
         for identifier in wanted:
             if identifier not in rows:
@@ -277,6 +269,16 @@ class LexicalReader:
             {ID: identifier, **dict(zip(ROW_COLUMNS, msgspec.json.decode(rows[identifier]), strict=True))}
             for identifier in wanted
         ]
+
+    def _addresses(self, ids: list[int]) -> dict[int, Any]:
+        """Where the documents of these chunks are, by id; only of those that have one."""
+        if not ids or not len(self):
+            return {}
+        with _guarded(self._path):
+            query = tantivy.Query.term_set_query(self._schema, ID, ids)
+            addresses = [address for _, address in self._searcher.search(query, len(ids), count=False).hits]
+            found: Any = self._searcher.fast_field_values(ID, addresses)
+        return dict(zip(found, addresses, strict=True))
 
     def _query(self, terms: list[str], boosts: FieldBoosts) -> tantivy.Query:
         weights = [(field, getattr(boosts, field)) for field in TEXT_FIELDS if getattr(boosts, field) > 0]

@@ -17,6 +17,7 @@ import contextlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -87,6 +88,13 @@ def files_by_segment(folder: Path) -> Mapping[str, list[Path]]:
     return found
 
 
+def take_segments(scratch: Path, folder: Path) -> None:
+    """Move the files of all segments to `folder`, and remove `scratch`, in which Tantivy was at work."""
+    for path in chain.from_iterable(files_by_segment(scratch).values()):
+        path.rename(folder / path.name)
+    remove_busy(scratch)
+
+
 def replace_documents(folder: Path, rows: Sequence[Row], among: Collection[str]) -> None:
     """Put rows in the place of those of the same ids, which lie in the segments `among`; only for a scratch copy, its bytes are
     random.
@@ -124,10 +132,7 @@ def _replaced(folder: Path, few: Sequence[Any], rows: Sequence[Row], *, add: boo
         for row in rows if add else ():
             writer.add_document(_document(row))
     found = {one["segment_id"]: one for one in _meta(alone)["segments"]}
-    for path in alone.iterdir():
-        if path.name not in (_META_FILE, _MANAGED_FILE, *_LOCK_FILES):
-            path.rename(folder / path.name)
-    remove_busy(alone)
+    take_segments(alone, folder)
     return found
 
 

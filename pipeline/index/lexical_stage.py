@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from pipeline.index.chunk_files import PartFiles
 from pipeline.index.file_roles import roles_alone, with_replaced
 from pipeline.index.lexical import Segment
 from pipeline.index.lexical_rows import CHUNK_COLUMNS, DEFINITION_COLUMNS, Row, rows_of
-from pipeline.index.lexical_segments import files_by_segment, write_lists, write_segments
+from pipeline.index.lexical_segments import files_by_segment, take_segments, write_lists, write_segments
 from pipeline.installed import version
 from pipeline.schemas import Chunks, Definitions, LexicalIndex
 from pipeline.stage import Artefact, Facts, Output, Stage
@@ -145,9 +144,7 @@ def _indexed(job: _Job) -> _Group:
             yield from rows_of(table, defined)
 
     segments = write_segments(job.scratch, rows())
-    for path in chain.from_iterable(files_by_segment(job.scratch).values()):
-        path.rename(job.folder / path.name)
-    files.remove_busy(job.scratch)
+    take_segments(job.scratch, job.folder)
     return _Group(tuple(segments), listed)
 
 

@@ -186,7 +186,7 @@ def _told(failure: Failure, budget: int, as_json: bool) -> Reply:
         half = budget // 3
         message, hint = text.one_line(failure.message, half), text.one_line(failure.hint, half)
         return Reply(documents.encoded(error_document(failure.code, message, hint)), error=True)
-    return Reply(text.shorten(f"{failure.message}\n{failure.hint}".rstrip(), budget), error=True)
+    return Reply(text.shorten(failure.text, budget), error=True)
 
 
 def _listed(

@@ -254,7 +254,7 @@ def _problem(failure: Failure, arguments: Mapping[str, Any]) -> Answer:
     if arguments.get("format") == "json":
         document = error_document(failure.code, failure.message, failure.hint)
         return Answer(-1, msgspec.json.encode(document).decode(), error=True)
-    return Answer(-1, f"{failure.message}\n{failure.hint}", error=True)
+    return Answer(-1, failure.text, error=True)
 
 
 def _is_finite(value: Any) -> bool:

@@ -115,8 +115,7 @@ def _metrics() -> Reply:
     try:
         return Reply(metrics_text().decode())
     except Exception as error:
-        failure = failure_of(error)
-        return Reply(f"{failure.message}\n{failure.hint}", error=True)
+        return Reply(failure_of(error).text, error=True)
 
 
 def _replies() -> Replies:

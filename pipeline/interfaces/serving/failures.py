@@ -43,6 +43,11 @@ class Failure:
     message: str
     hint: str = ""
 
+    @property
+    def text(self) -> str:
+        """Message and hint, a line each."""
+        return f"{self.message}\n{self.hint}".rstrip()
+
 
 def failure_of(error: BaseException) -> Failure:
     """What to tell of an error. What nobody meant to raise goes into the log, and nothing of it to the client."""
