@@ -209,9 +209,23 @@ def read_table(root: Path, kind: type[Table], columns: Sequence[str] | None = No
     return pa.concat_tables([plain(table) for table in read_parts(root, kind, columns)])
 
 
+def names_in(root: Path) -> frozenset[str]:
+    """What lies in the folder of an object or of a version.
+
+    Raises `IndexCorruptionError` where it cannot be listed: what is gone, be it for a moment, must not look as if it had been
+    made without some table, and be kept open like that.
+    """
+    try:
+        return frozenset(os.listdir(root))  # noqa: PTH208 - names alone
+    except OSError as error:
+        raise IndexCorruptionError(
+            f"{root} cannot be read: {error.strerror}.", hint="Ask again; if that fails too, run `indexctl verify`."
+        ) from error
+
+
 def has_table(root: Path, kind: type[Table]) -> bool:
-    """Whether an object or a version has the table."""
-    return any((root / kind.name).glob("part-*.parquet"))
+    """Whether an object or a version has the table. Raises what `names_in` does."""
+    return kind.name in names_in(root) and any(map(_is_part, names_in(root / kind.name)))
 
 
 def read_columns(root: Path, kind: type[Table], columns: Sequence[str]) -> pa.Table:

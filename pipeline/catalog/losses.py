@@ -20,6 +20,7 @@ from pipeline.errors import IndexCorruptionError
 from pipeline.schemas import CstNodes, ScipIndex, ScipOccurrences
 from pipeline.structure.scip import outcomes
 from pipeline.structure.scip.outcomes import Indexer, Loss
+from pipeline.tables import names_in
 
 T = TypeVar("T")
 _LISTS = (ScipOccurrences.LEFT_OUT, CstNodes.REJECTED)
@@ -36,7 +37,7 @@ class _Rejected(msgspec.Struct):
 
 def has_lists(root: Path) -> bool:
     """Whether anything in `root` could say what was lost."""
-    return outcomes.path_in(root).is_file() or any((root / name).is_file() for name in _LISTS)
+    return _has_outcomes(root) or not names_in(root).isdisjoint(_LISTS)
 
 
 def losses(root: Path) -> pa.Table:
@@ -50,23 +51,31 @@ def losses(root: Path) -> pa.Table:
 
 
 def indexers(root: Path) -> tuple[Indexer, ...]:
-    """The indexers that a version's folder (or an object of `scip_index`) tells of; none where it has no symbols."""
-    return outcomes.read(root) if outcomes.path_in(root).exists() else ()
+    """The indexers that a version's folder (or an object of `scip_index`) tells of; none where it has no symbols.
+
+    Raises what `losses` does.
+    """
+    return outcomes.read(root) if _has_outcomes(root) else ()
+
+
+def _has_outcomes(root: Path) -> bool:
+    return ScipIndex.DIRECTORY in names_in(root) and ScipIndex.META in names_in(root / ScipIndex.DIRECTORY)
 
 
 def _rows(root: Path) -> Iterator[tuple[str, str, str]]:
     for indexer in indexers(root):
         yield from ((ScipIndex.asset, loss.uri, loss.reason) for loss in indexer.lost)
-    if left_out := _read(root / ScipOccurrences.LEFT_OUT, _LeftOut):
-        yield from ((ScipOccurrences.asset, loss.uri, loss.reason) for loss in left_out.left_out)
-    if rejected := _read(root / CstNodes.REJECTED, _Rejected):
-        yield from ((CstNodes.asset, loss.uri, loss.reason) for loss in rejected.rejected)
+    there = names_in(root)
+    if ScipOccurrences.LEFT_OUT in there:
+        left_out = _read(root / ScipOccurrences.LEFT_OUT, _LeftOut).left_out
+        yield from ((ScipOccurrences.asset, loss.uri, loss.reason) for loss in left_out)
+    if CstNodes.REJECTED in there:
+        rejected = _read(root / CstNodes.REJECTED, _Rejected).rejected
+        yield from ((CstNodes.asset, loss.uri, loss.reason) for loss in rejected)
 
 
-def _read(path: Path, kind: type[T]) -> T | None:
+def _read(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError) as error:
         raise IndexCorruptionError(f"{path} is missing or damaged: {error}.", hint="Run `indexctl build` again.") from None

@@ -26,7 +26,7 @@ from pipeline.catalog.traces import Readable
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError, QueryError
 from pipeline.schemas import TABLES, TRACES, Chunks, Coverage, Embeddings, EvalMetrics, EvalQueries, FaissIdmap, Table, Tuning
-from pipeline.tables import has_table, parts
+from pipeline.tables import has_table, names_in, parts
 
 _SINGLE_FILES: Mapping[str, str] = {
     FaissIdmap.asset: FaissIdmap.FILE,
@@ -272,6 +272,7 @@ def count_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) ->
 def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[str]:
     """One view a table that exists; returns their names."""
     names: set[str] = set()
+    there = names_in(version)
     for table in TABLES:
         if has_table(version, table):
             paths = parts(version, table)
@@ -279,9 +280,8 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, version: Path) -> set[
             connection.execute(f"CREATE VIEW {name} AS {_table_sql(table, paths)}")
             names.add(name)
     for name, file in _SINGLE_FILES.items():
-        path = version / file
-        if path.is_file():
-            connection.execute(f"CREATE VIEW {name} AS {_TABLE_SQL.format(files=_path_literals([path]))}")
+        if file in there:
+            connection.execute(f"CREATE VIEW {name} AS {_TABLE_SQL.format(files=_path_literals([version / file]))}")
             names.add(name)
     return names
 

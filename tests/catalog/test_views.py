@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from pipeline.catalog.losses import losses
+from pipeline.catalog.symbol_table import read_symbols
 from pipeline.catalog.views import connect, cursor, install
 from pipeline.config import SearchSettings
 from pipeline.errors import ConfigError, IndexCorruptionError, NotFoundError
+from tests.catalog.test_losses import write
 
 CHUNKS = 12
 ALL = {
@@ -174,6 +181,48 @@ def test_no_version_is_told_from_a_damaged_one(tmp_path: Path, make_version: Cal
             with pytest.raises(IndexCorruptionError, match="cannot be read"):
                 connect(version)
         path.write_bytes(whole)
+
+
+def _views_of(version: Path) -> object:
+    with connect(version) as connection:
+        return views(connection)
+
+
+def _symbols_of(version: Path) -> object:
+    table = read_symbols(version)
+    return list(table.symbols), list(table.provenances)
+
+
+@pytest.mark.parametrize("read", [_views_of, _symbols_of, lambda version: losses(version).to_pylist()])
+def test_what_is_away_for_a_moment_is_never_opened_without_some_of_its_tables(
+    read: Callable[[Path], object], tmp_path: Path, symbol_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A disk that comes and goes under a server: what was opened meanwhile is kept, so it must be whole or an error.
+    version, away, listed = tmp_path / "v", tmp_path / "away", os.listdir
+    shutil.copytree(symbol_version, version)
+    write(version, "cst_rejected.json", {"version": 1, "rejected": [{"uri": "a.py", "reason": "it"}]})
+    whole, refused = read(version), 0
+    for moment in itertools.count():
+        looks = itertools.count()
+
+        def look(path: Any, moment: int = moment, looks: Iterator[int] = looks) -> list[str]:
+            if next(looks) != moment:
+                return listed(path)
+            version.rename(away)
+            try:
+                return listed(path)
+            finally:
+                away.rename(version)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "listdir", look)
+            try:
+                assert read(version) == whole
+            except (IndexCorruptionError, NotFoundError):
+                refused += 1
+        if next(looks) <= moment:
+            break
+    assert refused == moment > 0
 
 
 def test_threads_that_share_a_connection_get_their_own_answers(connection: duckdb.DuckDBPyConnection) -> None:
