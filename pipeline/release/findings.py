@@ -59,6 +59,7 @@ class Subject:
         """`digests`: asset -> relative path -> digest, which the caller has verified."""
         self.roots, self._digests = roots, digests
         self._parts: dict[type[Table], list[Path]] = {}
+        self._digests_of_parts: dict[type[Table], list[str | None]] = {}
 
     def __getitem__(self, asset: str) -> Path:
         return self.roots[asset]
@@ -82,12 +83,19 @@ class Subject:
             self._parts[kind] = tables.parts(self[kind.asset], kind)
         return self._parts[kind]
 
+    def digests_of_parts(self, kind: type[Table]) -> list[str | None]:
+        """Of each part of a table, None where it is not known. Raises what `parts` does."""
+        if kind not in self._digests_of_parts:
+            known = (self._digests or {}).get(kind.asset, {})
+            self._digests_of_parts[kind] = [known.get(f"{kind.name}/{path.name}") for path in self.parts(kind)]
+        return self._digests_of_parts[kind]
+
     def of_parts(self, kind: type[Table], read: Callable[[Path], Any]) -> list[Any]:
         """What `read` makes of each part of a table, remembered where its digest is known."""
         name = name_of(read)
         return [
-            readings.reading(name, self.digests_of((kind.asset, f"{kind.name}/{path.name}")), functools.partial(read, path))
-            for path in self.parts(kind)
+            readings.reading(name, None if digest is None else [digest], functools.partial(read, path))
+            for path, digest in zip(self.parts(kind), self.digests_of_parts(kind), strict=True)
         ]
 
     @cached_property
@@ -143,8 +151,10 @@ class ByPart:
     def __call__(self, subject: Subject) -> Finding:
         problems: list[str] = []
         told: list[Mapping[str, Any]] = []
-        for paths in zip(*(subject.parts(kind) for kind in self.kinds), strict=True):
-            found = self._find(subject, paths)
+        of_kinds = (zip(*(subject.parts(kind) for kind in self.kinds), strict=True),
+                    zip(*(subject.digests_of_parts(kind) for kind in self.kinds), strict=True))  # fmt: skip
+        for paths, digests in zip(*of_kinds, strict=True):
+            found = self._find(paths, digests)
             problems.extend(found.problems)
             told.append(found.facts)
         if self.join is not None:
@@ -152,12 +162,11 @@ class ByPart:
             return Finding((*problems, *joined.problems)[:MOST_PROBLEMS], joined.facts)
         return finding(problems, **{name: sum(facts[name] for facts in told) for name in told[0]})
 
-    def _find(self, subject: Subject, paths: Sequence[Path]) -> Finding:
-        names = zip(self.kinds, paths, strict=True)
-        digests = subject.digests_of(*((kind.asset, f"{kind.name}/{path.name}") for kind, path in names))
-        if digests is None:
+    def _find(self, paths: Sequence[Path], digests: Sequence[str | None]) -> Finding:
+        known = [digest for digest in digests if digest is not None]
+        if len(known) < len(paths):
             return self.look(*paths)
-        key = readings.key_of(name_of(self.look), digests)
+        key = readings.key_of(name_of(self.look), known)
         if (passed := readings.known(key)) is not None:
             return Finding((), passed)
         found = self.look(*paths)

@@ -43,15 +43,28 @@ def _of_shards(subject: Subject, read: Callable[[Any, Any], Any], by: Any = None
     found = []
     start = 0
     for path in shards(root):
-        vectors = np.load(path, mmap_mode="r")
-        own = ids[start : start + len(vectors)]
-        start += len(vectors)
-        known = subject.digests_of((Embeddings.asset, path.relative_to(root).as_posix()))
+        known = subject.digests_of((Embeddings.asset, f"{VECTORS_FOLDER}/{path.name}"))
+        length = readings.reading(name_of(_length), known, partial(_length, path))
+        own = ids[start : start + length]
+        start += length
         digests = known and [*known, files.digest_bytes(own.tobytes())]
-        found.append(readings.reading(name_of(read), digests, partial(read, own, vectors)))
+        found.append(readings.reading(name_of(read), digests, partial(_read_shard, read, own, path)))
     if start != len(ids):
         raise ValueError(f"there are {len(ids)} ids and {start} vectors")
     return found
+
+
+def _length(path: Path) -> int:
+    """How many vectors a shard has."""
+    return len(np.load(path, mmap_mode="r"))
+
+
+def _read_shard(read: Callable[[Any, Any], Any], own: Any, path: Path) -> Any:
+    """What `read` makes of a shard, and of as many ids or numbers."""
+    vectors = np.load(path, mmap_mode="r")
+    if len(own) != len(vectors):
+        raise ValueError(f"there are {len(own)} ids left for {len(vectors)} vectors")
+    return read(own, vectors)
 
 
 def _unit(ids: Any, vectors: Any) -> tuple[int, float | None]:

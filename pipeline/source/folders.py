@@ -14,7 +14,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import msgspec
 import numpy as np
@@ -22,10 +21,13 @@ from numpy.typing import NDArray
 
 from pipeline.source.entries import Entry
 from pipeline.source.git_memo import GitMemo
+from pipeline.source.stamps import stamps_of
 from pipeline.source.worktree import FolderStamp, Walk, folder_stamp
 
 _MOST = 64
 """So many folders may be listed again, and a sixteenth of all."""
+_OF_FOLDERS = [0, 2, 3]
+"""Of a stamp, what is a folder's: its size tells nothing of its names."""
 
 
 class Tree(msgspec.Struct, array_like=True, frozen=True):
@@ -81,16 +83,11 @@ def rules_moved(tree: Tree) -> bool:
 def stale(tree: Tree, root: str) -> tuple[Seen, list[str]] | None:
     """The folders as they are now, and those that have to be listed again; None where a walk from the start is cheaper."""
     then = np.frombuffer(tree.stamps, "<i8").reshape(-1, 3)
-    now = columns_of((folder_stamp(f"{root}/{folder}") for folder in tree.folders), 3)
+    now = stamps_of(root, tree.folders)[:, _OF_FOLDERS]
     changed = np.flatnonzero((now != then).any(axis=1)).tolist()
     if len(changed) > _MOST + len(then) // 16:
         return None
     return Seen(tree.folders, now), [tree.folders[number] for number in changed]
-
-
-def columns_of(stamps: Iterable[Sequence[int]], width: int) -> NDArray[np.int64]:
-    """Stamps of so many numbers each, int64 [n, width], of which no two are held at once: there may be a hundred thousand."""
-    return np.fromiter(chain.from_iterable(stamps), np.int64).reshape(-1, width)
 
 
 def list_again(walk: Walk, tree: Tree, seen: Seen, changed: Iterable[str], uris: Sequence[str]) -> Again | None:

@@ -17,12 +17,13 @@ from pipeline.config import SourceSettings
 from pipeline.source import git_memo
 from pipeline.source import repository as git
 from pipeline.source.entries import in_order
-from pipeline.source.folders import Again, Seen, Tree, columns_of, list_again, rules_moved, stale
+from pipeline.source.folders import Again, Seen, Tree, list_again, rules_moved, stale
 from pipeline.source.git_memo import GitMemo
 from pipeline.source.memory import RACY_NS, UNREAD, Memory
 from pipeline.source.rows import NO_STAMP, Listed, Rows
 from pipeline.source.selection import SUBMODULE, UNREADABLE
-from pipeline.source.worktree import FolderStamp, Tracked, Walk, folder_stamp, stamp_of
+from pipeline.source.stamps import stamps_of
+from pipeline.source.worktree import FolderStamp, Tracked, Walk, folder_stamp
 
 _NO_FOLDER: FolderStamp = (-1, -1, -1)
 """A stamp that no folder has."""
@@ -152,9 +153,8 @@ def listed_again(root: str, memory: Memory, again: Again) -> Listed | None:
     rows = row.tolist()
     if again.kept is not None:
         uri, reason = tuple(uri[at] for at in rows), [reason[at] for at in rows]
-    try:
-        stamp[read] = columns_of((stamp_of(f"{root}/{uri[at]}") for at in read), 4)
-    except OSError:
+    stamp[read] = now = stamps_of(root, [uri[at] for at in read])
+    if not now.any(axis=1).all():
         return None
     if again.entries:
         entries = in_order(again.entries)

@@ -17,12 +17,11 @@ from typing import NamedTuple
 from pipeline.config import SourceSettings
 from pipeline.source.entries import Entry, Stamp, uri_name
 from pipeline.source.ignoring import GIT_FILE, OWN_FILE, Levels, Patterns, is_ignored, parse_file, parse_lines
+from pipeline.source.lstats import SIGNED
 from pipeline.source.selection import IGNORED, SUBMODULE, SYMLINK, UNREADABLE, UNSUPPORTED
 
 _METADATA_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 _MOST_PATTERNS_BYTES = 1 << 20
-_SIGNED = (1 << 63) - 1
-"""Inodes as int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def folder_stamp(path: str) -> FolderStamp:
         status = os.lstat(path)
     except (OSError, ValueError):
         return _NOT_THERE
-    return status.st_ino & _SIGNED, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_ino & SIGNED, status.st_mtime_ns, status.st_ctime_ns
 
 
 class _Named(NamedTuple):
@@ -234,7 +233,7 @@ class Walk:
             return None
         except OSError:
             return Entry(uri, child.path, UNREADABLE)
-        stamp = (facts.st_ino & _SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        stamp = (facts.st_ino & SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         if stat.S_ISREG(facts.st_mode):
             return Entry(uri, child.path, None, stamp)
         return Entry(uri, child.path, SYMLINK if stat.S_ISLNK(facts.st_mode) else UNSUPPORTED, stamp)
@@ -243,7 +242,7 @@ class Walk:
 def stamp_of(path: str) -> Stamp:
     """The stamp of a file, of a link itself. Raises OSError."""
     facts = os.lstat(path)
-    return facts.st_ino & _SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    return facts.st_ino & SIGNED, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _enter(path: str, full: str, scope: Scope, names: set[str]) -> Scope:

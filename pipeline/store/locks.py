@@ -31,8 +31,8 @@ _ABANDONED = 3600.0
 """Seconds after which nobody is still writing what other builders cannot see is being written."""
 _held: dict[Path, tuple[int, int]] = {}
 """Lock file -> (thread that took it, how many blocks it is in)."""
-_terms: dict[Path, int] = {}
-"""Folder of a repository -> how often this process has become its builder."""
+_terms: dict[Path, tuple[Path, int]] = {}
+"""Folder of a repository -> its lock file, and how often this process has become its builder."""
 _guard = threading.Lock()
 
 
@@ -51,7 +51,7 @@ def builder(repository: Repository) -> Iterator[None]:
             raise _busy(repository, f"another thread of process {os.getpid()}")
         if depth == 0:
             descriptor = _acquire(repository, path)
-            _terms[repository.path] = _terms.get(repository.path, 0) + 1
+            _terms[repository.path] = (path, _terms.get(repository.path, (path, 0))[1] + 1)
         _held[path] = (thread, depth + 1)
     try:
         yield
@@ -67,8 +67,9 @@ def builder(repository: Repository) -> Iterator[None]:
 
 def term(repository: Repository) -> int | None:
     """A number that stays while this thread is the builder of a repository, and never returns; None where it is not."""
-    owner = _held.get(repository.path.resolve() / LOCK)
-    return _terms.get(repository.path) if owner is not None and owner[0] == threading.get_ident() else None
+    path, count = _terms.get(repository.path, (None, 0))
+    owner = None if path is None else _held.get(path)
+    return count if owner is not None and owner[0] == threading.get_ident() else None
 
 
 def _busy(repository: Repository, holder: str) -> StoreBusyError:
