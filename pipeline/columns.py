@@ -2,7 +2,7 @@
 
 Nothing here loads pyarrow.compute, which would cost a fresh process more than most answers.
 
-Belongs here: what any room does with a column of words. Not here: tables and their files (`tables`).
+Belongs here: what any room does with a column of words, or of numbers in order. Not here: tables and their files (`tables`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.StringArray
         return np.zeros(0, np.int64), pa.array([], pa.string())
     codes = np.concatenate([piece.indices.to_numpy(zero_copy_only=False) for piece in pieces], dtype=np.int64)
     return codes, pieces[0].dictionary
+
+
+def among(asked: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of `asked` are in `known`, which is ascending: far faster than `np.isin`, which knows no order."""
+    if not len(known):
+        return np.zeros(len(asked), np.bool_)
+    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
+    return found
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:

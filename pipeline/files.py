@@ -67,20 +67,20 @@ def canonical_json(value: Any) -> bytes:
 
 def fsync_directory(path: Path) -> None:
     """Make the entries of a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path | str, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def fsync_file(path: Path) -> None:
+def fsync_file(path: Path | str) -> None:
     """Make the bytes of a file durable, before it gets another name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _fsync(path, os.O_RDONLY)
 
 
 def make_directory(path: Path) -> None:
@@ -221,19 +221,19 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _fsync_tree(root: Path, began: int) -> None:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - hot loop
-            status = os.lstat(path)
-            # A link to what was there before was committed under its other name, and is durable.
-            if status.st_nlink > 1 and status.st_mtime_ns < began:
-                continue
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        fsync_directory(Path(folder))
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                # A link to what was there before was committed under its other name, and is durable.
+                if status.st_nlink == 1 or status.st_mtime_ns >= began:
+                    fsync_file(entry.path)
+        fsync_directory(folder)
 
 
 Link = Callable[[Path, Path], None]

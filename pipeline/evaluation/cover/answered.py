@@ -59,7 +59,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def write_answered(folder: Path, asked: Sequence[Answered]) -> None:
     """Write the file, by place."""
     document = _Document(version=FORMAT, asked=sorted(asked, key=lambda one: one.place))
-    (folder / Coverage.ASKED).write_bytes(canonical_json(msgspec.to_builtins(document)))
+    (folder / Coverage.ASKED).write_bytes(canonical_json(document))
 
 
 def read_answered(folder: Path) -> list[Answered]:

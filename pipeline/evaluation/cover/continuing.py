@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline import tables
 from pipeline.artefacts import Base
+from pipeline.columns import among
 from pipeline.delta import link_parts
 from pipeline.evaluation.change import MOST_CHANGED, Change
 from pipeline.evaluation.cover.answered import Answered, Place, read_answered
@@ -114,7 +115,7 @@ def _complete(arrays: Mapping[str, Numbers], roots: Roots, change: Change, chunk
     """Whether every index has every chunk and nothing else, given that it was so before: as many as there are, all the same,
     with those that came and without those that went."""
     ids = np.load(roots[Embeddings.asset] / Embeddings.IDS, mmap_mode="r")
-    came_and_went = np.isin(change.new, ids).all() and not np.isin(change.gone, ids).any()
+    came_and_went = among(change.new, ids).all() and not among(change.gone, ids).any()
     if len(ids) != chunks or not came_and_went or not all(np.array_equal(ids, np.sort(one)) for one in arrays.values()):
         return False
     with LexicalReader(roots[LexicalIndex.asset]) as reader:

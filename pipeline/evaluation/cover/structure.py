@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import tables
-from pipeline.columns import codes_of
+from pipeline.columns import among, codes_of
 from pipeline.embed.arrays import open_arrays
 from pipeline.index.lexical import LexicalReader
 from pipeline.index.splade import index_files
@@ -202,7 +202,8 @@ def array_indexes_of(roots: Roots) -> dict[str, Numbers]:
     """As `indexes_of`, of those that have their ids in arrays: all but the lexical one, which has to be asked for each."""
     found: dict[str, Numbers] = {}
     mapped = pq.read_table(roots[FaissIdmap.asset] / FaissIdmap.FILE, columns=["external_id"])["external_id"].to_numpy()
-    found["vectors"] = np.intersect1d(open_arrays(roots[Embeddings.asset])[0], mapped)
+    ids = open_arrays(roots[Embeddings.asset])[0]
+    found["vectors"] = ids[among(ids, np.sort(mapped))]
     splade = index_files.read_meta(roots[SpladeIndex.asset])
     if splade.encoder is not None:
         found["splade"] = index_files.open_postings(roots[SpladeIndex.asset], splade, verified=True).ids

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.columns import one_chunk
+from pipeline.columns import among, one_chunk
 from pipeline.structure.kinds import CLASS_LIKE
 from pipeline.structure.scip.symbol_grammar import SIMPLE_NAME, escaped
 from pipeline.structure.scip.texts import Texts
@@ -162,8 +162,7 @@ def free_identifiers(nodes: pa.Table, files: Sequence[str], texts: Texts, taken:
     """
     file, start, end = identifiers(nodes, files)
     if len(taken):
-        keys = (file << 32) + start
-        free = taken[np.minimum(np.searchsorted(taken, keys), len(taken) - 1)] != keys
+        free = ~among((file << 32) + start, taken)
         file, start, end = file[free], start[free], end[free]
     words = texts.spans(file, start, end).cast(pa.binary()).dictionary_encode()
     return Identifiers(file, start, end, words.indices.to_numpy().astype(np.int64), words.dictionary)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline import delta, tables
 from pipeline.artefacts import Artefact, Earlier
-from pipeline.columns import one_chunk
+from pipeline.columns import among, one_chunk
 from pipeline.schemas import AstNodes, Definitions, ScipIndex, ScipSymbols, Sources
 from pipeline.structure.scip import from_syntax, outcomes, part_names
 from pipeline.structure.scip.part_jobs import Gathered
@@ -64,7 +64,7 @@ def touched(before: Sequence[PartNames], gathered: Mapping[int, Gathered]) -> se
         return set()
     families, names = zip(*asked, strict=True)
     wanted = part_names.asked_hashes(pa.array(families, pa.string()), pa.array(names, pa.string()))
-    return {part for part, found in enumerate(before) if part not in gathered and _among(wanted, found.asked).any()}
+    return {part for part, found in enumerate(before) if part not in gathered and among(wanted, found.asked).any()}
 
 
 def _pairs(found: Gathered) -> set[tuple[int, int]]:
@@ -77,19 +77,11 @@ def _shared(moved: NDArray[np.uint64], before: Sequence[PartNames], gathered: Ma
         return False
     count = np.zeros(len(moved), np.int64)
     for part, known in enumerate(before):
-        here = _among(moved, known.symbols)
+        here = among(moved, known.symbols)
         if part in gathered:
-            here |= _among(moved, one_chunk(gathered[part].described["symbol"]).to_numpy())
+            here |= among(moved, one_chunk(gathered[part].described["symbol"]).to_numpy())
         count += here
     return bool((count > 1).any())
-
-
-def _among(asked: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of `asked` are in `known`, which is ascending."""
-    if not len(known):
-        return np.zeros(len(asked), np.bool_)
-    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
-    return found
 
 
 def _shifted(before: Sequence[PartNames], gathered: Mapping[int, Gathered]) -> set[Name]:
