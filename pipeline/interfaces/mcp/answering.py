@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.interfaces.mcp import documents, text
 from pipeline.interfaces.mcp.budget import tokens
 from pipeline.interfaces.mcp.pages import Cursor, Item, asked, read_cursor, take
 from pipeline.interfaces.mcp.tools import BUDGET, TOOLS, Extras
+from pipeline.interfaces.observing.readiness import Readiness, readiness
 from pipeline.interfaces.observing.requests import request as observed
 from pipeline.interfaces.serving.failures import Failure, error_document, failure_of, reading
 from pipeline.interfaces.serving.requests import DEEPEST, MOST_LINES, MOST_ON_A_PAGE, REQUESTS, parse
@@ -69,6 +71,8 @@ class Desk:
     repo: str | None = None
     """What calls are about that name no repository; else the one around the working directory, else the only one."""
     _service: Service | None = field(default=None, repr=False)
+    _opening: Mapping[str, float] = field(default_factory=dict, repr=False)
+    """Repository -> since when it is being opened, before the first call."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def answer(self, tool: str, arguments: Mapping[str, Any]) -> Reply:
@@ -87,11 +91,27 @@ class Desk:
         """Open what the first call is going to need. What cannot be opened is told to those that ask."""
         with contextlib.suppress(CodeIntelError, OSError):
             service = self.service()
-            with service.shelf.taken(self._default(service)) as volume:
-                volume.warm()
-                service.freshness.of(volume.searcher.version)
-                # The first call does without; others have filters.
-                _ = volume.searcher.opened.catalog
+            name = service.shelf.repository(self._default(service)).name
+            self._opening = {name: time.monotonic()}
+            try:
+                with service.shelf.taken(name) as volume:
+                    volume.warm()
+                    self._opening = {}
+                    service.freshness.of(volume.searcher.version)
+                    # The first call does without; others have filters.
+                    _ = volume.searcher.opened.catalog
+            finally:
+                self._opening = {}
+
+    def ready(self) -> Json:
+        """Whether calls can be answered, repository by repository (see `observing.readiness`); never raises."""
+        try:
+            service = self.service()
+        except (CodeIntelError, OSError) as error:
+            return Readiness(False, failure_of(error).message, ()).as_json()
+        now = time.monotonic()
+        opening = {name: now - since for name, since in self._opening.items()}
+        return readiness(service.store, opening=opening).as_json()
 
     def service(self) -> Service:
         """The service over the store. Raises `NotFoundError` while there is none."""

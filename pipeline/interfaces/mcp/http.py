@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,13 +26,17 @@ from pipeline.interfaces.mcp.server import make_server, quick_imports
 from pipeline.interfaces.observing import CONTENT_TYPE
 from pipeline.interfaces.observing.logs import start_logging
 from pipeline.interfaces.transport.access import Access
-from pipeline.interfaces.transport.bodies import json_body
+from pipeline.interfaces.transport.bodies import JSON, json_body
+from pipeline.interfaces.transport.errors import RETRY_AFTER
 from pipeline.interfaces.transport.guard import Guard
 from pipeline.interfaces.transport.limits import ConnectionLimits
 from pipeline.interfaces.transport.server import run
 from pipeline.interfaces.transport.sockets import announce
 
-PATH, METRICS = "/mcp", "/metrics"
+PATH = "/mcp"
+HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
+FREE = (HEALTH, READY)
+"""What needs no token."""
 MOST_SESSIONS, SESSION_IDLE = 256, 30 * 60.0
 LIMITS = ConnectionLimits(graceful=3)
 """Streams of clients that listen have no end of their own."""
@@ -39,7 +44,7 @@ LIMITS = ConnectionLimits(graceful=3)
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The protocol at one address, metrics at another (ASGI). Raises what `Guard` answers."""
+    """The protocol at one address, what watchers ask at others (ASGI). Raises what `Guard` answers."""
 
     protocol: ASGIApp
     worker: Worker
@@ -53,13 +58,23 @@ class Addresses:
             if scope["method"] == "POST":
                 receive = _again(await json_body(Request(scope, receive), self.limits), receive)
             await self.protocol(scope, receive, send)
-        elif scope["path"] == METRICS:
+        elif scope["path"] in (HEALTH, READY, METRICS):
             if scope["method"] not in ("GET", "HEAD"):
                 raise HTTPException(405, headers={"allow": "GET, HEAD"})
-            text = await self.worker.scrape()
-            await Response(text, headers={"content-type": CONTENT_TYPE})(scope, receive, send)
+            response = await self._of_itself(scope["path"])
+            await response(scope, receive, send)
         else:
             raise HTTPException(404)
+
+    async def _of_itself(self, path: str) -> Response:
+        if path == HEALTH:
+            return Response(b'{"status":"ok"}', media_type=JSON)
+        if path == METRICS:
+            return Response(await self.worker.tell("metrics"), headers={"content-type": CONTENT_TYPE})
+        told = await self.worker.tell("ready")
+        if msgspec.json.decode(told)["ready"]:
+            return Response(told, media_type=JSON)
+        return Response(told, 503, {"retry-after": RETRY_AFTER}, JSON)
 
 
 def _again(body: bytes, receive: Receive) -> Callable[[], Awaitable[Any]]:
@@ -89,5 +104,6 @@ def serve_http(worker: Worker, host: str, listener: socket.socket, access: Acces
     # What a client can provoke is no warning.
     logging.getLogger("mcp").setLevel(logging.ERROR)
     announce(f"MCP on {address_of(listener)}{PATH}", host)
-    see = f"The protocol is spoken at {PATH}; {METRICS} is for Prometheus."
-    run(Guard(Addresses(protocol, worker, limits), access, limits, see), listener, limits, lifespan="on")
+    see = f"The protocol is spoken at {PATH}; {METRICS} is for Prometheus, {HEALTH} and {READY} for whoever watches."
+    guard = Guard(Addresses(protocol, worker, limits), access, limits, see, is_free=FREE.__contains__)
+    run(guard, listener, limits, lifespan="on")

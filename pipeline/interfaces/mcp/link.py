@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -41,6 +41,8 @@ _ENDLESS = Failure("bad_request", "An argument is a number that is not finite.",
 _TOO_SLOW = Failure("too_slow", f"There was no answer within {PATIENCE:.0f} seconds.", "Ask again, or for less.")
 _ENDING = Failure("ending", "The server is ending.", "Start it anew.")
 _LOST = Failure("internal", "The process that answers ended while it worked on this call.", "Ask again, or for less.")
+About = Literal["metrics", "ready"]
+"""What a server can be asked of itself."""
 _COMMAND = (sys.executable, "-P", "-m", "pipeline.interfaces.mcp.worker")
 
 
@@ -54,19 +56,20 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False)
 class _Waiting:
-    """A call without an answer yet, or a question for metrics, whose `tool` is None."""
+    """A call without an answer yet; or a question `about` the server itself, which has no tool."""
 
     number: int
-    tool: str | None
+    tool: str
     arguments: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
+    about: About | None = None
     attempts: int = 0
 
     @property
     def line(self) -> bytes:
         """What the worker is asked."""
-        asked = {"metrics": True} if self.tool is None else {"tool": self.tool, "arguments": self.arguments}
+        asked = {"tool": self.tool, "arguments": self.arguments} if self.about is None else {"about": self.about}
         return msgspec.json.encode({"number": self.number, **asked})
 
     def problem(self, failure: Failure) -> Answer:
@@ -151,19 +154,22 @@ class Worker:
             return _problem(_ENDLESS, arguments)
         return await self._ask(tool, arguments)
 
-    async def scrape(self) -> bytes:
-        """The worker's metrics in Prometheus's text format. Raises `RuntimeLifecycleError` where they cannot be had."""
-        answer = await self._ask(None, {})
+    async def tell(self, about: About) -> bytes:
+        """The worker's metrics in Prometheus's text format, or how ready it is as JSON.
+
+        Raises `RuntimeLifecycleError` where that cannot be had.
+        """
+        answer = await self._ask("", {}, about)
         if answer.error:
             message, _, hint = answer.text.partition("\n")
             raise RuntimeLifecycleError(message, hint=hint)
         return answer.text.encode()
 
-    async def _ask(self, tool: str | None, arguments: dict[str, Any]) -> Answer:
+    async def _ask(self, tool: str, arguments: dict[str, Any], about: About | None = None) -> Answer:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(next(self._numbers), tool, arguments, loop, loop.create_future())
+        waiting = _Waiting(next(self._numbers), tool, arguments, loop, loop.create_future(), about)
         self._send(waiting)
         try:
             return await asyncio.wait_for(waiting.future, PATIENCE)
@@ -239,7 +245,7 @@ class Worker:
                 again = [one for one in left if one.attempts < _ATTEMPTS]
                 lost = [one for one in left if one.attempts >= _ATTEMPTS]
                 for one in lost:
-                    if one.tool is not None:
+                    if one.about is None:
                         self._count(one.tool, "failed")
                 if time.monotonic() - process.started > _STABLE:
                     self.start()

@@ -42,14 +42,14 @@ class Start(msgspec.Struct, frozen=True):
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tool call; or with `cancelled` that nobody waits for that call any more, with `ended` how one ended that did not come
-    so far, and with `metrics` a question for them."""
+    so far, and with `about` a question of its watchers: for `metrics`, or whether it is `ready`."""
 
     number: int
     tool: str = ""
     arguments: dict[str, Any] = {}
     cancelled: bool = False
     ended: str = ""
-    metrics: bool = False
+    about: str = ""
 
 
 class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,8 +85,8 @@ def work(desk: Desk, lines: Iterable[bytes], replies: Replies) -> None:
     def answer(call: Call) -> None:
         replies.write(call.number, desk.answer(call.tool, call.arguments))
 
-    def scrape(call: Call) -> None:
-        replies.write(call.number, _metrics())
+    def tell(call: Call) -> None:
+        replies.write(call.number, _of_itself(desk, call.about))
 
     for line in lines:
         call = decode(line)
@@ -96,8 +96,8 @@ def work(desk: Desk, lines: Iterable[bytes], replies: Replies) -> None:
                 _count(tool, "cancelled")
         elif call.ended:
             _count(call.tool, call.ended)
-        elif call.metrics:
-            aside.submit(scrape, call)
+        elif call.about:
+            aside.submit(tell, call)
         else:
             future = pool.submit(answer, call)
             waiting[call.number] = call.tool, future
@@ -108,11 +108,13 @@ def _count(tool: str, ended: str) -> None:
     instruments.count("codeintel_requests_total", interface="mcp", operation=tool, state=ended)
 
 
-def _metrics() -> Reply:
-    """This process's metrics, as text."""
-    from pipeline.interfaces.observing.prometheus import metrics_text
-
+def _of_itself(desk: Desk, about: str) -> Reply:
+    """How ready it is, as JSON; or this process's metrics, as text."""
     try:
+        if about == "ready":
+            return Reply(msgspec.json.encode(desk.ready()).decode())
+        from pipeline.interfaces.observing.prometheus import metrics_text
+
         return Reply(metrics_text().decode())
     except Exception as error:
         return Reply(failure_of(error).text, error=True)

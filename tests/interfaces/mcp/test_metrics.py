@@ -81,7 +81,7 @@ def test_a_call_that_finds_too_many_before_it_is_busy_and_counted(built: World, 
     async def use() -> tuple[Answer, Answer, bytes]:
         monkeypatch.setattr(link, "MOST_WAITING", 0)
         told = await worker.call("search", {"query": "tide"}), await worker.call("search", {"format": "json"})
-        return *told, await worker.scrape()
+        return *told, await worker.tell("metrics")
 
     plain, as_json, text = asyncio.run(_with(worker, use))
     assert plain.error and plain.text.startswith("Too many calls")
@@ -95,7 +95,7 @@ def test_a_number_that_is_not_finite_is_refused_and_not_taken_for_nothing(built:
     async def use() -> tuple[list[Answer], bytes]:
         given: list[Any] = [float("inf"), float("nan"), [1, {"x": float("-inf")}]]
         told = [await worker.call("search", {"query": "tide", "k": k, "format": "json"}) for k in given]
-        return told, await worker.scrape()
+        return told, await worker.tell("metrics")
 
     told, text = asyncio.run(_with(worker, use))
     assert [json.loads(one.text)["error"]["code"] for one in told] == ["bad_request"] * 3
@@ -111,7 +111,7 @@ def test_a_call_that_is_called_off_before_its_turn_is_counted(built: World, monk
         assert {json.loads(one.text)["error"]["code"] for one in late} == {"too_slow"}
         monkeypatch.setattr(link, "PATIENCE", 60.0)
         while True:
-            text = await worker.scrape()
+            text = await worker.tell("metrics")
             if sum(requests(text, "search", state) for state in ("ok", "cancelled")) == 50:
                 return text
             await asyncio.sleep(0.05)
@@ -131,7 +131,7 @@ def test_a_call_over_which_two_workers_died_is_counted_by_the_third(built: World
             os.kill(pid, signal.SIGKILL)
             while worker.pid == pid:
                 await asyncio.sleep(0.01)
-        return await call, await worker.scrape()
+        return await call, await worker.tell("metrics")
 
     lost, text = asyncio.run(_with(worker, use))
     assert json.loads(lost.text)["error"]["code"] == "internal"
@@ -144,9 +144,9 @@ def test_metrics_that_cannot_be_had_are_an_error(built: World, monkeypatch: pyte
     async def use() -> None:
         monkeypatch.setattr(link, "PATIENCE", 0.0)
         with pytest.raises(RuntimeLifecycleError, match="no answer"):
-            await worker.scrape()
+            await worker.tell("metrics")
 
     asyncio.run(_with(worker, use))
     monkeypatch.undo()
     with pytest.raises(RuntimeLifecycleError, match="ending"):
-        asyncio.run(worker.scrape())
+        asyncio.run(worker.tell("metrics"))
