@@ -100,6 +100,14 @@ def temporary_sibling(path: Path) -> Path:
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically and durably."""
     make_directory(path.parent)
+    write_there(path, data)
+
+
+def write_there(path: Path, data: bytes) -> None:
+    """`write_file` into a folder that is there; FileNotFoundError where it is not.
+
+    What is kept about something that was removed meanwhile must not bring back its folder.
+    """
     try:
         _write_file(path, data, durable=True)
     except FileNotFoundError:
@@ -131,12 +139,14 @@ def _write_file(path: Path, data: bytes, *, durable: bool) -> None:
 
 
 def write_cache(path: Path, payload: bytes, *, durable: bool = False) -> None:
-    """Replace a cache atomically, sealed by its digest. Unless `durable`, a power cut may take it or damage it, which shows."""
+    """Replace a cache atomically, sealed by its digest, in a folder that is there (see `write_there`).
+
+    Unless `durable`, a power cut may take it or damage it, which shows.
+    """
     sealed = seal_of(payload) + payload
     if durable:
-        write_file(path, sealed)
+        write_there(path, sealed)
     else:
-        make_directory(path.parent)
         _write_file(path, sealed, durable=False)
 
 

@@ -144,7 +144,8 @@ def scan_origin(
     if handed is not None and handed.rev == origin.rev:
         return handed
     cache = repository.scan_cache if origin.rev is None and (building or repository.path.is_dir()) else None
-    return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, skip=skip or store.root)
+    skip = skip or store.root
+    return scan(Path(origin.path), rev=origin.rev, settings=settings.source, cache=cache, new=building, skip=skip)
 
 
 def plan(

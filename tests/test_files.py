@@ -64,6 +64,15 @@ def test_new_folders_are_durable_in_their_parents(tmp_path: Path, synced: list[s
     assert synced == [tmp_path.name, "a", "b"]
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_cache_is_written_only_where_its_folder_is(durable: bool, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.write_cache(tmp_path / "gone" / "a.cache", b"x", durable=durable)
+    assert list(tmp_path.iterdir()) == []
+    files.write_cache(tmp_path / "a.cache", b"x", durable=durable)
+    assert files.read_cache(tmp_path / "a.cache") == b"x" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("existing", [None, b"old"])
 def test_a_failed_write_leaves_what_there_was(

@@ -19,7 +19,7 @@ import msgspec
 
 from pipeline.config import SourceSettings
 from pipeline.errors import SourceError
-from pipeline.files import write_file
+from pipeline.files import write_there
 from pipeline.source import repository
 from pipeline.source.entries import hash_of
 from pipeline.source.scan import Scan, scan
@@ -150,12 +150,12 @@ def _recall(memory: Path | None) -> dict[str, int]:
 
 
 def _remember(memory: Path | None, state: str, found: int) -> None:
-    if memory is None or not memory.parent.is_dir():
+    if memory is None:
         return
     kept = [*_recall(memory).items()][1 - _MOST_KEPT :]
     # Only time depends on it.
     with contextlib.suppress(OSError):
-        write_file(memory, msgspec.json.encode({**dict(kept), state: found}))
+        write_there(memory, msgspec.json.encode({**dict(kept), state: found}))
 
 
 def head_of(path: Path, rev: str | None = None) -> str | None:

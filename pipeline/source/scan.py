@@ -9,6 +9,7 @@ Belongs here: choosing the way, reading each file once, and what cannot be scann
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ import msgspec
 
 from pipeline.config import SourceSettings
 from pipeline.errors import SourceError
-from pipeline.files import new_hash
+from pipeline.files import make_directory, new_hash
 from pipeline.source import repository as git
 from pipeline.source.entries import Entry, hash_of, in_order
 from pipeline.source.folders import Tree, moved
@@ -85,12 +86,14 @@ class Scan:
 
 
 def scan(
-    path: Path, *, rev: str | None = None, settings: SourceSettings, cache: Path | None = None, skip: Path | None = None
-) -> Scan:
+    path: Path, *, rev: str | None = None, settings: SourceSettings, cache: Path | None = None, new: bool = False,
+    skip: Path | None = None,
+) -> Scan:  # fmt: skip
     """Scan a folder, or with `rev` the commit of that name in the folder's repository (for a bare one: HEAD).
 
-    `cache` is a file that makes the next scan of an unchanged tree cheap; `skip` a folder without rows (the store). Raises
-    `SourceError` when there is nothing at `path`, no such revision, or nothing to index.
+    `cache` is a file that makes the next scan of an unchanged tree cheap; with `new`, its folder is made for it. `skip` is a
+    folder without rows (the store). Raises `SourceError` when there is nothing at `path`, no such revision, or nothing to
+    index.
     """
     began = time.time_ns()
     root = _folder(path)
@@ -108,6 +111,9 @@ def scan(
         raise SourceError(f"There is nothing to index in {path}: all files are empty.", hint="Name another folder.")
     changed = len(found.rows.changed) + found.learned
     if cache is not None and worth_writing(changed, len(found.rows.uri), moved=moved(memory.tree, found.tree)):
+        if new:
+            with contextlib.suppress(OSError):
+                make_directory(cache.parent)
         remember(cache, settings, found.rows.memory(found.tree, began))
     return found.scan
 

@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,22 @@ def test_where_the_index_cannot_be_read_nothing_is_counted_and_nothing_remembere
     found = yard.ask(hashes=lambda: None)
     assert found.stale and found.files is None and found.reason
     assert yard.ask().files == 1
+
+
+def test_a_repository_that_was_removed_meanwhile_does_not_come_back(yard: Yard) -> None:
+    # A server compares while somebody removes the repository from the store.
+    home = yard.cache.with_name("home")
+    home.mkdir()
+    yard = replace(yard, cache=home / "scan.cache")
+    (yard.root / "a.py").write_text("changed = 1\n")
+
+    def hashes() -> dict[str, bytes]:
+        shutil.rmtree(home)
+        return yard.before
+
+    assert yard.ask(hashes=hashes).files == 1
+    assert yard.ask().files == 1
+    assert not home.exists()
 
 
 def test_what_is_remembered_is_bounded(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

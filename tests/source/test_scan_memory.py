@@ -43,6 +43,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_unchanged_tree_is_scanned_again_without_opening_a_file(tmp_path: Path, root: Path, opened: list[str]) -> None:
     cache = tmp_path / "caches" / "scan"
     first = scan(root, settings=DEFAULT, cache=cache)
+    assert not cache.parent.exists()  # What is looked at and no longer there is not brought back.
+    opened.clear()
+    assert scan(root, settings=DEFAULT, cache=cache, new=True) == first
     assert len(opened) == 21
     opened.clear()
     written = cache.stat()

@@ -33,6 +33,20 @@ def fresh() -> None:
     digests.forget()
 
 
+def test_a_repository_that_was_removed_does_not_come_back_by_what_is_remembered_of_it(
+    repository: Repository, name: str, fresh: None
+) -> None:
+    with open_version(repository) as version:
+        shutil.rmtree(repository.path / "verified")
+        versions.remember_digests(repository, name, {})
+        assert (repository.path / "verified").is_dir()
+        shutil.rmtree(repository.path)
+        versions.remember_digests(repository, name, {})
+        with pytest.raises(IndexCorruptionError):
+            version.ensure(*version.manifest.artefacts)
+    assert not repository.path.exists()
+
+
 def test_without_a_publication_there_is_no_version(repository: Repository) -> None:
     assert current_name(repository) is None
     assert versions.version_names(repository) == []

@@ -57,6 +57,8 @@ def test_what_is_taken_away_under_a_server_is_told_and_comes_back(
         told = asked(front.name, served)
         assert told[0] == code and said in told[1]
         assert served.get("/metrics").status == 200
+        for _ in range(3):  # Nothing that was under way brings back a part of it.
+            assert asked(front.name, served)[0] == code
         repair()
         with pytest.raises(KeyError):
             asked(front.name, served)
