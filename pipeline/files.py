@@ -103,11 +103,14 @@ def write_file(path: Path, data: bytes) -> None:
     write_there(path, data)
 
 
-def write_there(path: Path, data: bytes) -> None:
-    """`write_file` into a folder that is there; FileNotFoundError where it is not.
+def write_there(path: Path, data: bytes, *, below: Path | None = None) -> None:
+    """`write_file` into a folder that is there, or is made in one that is there, `below`; else FileNotFoundError.
 
     What is kept about something that was removed meanwhile must not bring back its folder.
     """
+    if below is not None and not path.parent.is_dir():
+        (below / path.parent.name).mkdir(exist_ok=True)
+        fsync_directory(below)
     try:
         _write_file(path, data, durable=True)
     except FileNotFoundError:

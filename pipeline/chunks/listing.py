@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import IndexCorruptionError
+from pipeline.npy import save_array
 from pipeline.schemas import Chunks
 
 _ROW = np.dtype([("id", "<i8"), ("part", "<i4"), ("size", "<i4")])
@@ -38,7 +39,7 @@ class Listing:
         """Write it into the folder of a table of chunks."""
         rows = np.empty(len(self.ids), _ROW)
         rows["id"], rows["part"], rows["size"] = self.ids, self.parts, self.sizes
-        np.save(folder / Chunks.LISTING, rows)
+        save_array(folder / Chunks.LISTING, rows)
 
 
 def listed(parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Listing:

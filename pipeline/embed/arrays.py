@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from pipeline import files
 from pipeline.errors import IndexCorruptionError
+from pipeline.npy import save_array, write_header
 
 Ids = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -200,8 +201,8 @@ def write_arrays(
     A shard that is what it was in the folder `earlier`, which holds such arrays, is linked from there.
     """
     hashes = hashes_of(vectors) if hashes is None else hashes
-    np.save(folder / IDS_FILE, ids)
-    np.save(folder / HASHES_FILE, hashes)
+    save_array(folder / IDS_FILE, ids)
+    save_array(folder / HASHES_FILE, hashes)
     (folder / VECTORS_FOLDER).mkdir(exist_ok=True)
     starts = shard_starts(ids)
     old = shard_starts(earlier[1].ids) if earlier is not None else starts
@@ -217,9 +218,8 @@ def write_arrays(
 
 def _write_shard(path: Path, vectors: Rows, low: int, high: int) -> None:
     """Rows low to high, a block at a time: with few shards or uneven ids one of them can be most of the vectors."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": (high - low, vectors.shape[1])}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        write_header(file, "<f4", (high - low, vectors.shape[1]))
         for start in range(low, high, _BLOCK):
             file.write(np.ascontiguousarray(vectors[start : min(start + _BLOCK, high)], "<f4").data)
 

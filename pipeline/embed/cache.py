@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.files import canonical_json, digest_bytes, digest_file, directory_commit, temporary_sibling
+from pipeline.npy import save_array
 
 FORMAT = 2
 MAX_SEGMENTS = 8
@@ -201,8 +202,8 @@ class RowCache(Generic[Scalar]):
         keys, vectors = keys[distinct], vectors[order[distinct]]
         target = self._folder / f"{_PREFIX}{blake2b(keys.tobytes(), digest_size=16).hexdigest()}"
         with directory_commit(target) as folder:
-            np.save(folder / _KEYS, keys)
-            np.save(folder / _VECTORS, vectors)
+            save_array(folder / _KEYS, keys)
+            save_array(folder / _VECTORS, vectors)
             description = _Description(
                 version=FORMAT,
                 embedder=self._embedder,

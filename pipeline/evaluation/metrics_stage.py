@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from pipeline import instruments
 from pipeline.artefacts import Base
@@ -30,6 +29,7 @@ from pipeline.files import canonical_json
 from pipeline.index.dense.families import import_faiss
 from pipeline.index.tuning.locked_point import Lock
 from pipeline.installed import version
+from pipeline.npy import save_array
 from pipeline.schemas import (
     Chunks,
     Definitions,
@@ -91,7 +91,7 @@ def eval_metrics(
     for name, table in ((EvalMetrics.DETAILS, made.details), (EvalMetrics.POOL, made.pool), (EvalMetrics.POINTS, made.points)):
         write_parquet(out.path / name, table, EvalMetrics.tag())
     instruments.count("eval_pools_written_total")
-    np.save(out.path / EvalMetrics.VECTORS, made.vectors)
+    save_array(out.path / EvalMetrics.VECTORS, made.vectors)
     facts = _facts(made.document)
     if drifted is None or base.artefact is None:
         return {**facts, "full": {"chunks": chunks.facts["chunks"], "queries": len(queries)}, "drift": 0, "base": None}

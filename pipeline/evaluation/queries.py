@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import IndexCorruptionError
+from pipeline.npy import save_array
 from pipeline.schemas import EvalQueries
 from pipeline.tables import read_file, write_parquet
 
@@ -67,7 +68,7 @@ def write_queries(folder: Path, queries: Sequence[Query]) -> None:
 
 def write_ties(folder: Path, ties: NDArray[np.int64]) -> None:
     """Write what queries are tied to: int64 [n, 2], the row of a query and a tie, by row."""
-    np.save(folder / EvalQueries.TIES, np.ascontiguousarray(ties.reshape(-1, 2)))
+    save_array(folder / EvalQueries.TIES, np.ascontiguousarray(ties.reshape(-1, 2)))
 
 
 def read_ties(folder: Path) -> NDArray[np.int64]:

@@ -260,10 +260,8 @@ def _stamps_path(repository: Repository, name: str) -> Path:
 
 def remember_digests(repository: Repository, name: str, stamps: dict[str, Stamp]) -> None:
     """Note that these files of a version had the right digest. A store that cannot be written is no reason to fail."""
-    path = _stamps_path(repository, name)
     with contextlib.suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        files.write_there(path, msgspec.json.encode(stamps))
+        files.write_there(_stamps_path(repository, name), msgspec.json.encode(stamps), below=repository.path)
 
 
 def _recall_digests(repository: Repository, name: str) -> dict[str, Stamp]:

@@ -36,6 +36,7 @@ from pipeline.index.dense.description import (
 from pipeline.index.dense.families import Maps, import_faiss
 from pipeline.index.dense.operating_point import OperatingPoint
 from pipeline.index.sealed import seal
+from pipeline.npy import write_array
 
 _REBUILD = "Run `indexctl verify`, then `indexctl build`."
 _BLOCK = 1 << 20
@@ -141,7 +142,7 @@ def write_ids(ids: Ids, path: Path) -> FileFacts:
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> FileFacts:
     with path.open("xb") as file:
-        np.save(file, array)
+        write_array(file, array)
         size = file.tell()
     return FileFacts(bytes=size, digest=files.digest_file(path))
 

@@ -26,6 +26,7 @@ from pipeline.index.dense.arrays import Ids, Rows
 from pipeline.index.dense.building import build_seconds, fill, trained
 from pipeline.index.dense.description import FileFacts
 from pipeline.index.dense.families import Family, import_faiss
+from pipeline.index.dense.index_files import write_index
 from pipeline.workers import Observe
 
 _NO_LISTS = struct.Struct("<4sQQ4sQ")
@@ -64,7 +65,7 @@ def build_sharded(
             part = Ann(faiss.deserialize_index(blank), family)
             fill(part, ids[start : start + shard], vectors[start : start + shard])
             names.append(scratch / f"{files.TEMPORARY_PREFIX}shard-{number}")
-            faiss.write_index(part.index, str(names[-1]))
+            write_index(part.index, names[-1])
         written = _join(empty, [faiss.read_index(str(name), faiss.IO_FLAG_MMAP) for name in names], path)
     finally:
         for name in names:

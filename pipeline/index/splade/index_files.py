@@ -28,6 +28,7 @@ from pipeline.index.dense.description import FileFacts
 from pipeline.index.dense.index_files import check_bytes
 from pipeline.index.sealed import REBUILD, Sealed
 from pipeline.index.splade.postings import Postings
+from pipeline.npy import write_array
 
 FORMAT = 1
 DIRECTORY = "splade"
@@ -74,7 +75,7 @@ def write(folder: Path, postings: Postings, encoder: EncoderFacts, *, bits: Lite
     for name in (*_ARRAYS, "impacts"):
         path = folder / DIRECTORY / f"{name}.npy"
         with path.open("xb") as file:
-            np.save(file, getattr(postings, name))
+            write_array(file, getattr(postings, name))
         written[path.name] = FileFacts(bytes=path.stat().st_size, digest=files.digest_file(path))
     meta = SpladeMeta(
         encoder=encoder,

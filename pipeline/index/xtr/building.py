@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.format import open_memmap
 
 from pipeline.errors import InvariantViolationError
 from pipeline.files import digest_file
@@ -21,6 +20,7 @@ from pipeline.index.xtr.encoder import Numbers, Vectors
 from pipeline.index.xtr.encodings import Gathered, unit
 from pipeline.index.xtr.places import Roles
 from pipeline.index.xtr.token_index import ARRAYS
+from pipeline.npy import save_array, write_header
 
 _SAMPLED = 32
 """Tokens of the sample for each centroid."""
@@ -57,7 +57,7 @@ def build(folder: Path, ids: Ids, tokens: Gathered, roles: Roles, maker: Maker, 
         "lists.npy": lists,
     }
     for name, array in whole.items():
-        np.save(out / name, array.astype(ARRAYS[name][0], copy=False))
+        save_array(out / name, array.astype(ARRAYS[name][0], copy=False))
     files = {name: FileFacts(bytes=(out / name).stat().st_size, digest=digest_file(out / name)) for name in ARRAYS}
     write_meta(
         folder,
@@ -91,20 +91,15 @@ def _write_tokens(out: Path, tokens: Gathered, codec: Codec, dimension: int) -> 
     """Write residuals and spans; the centroid of each token, int64 [t]."""
     count = int(tokens.offsets[-1])
     codes = np.empty(count, np.int64)
-    # Written through a map, so that memory does not grow with the corpus. An empty array cannot be mapped.
-    shape = (count, packed_width(dimension, codec.bits))
-    if not count:
-        np.save(out / "residuals.npy", np.empty(shape, np.uint8))
-        np.save(out / "spans.npy", np.empty((0, 2), np.int32))
-        return codes
-    residuals = open_memmap(out / "residuals.npy", "w+", np.uint8, shape)
-    spans = open_memmap(out / "spans.npy", "w+", np.int32, (count, 2))
-    for start in range(0, len(tokens.piece), _TEXTS):
-        end = min(start + _TEXTS, len(tokens.piece))
-        block = tokens.read(start, end, dimension)
-        own = slice(int(tokens.offsets[start]), int(tokens.offsets[end]))
-        codes[own], residuals[own] = codec.encode(unit(block.values))
-        spans[own] = block.spans
-    residuals.flush()
-    spans.flush()
+    # A block at a time, so that memory does not grow with the corpus.
+    with (out / "residuals.npy").open("wb") as residuals, (out / "spans.npy").open("wb") as spans:
+        write_header(residuals, np.uint8, (count, packed_width(dimension, codec.bits)))
+        write_header(spans, np.int32, (count, 2))
+        for start in range(0, len(tokens.piece), _TEXTS):
+            end = min(start + _TEXTS, len(tokens.piece))
+            block = tokens.read(start, end, dimension)
+            own = slice(int(tokens.offsets[start]), int(tokens.offsets[end]))
+            codes[own], packed = codec.encode(unit(block.values))
+            residuals.write(np.ascontiguousarray(packed, np.uint8).data)
+            spans.write(np.ascontiguousarray(block.spans, np.int32).data)
     return codes

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from pipeline.embed.cache import Keys, positions, text_keys
 from pipeline.files import canonical_json, digest_file, directory_commit
 from pipeline.index.xtr.encoder import Numbers, Spans, TokenVectors, Vectors
+from pipeline.npy import save_array
 
 FORMAT = 1
 MOST_SEGMENTS = 64
@@ -212,7 +213,7 @@ class EncodingCache:
         # A full disk costs the cache, not the build.
         with contextlib.suppress(OSError), directory_commit(self._folder / f"{_PREFIX}{name}") as folder:
             for file, array in arrays.items():
-                np.save(folder / file, array)
+                save_array(folder / file, array)
             described = _Segment(
                 FORMAT,
                 self._encoder,
