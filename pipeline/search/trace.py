@@ -104,6 +104,7 @@ class Tracer:
 
         folder, written = self.searcher.version.repository.traces, {}
         try:
+            folder.stat()  # Of a repository that was removed meanwhile, nothing is brought back.
             written = _write(folder, waiting)
             instruments.count("trace_pool_rows", written["trace_pool"])
             instruments.count("hybrid_rrf_written_rows", written["hybrid_contrib"])

@@ -69,11 +69,7 @@ def size_of(one: Path) -> int:
 
 @contextlib.contextmanager
 def new_set(folder: Path) -> Iterator[Path]:
-    """A directory to write tables into, which becomes the newest set when the block ends well.
-
-    Raises OSError, also where `folder` is gone.
-    """
-    folder.stat()
+    """A directory to write tables into, which becomes the newest set when the block ends well. Raises OSError."""
     name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
     with files.directory_commit(folder / name) as made:
         made.chmod(_OWN_FOLDER)

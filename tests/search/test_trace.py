@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -244,6 +245,16 @@ def test_a_folder_that_is_gone_or_is_a_file_costs_no_search(world: Any) -> None:
         folder.write_text("not a folder")
         assert asked(tracer, "tide").hits
     assert len(said) == 1
+
+
+def test_a_folder_that_was_removed_does_not_come_back(world: Any) -> None:
+    said: list[str] = []
+    with tracing(world, warn=said.append) as tracer:
+        asked(tracer, "berth")
+        folder = tracer.searcher.version.repository.traces
+        shutil.rmtree(folder)
+        assert tracer.flush() == {}
+    assert not folder.exists() and len(said) == 1
 
 
 def test_every_table_says_what_it_is_and_has_its_schema(world: Any) -> None:

@@ -19,12 +19,6 @@ def add(folder: Path, size: int = 10) -> Path:
     return traces.sets(folder)[-1]
 
 
-def test_a_folder_that_was_removed_does_not_come_back(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        add(tmp_path / "repo" / "traces")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_switch_is_off_until_it_is_turned_on_and_off_keeps_what_there_is(tmp_path: Path) -> None:
     folder = tmp_path / "repo" / "trace"
     assert not traces.is_on(folder) and traces.sets(folder) == []
